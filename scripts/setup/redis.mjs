@@ -1,0 +1,134 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { folderWith, pathFolders, startServer } from './server.mjs'
+
+const OLDEST_MAJOR = 7
+const DEBIAN_SERVER = '/usr/bin/redis-server'
+const POLICY = '/usr/sbin/policy-rc.d'
+
+export const redis = {
+  name: 'Redis',
+  key: 'redis',
+  variable: 'REDIS_URL',
+  protocols: ['redis:', 'rediss:'],
+  standardAddress: '127.0.0.1:6379',
+  standardUrls: () => ['redis://127.0.0.1:6379'],
+  composePort: 6379,
+  composeUrl: (port) => `redis://127.0.0.1:${port}`,
+  advice: 'Debian, Ubuntu: apt-get install redis-server. macOS: brew install redis.',
+  probe,
+  // Keys carry the clone's namespace, so nothing is to be set up in a server that others use.
+  claim: async (url) => ({ url, version: await probe(url) }),
+  startInstalled,
+  startFetched,
+}
+
+/** The server's version; throws unless a primary answers that is new enough. */
+async function probe(url) {
+  const info = await infoOf(url)
+  if (info.role !== 'master') throw new Error('is a replica, which takes no writes')
+  if (Number.parseInt(info.redis_version, 10) < OLDEST_MAJOR) {
+    throw new Error(`is Redis ${info.redis_version}; Lockstep needs ${OLDEST_MAJOR}.0 or newer`)
+  }
+  return info.redis_version
+}
+
+async function infoOf(url) {
+  const { Redis } = await import('ioredis')
+  const client = new Redis(url, {
+    lazyConnect: true,
+    connectTimeout: 2_000,
+    commandTimeout: 2_000,
+    maxRetriesPerRequest: 0,
+    retryStrategy: () => null,
+  })
+  // The promise only says that the connection is closed, the event why.
+  let cause
+  client.on('error', (error) => {
+    cause ??= error
+  })
+  try {
+    await client.connect()
+    return parseInfo(await client.info())
+  } catch (error) {
+    throw cause ?? error
+  } finally {
+    client.disconnect()
+  }
+}
+
+function parseInfo(text) {
+  const lines = text.split('\r\n').filter((line) => line.includes(':'))
+  return Object.fromEntries(lines.map((line) => line.split(/:(.*)/).slice(0, 2)))
+}
+
+function startInstalled(checkout, { settings }) {
+  const folder = folderWith(['redis-server'], binaryFolders(settings))
+  if (!folder) throw new Error('no redis-server on the PATH')
+  return start(checkout, join(folder, 'redis-server'), `installed (${folder})`)
+}
+
+function binaryFolders(settings) {
+  return [...pathFolders(settings), '/opt/homebrew/bin', '/usr/local/bin', '/usr/bin']
+}
+
+function start(checkout, command, how) {
+  const dataDir = join(checkout.state, `redis-${checkout.id}`)
+  mkdirSync(dataDir, { recursive: true })
+  return startServer(checkout, {
+    service: 'redis',
+    how,
+    command,
+    // A cache needs nothing on disk, and a dump would be a second truth after a restart.
+    args: (port) => ['--port', String(port), '--bind', '127.0.0.1', '--dir', dataDir, '--save', ''],
+    url: (port) => `redis://127.0.0.1:${port}`,
+    isReady: (url, pid) => isProcess(url, pid),
+    stopSignals: ['SIGTERM', 'SIGKILL'],
+    dataDir,
+    cwd: dataDir,
+    logFile: join(checkout.state, 'redis.log'),
+  })
+}
+
+/** Whether it is this very process that answers, and not one that took the port before it. */
+async function isProcess(url, pid) {
+  return (await infoOf(url)).process_id === String(pid)
+}
+
+function startFetched(checkout, { settings, say }) {
+  if (!existsSync('/etc/debian_version') || process.getuid() !== 0) {
+    throw new Error('only root on Debian or Ubuntu can have it installed')
+  }
+  if (!existsSync(DEBIAN_SERVER)) installDebianPackage(settings, say)
+  return start(checkout, DEBIAN_SERVER, 'Debian package redis-server')
+}
+
+function installDebianPackage(settings, say) {
+  say("Installing Debian's redis-server")
+  withoutServiceStarts(() => {
+    apt(settings, ['update'])
+    apt(settings, ['install', '--yes', '--no-install-recommends', 'redis-server'])
+  })
+  // The package enables its service for the next boot.
+  spawnSync('/usr/sbin/update-rc.d', ['redis-server', 'disable'], { stdio: 'ignore' })
+}
+
+// Debian's own switch: package scripts ask this program before they start a service, 101 is "no".
+function withoutServiceStarts(work) {
+  if (existsSync(POLICY)) return work()
+  writeFileSync(POLICY, '#!/bin/sh\nexit 101\n', { mode: 0o755 })
+  try {
+    return work()
+  } finally {
+    rmSync(POLICY, { force: true })
+  }
+}
+
+function apt(settings, args) {
+  const env = { ...settings, DEBIAN_FRONTEND: 'noninteractive' }
+  const options = ['-q', '-o', 'DPkg::Lock::Timeout=120']
+  const run = spawnSync('/usr/bin/apt-get', [...options, ...args], { env, encoding: 'utf8' })
+  if (run.status === 0) return
+  throw new Error(`apt-get ${args[0]} failed: ${(run.stderr || run.error?.message || '').trim()}`)
+}

@@ -1,0 +1,93 @@
+/**
+ * Finishes what a writer could not (DESIGN §5.5): rows that L2 has not been told of are claimed,
+ * applied and marked; and removes rows, one retention after everybody could have read them.
+ */
+import type { Clock } from '../model/clock.ts'
+import type { Logger } from '../model/log.ts'
+import type { Claim, L2, Outbox, OutboxRow } from '../model/ports.ts'
+import { sleep, withDeadline } from '../resilience/deadline.ts'
+import type { Tail } from './tail.ts'
+
+export interface JanitorOptions {
+  readonly outbox: Outbox
+  readonly l2: L2 | undefined
+  readonly tail: Tail
+  readonly clock: Clock
+  readonly log: Logger
+  readonly intervalMs: number
+  /** Younger rows are left to their writer. */
+  readonly minAgeMs: number
+  readonly retentionMs: number
+  readonly deadlineMs: number
+}
+
+export class Janitor {
+  readonly #options: JanitorOptions
+  readonly #closing = new AbortController()
+  #ended: Promise<void> | undefined
+  #pruneAtMs = 0
+
+  constructor(options: JanitorOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    this.#ended = this.#run()
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort()
+    await this.#ended
+  }
+
+  async #run(): Promise<void> {
+    const { clock, intervalMs, log } = this.#options
+    while (!this.#closing.signal.aborted) {
+      await sleep(intervalMs, this.#closing.signal, clock)
+      if (this.#closing.signal.aborted) return
+      try {
+        await this.#applyLeftovers()
+        await this.#prune()
+      } catch (error) {
+        if (!this.#closing.signal.aborted)
+          log.debug({ err: error }, 'the outbox cannot be tidied now')
+      }
+    }
+  }
+
+  async #applyLeftovers(): Promise<void> {
+    const { l2, outbox, tail, minAgeMs } = this.#options
+    if (!l2 || tail.unapplied === 0) return
+    await this.#inTime((signal) => outbox.claim(minAgeMs, (claim) => applyClaim(l2, claim), signal))
+  }
+
+  async #prune(): Promise<void> {
+    const { clock, outbox, retentionMs } = this.#options
+    if (clock.monotonicMs() < this.#pruneAtMs) return
+    this.#pruneAtMs = clock.monotonicMs() + retentionMs / 10
+    await this.#inTime((signal) => outbox.prune(retentionMs, signal))
+  }
+
+  #inTime<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { clock, deadlineMs } = this.#options
+    const late = (): Error => new Error(`the outbox did not answer in ${deadlineMs} ms`)
+    return withDeadline(deadlineMs, late, this.#closing.signal, clock, call)
+  }
+}
+
+/** Tells L2 of claimed rows; the ids of those it has heard of. */
+async function applyClaim(l2: L2, claim: Claim): Promise<readonly string[]> {
+  const applied = await Promise.all(
+    claim.rows.map(async (row) => ((await applyRow(l2, claim, row)) ? row.rowId : undefined)),
+  )
+  return applied.filter((rowId) => rowId !== undefined)
+}
+
+async function applyRow(l2: L2, claim: Claim, row: OutboxRow): Promise<boolean> {
+  const versions = claim.versions.get(row.entity) ?? []
+  const dropped = await l2.invalidate(
+    { incarnation: claim.incarnation, xid: row.xid },
+    row.ids.map((id) => ({ entity: row.entity, id, versions })),
+  )
+  return dropped.kind === 'dropped'
+}

@@ -1,0 +1,366 @@
+/**
+ * A miss (DESIGN §4.4–4.6): acquire, load, fill. One load per id and process (flights), and one per
+ * id and cluster (leases) but for pending tombstones, which nobody waits on.
+ */
+import { retries } from '../model/defaults.ts'
+import { LockstepError, messageOf } from '../model/errors.ts'
+import type { L1Key } from '../model/id.ts'
+import type { Fill, Grant, Lease, Tombstone } from '../model/ports.ts'
+import type { Incarnation, Snapshot } from '../model/snapshot.ts'
+import { everyVisible } from '../model/ticket.ts'
+import { withDeadline } from '../resilience/deadline.ts'
+import { retry } from '../resilience/retry.ts'
+import { type Flight, type Landed, newFlight, passes } from './flight.ts'
+import { candidateFromL2, type LoadedValue, loadedValue, rowsById } from './values.ts'
+import type { ReadContext, Wanted, WantedGroup } from './wanted.ts'
+
+/** A waiter that hears nothing looks again after this: a lost wake-up must not cost a lease. */
+const longestPollMs = 100
+/** A lease outlasts the load by what the fill and the clocks may take. */
+const leaseMarginMs = 500
+
+export interface Landing {
+  deliver(wanted: Wanted, landed: Landed): void
+  /** The reader has to look again. */
+  again(wanted: Wanted): void
+}
+
+/** An id that this process loads. */
+interface Owned extends WantedGroup {
+  readonly flight: Flight
+  /** `undefined`: L2 takes no part in this load. */
+  readonly lease: Lease | undefined
+}
+
+/** What the values of one load are labelled with, and which of them L2 may get. */
+interface Labelled {
+  readonly snapshot: Snapshot
+  readonly over: readonly Incarnation[]
+  readonly mayFill: (owned: Owned) => boolean
+}
+
+export class Loader {
+  readonly #context: ReadContext
+  readonly #landing: Landing
+  readonly #flights = new Map<L1Key, Flight>()
+
+  constructor(context: ReadContext, landing: Landing) {
+    this.#context = context
+    this.#landing = landing
+  }
+
+  flightOf(key: L1Key): Flight | undefined {
+    return this.#flights.get(key)
+  }
+
+  async load(groups: readonly WantedGroup[]): Promise<void> {
+    if (groups.length === 0) return
+    const owned = groups.map((group) => this.#takeOff(group))
+    const apart = owned.filter((one) => one.isL2Down)
+    const insisting = owned.filter((one) => !one.isL2Down && one.insist)
+    const asking = owned.filter((one) => !one.isL2Down && !one.insist)
+    try {
+      await Promise.all([
+        this.#loadOwned(apart),
+        this.#acquireAndLoad(insisting, true),
+        this.#acquireAndLoad(asking, false),
+      ])
+    } catch (error) {
+      for (const one of owned) this.#crash(one, error)
+    }
+  }
+
+  #takeOff(group: WantedGroup): Owned {
+    const flight = newFlight(this.#context.clock.monotonicMs())
+    this.#flights.set(group.key, flight)
+    return { ...group, flight, lease: undefined }
+  }
+
+  #land(owned: Owned, landed: Landed | undefined): void {
+    owned.flight.loaded.resolve(landed)
+    owned.flight.landed.resolve(landed)
+    this.#forget(owned)
+  }
+
+  #crash(owned: Owned, error: unknown): void {
+    owned.flight.loaded.reject(error)
+    owned.flight.landed.reject(error)
+    this.#forget(owned)
+    for (const wanted of owned.readers) wanted.answer?.reject(error)
+  }
+
+  #forget(owned: Owned): void {
+    if (this.#flights.get(owned.key) === owned.flight) this.#flights.delete(owned.key)
+  }
+
+  // ---- 4. acquire
+
+  async #acquireAndLoad(owned: readonly Owned[], insist: boolean): Promise<void> {
+    const { l2, entity, trust, loadDeadlineMs } = this.#context
+    const { incarnation } = trust
+    if (owned.length === 0) return
+    if (!l2 || !incarnation || !this.#context.mayFillL2()) return this.#loadOwned(owned)
+    const leaseMs = loadDeadlineMs * (1 + retries.load) + leaseMarginMs
+    const { mark } = this.#context.region
+    const grants = await l2.acquire(
+      entity,
+      owned.map(({ text }) => text),
+      { incarnation, leaseMs, insist },
+    )
+    const toLoad: Owned[] = []
+    const waits: Promise<void>[] = []
+    for (const [index, one] of owned.entries()) {
+      const grant = grants[index] as Grant
+      switch (grant.kind) {
+        case 'value':
+          this.#landFromL2(one, grant, mark)
+          break
+        case 'lease':
+          toLoad.push({ ...one, lease: grant })
+          break
+        case 'wait':
+          waits.push(this.#wait(one, grant.pollAfterMs, grant.tombstones))
+          break
+        case 'unavailable':
+          toLoad.push(one)
+          break
+        default:
+          grant satisfies never
+      }
+    }
+    await Promise.all([this.#loadOwned(toLoad), ...waits])
+  }
+
+  /** Somebody filled it meanwhile: after these readers began, so it is fresh enough for each. */
+  #landFromL2(owned: Owned, grant: Grant & { kind: 'value' }, mark: number): void {
+    const { entity, clock, region, trust, turnClock } = this.#context
+    const candidate = candidateFromL2(entity, grant.stored, clock.monotonicMs())
+    const isKept = candidate !== undefined && region.fillFromL2(owned.key, candidate, mark)
+    const isProven = isKept && trust.isProven(turnClock.read())
+    this.#land(owned, undefined)
+    for (const wanted of owned.readers) {
+      if (candidate && everyVisible(wanted.tickets, candidate.snapshot)) {
+        this.#landing.deliver(wanted, { candidate, tier: 'l2', isProven, loadTurn: 0, fillTurn: 0 })
+      } else this.#landing.again(wanted)
+    }
+  }
+
+  async #wait(owned: Owned, leaseLeftMs: number, tombstones: readonly Tombstone[]): Promise<void> {
+    const { l2, entity, closing } = this.#context
+    if (await this.#isPending(tombstones)) return this.#loadOwned([owned])
+    if (owned.readers.length > 0) {
+      await l2?.filled(entity, owned.text, Math.min(leaseLeftMs + 1, longestPollMs), closing)
+    }
+    this.#land(owned, undefined)
+    for (const wanted of owned.readers) this.#landing.again(wanted)
+  }
+
+  /** Is there a write that no snapshot sees yet? Then no fill can be accepted, and waiting is in vain. */
+  async #isPending(tombstones: readonly Tombstone[]): Promise<boolean> {
+    const { newest } = this.#context.trust
+    if (newest && tombstones.every((tombstone) => passes(tombstone, newest))) return false
+    const snapshot = await this.#freshSnapshot()
+    return !snapshot || tombstones.some((tombstone) => isPending(tombstone, snapshot))
+  }
+
+  // ---- 5. load
+
+  async #loadOwned(owned: readonly Owned[]): Promise<void> {
+    if (owned.length === 0) return
+    const { entity } = this.#context
+    const labelled = await this.#label(owned)
+    const chunks: Owned[][] = []
+    for (let start = 0; start < owned.length; start += entity.maxBatch) {
+      chunks.push(owned.slice(start, start + entity.maxBatch))
+    }
+    await Promise.all(chunks.map((chunk) => this.#loadChunk(chunk, labelled)))
+  }
+
+  /**
+   * The snapshot that the values will carry: one taken before the load, so it never claims to see
+   * what the load missed. The newest probe does, unless there is a write that a fill would need to
+   * see, or a ticket that the value would be judged by.
+   */
+  async #label(owned: readonly Owned[]): Promise<Labelled> {
+    const { newest } = this.#context.trust
+    const tombstones = owned.flatMap(({ lease }) => lease?.tombstones ?? [])
+    const isUnseen =
+      !newest ||
+      tombstones.some((tombstone) => !passes(tombstone, newest)) ||
+      owned.some(({ readers }) =>
+        readers.some(({ tickets }) =>
+          tickets.some(
+            (write) => write.incarnation === newest.incarnation && !everyVisible([write], newest),
+          ),
+        ),
+      )
+    if (!isUnseen)
+      return { snapshot: newest, over: [], mayFill: ({ lease }) => lease !== undefined }
+    const snapshot = await this.#freshSnapshot()
+    if (!snapshot) return { snapshot: newest ?? blind, over: [], mayFill: () => false }
+    const others = tombstones.filter(({ incarnation }) => incarnation !== snapshot.incarnation)
+    return {
+      snapshot,
+      over: [...new Set(others.map(({ incarnation }) => incarnation))],
+      mayFill: ({ lease }) =>
+        lease?.tombstones.every((tombstone) => !isPending(tombstone, snapshot)) ?? false,
+    }
+  }
+
+  async #freshSnapshot(): Promise<Snapshot | undefined> {
+    const { tail, clock, closing, loadDeadlineMs } = this.#context
+    const late = (): Error => new Error('no snapshot in time')
+    return withDeadline(loadDeadlineMs, late, closing, clock, (signal) => tail.fresh(signal)).catch(
+      () => undefined,
+    )
+  }
+
+  async #loadChunk(chunk: readonly Owned[], labelled: Labelled): Promise<void> {
+    const { clock, turns } = this.#context
+    const loadTurn = turns.next()
+    const loadedAtMs = clock.monotonicMs()
+    try {
+      const { rows, snapshot } = await this.#query(chunk)
+      const label = { ...labelled, snapshot: snapshot ?? labelled.snapshot }
+      await this.#landLoaded(chunk, rows, label, loadTurn, loadedAtMs)
+    } catch (error) {
+      for (const one of chunk) this.#crash(one, error)
+      await this.#release(chunk)
+    }
+  }
+
+  async #query(
+    chunk: readonly Owned[],
+  ): Promise<{ rows: ReadonlyMap<L1Key, unknown>; snapshot: Snapshot | undefined }> {
+    const { source, entity, limiter, clock, closing, counters, random, loadDeadlineMs } =
+      this.#context
+    const late = (): Error =>
+      new LockstepError(
+        'SOURCE_TIMEOUT',
+        `a load of entity "${entity.name}" took longer than ${loadDeadlineMs} ms`,
+      )
+    const wanted = new Set(chunk.map(({ key }) => key))
+    const ids = chunk.map(({ id }) => id)
+    const once = (): Promise<{ rows: readonly unknown[]; snapshot: Snapshot | undefined }> =>
+      withDeadline(loadDeadlineMs, late, closing, clock, (signal) =>
+        limiter.run(signal, () => {
+          counters.loads++
+          counters.loadedIds += ids.length
+          return source.load(entity, ids, signal)
+        }),
+      )
+    const isRetryable = (error: unknown): boolean => source.isRetryable(error)
+    try {
+      const loaded = await retry(
+        { retries: retries.load, isRetryable, signal: closing, clock, random },
+        once,
+      )
+      return { rows: rowsById(entity, loaded.rows, wanted), snapshot: loaded.snapshot }
+    } catch (error) {
+      counters.loadFailures++
+      throw this.#loadError(error)
+    }
+  }
+
+  #loadError(error: unknown): unknown {
+    if (error instanceof LockstepError) return error
+    const { source, entity } = this.#context
+    return source.isRetryable(error)
+      ? new LockstepError('SOURCE_UNAVAILABLE', `entity "${entity.name}": ${messageOf(error)}`, {
+          cause: error,
+        })
+      : new LockstepError(
+          'LOADER_FAILED',
+          `the loader of entity "${entity.name}" failed: ${messageOf(error)}`,
+          { cause: error },
+        )
+  }
+
+  // ---- 6. fill
+
+  async #landLoaded(
+    chunk: readonly Owned[],
+    rows: ReadonlyMap<L1Key, unknown>,
+    labelled: Labelled,
+    loadTurn: number,
+    loadedAtMs: number,
+  ): Promise<void> {
+    const { entity, region, counters, random, clock, log } = this.#context
+    const landed: { owned: Owned; landed: Landed; fill: Fill }[] = []
+    const kept: Owned[] = []
+    for (const owned of chunk) {
+      let value: LoadedValue
+      try {
+        value = loadedValue(entity, rows.get(owned.key), labelled.snapshot, loadedAtMs, random)
+      } catch (error) {
+        this.#crash(owned, error)
+        kept.push(owned)
+        continue
+      }
+      const { candidate } = value
+      const outcome: Landed = { candidate, tier: 'source', isProven: true, loadTurn, fillTurn: 0 }
+      if (value.isTooBig) {
+        counters.tooBigValues++
+        log.warn(
+          { entity: entity.name, bytes: value.payload?.length },
+          'a value is too big to be cached',
+        )
+      } else region.fillFromSource(owned.key, candidate)
+      owned.flight.loaded.resolve(outcome)
+      for (const wanted of owned.readers) this.#landing.deliver(wanted, outcome)
+      if (value.isTooBig || !owned.lease || !labelled.mayFill(owned)) {
+        this.#land(owned, outcome)
+        kept.push(owned)
+        continue
+      }
+      const { snapshot } = candidate
+      const { payload, ttlMs, graceMs } = value
+      const ageMs = clock.monotonicMs() - loadedAtMs
+      const fill = {
+        lease: owned.lease,
+        snapshot,
+        payload,
+        ageMs,
+        ttlMs,
+        graceMs,
+        over: labelled.over,
+      }
+      landed.push({ owned, landed: outcome, fill })
+    }
+    await Promise.all([this.#release(kept), this.#fill(landed)])
+  }
+
+  async #fill(loaded: readonly { owned: Owned; landed: Landed; fill: Fill }[]): Promise<void> {
+    const { l2, entity, turns, counters } = this.#context
+    if (!l2 || loaded.length === 0) return
+    const fillTurn = turns.next()
+    const answers = await l2.fill(
+      entity,
+      loaded.map(({ fill }) => fill),
+    )
+    for (const [index, { owned, landed }] of loaded.entries()) {
+      const isFilled = answers[index] === 'filled'
+      if (isFilled) counters.fills++
+      else counters.refusedFills++
+      this.#land(owned, isFilled ? { ...landed, fillTurn } : landed)
+    }
+  }
+
+  async #release(owned: readonly Owned[]): Promise<void> {
+    const leases = owned.flatMap(({ lease }) => lease ?? [])
+    if (leases.length > 0) await this.#context.l2?.release(this.#context.entity, leases)
+  }
+}
+
+/** Not over, and not seen: of another incarnation than a fresh snapshot's it can only be over. */
+function isPending(tombstone: Tombstone, fresh: Snapshot): boolean {
+  return tombstone.incarnation === fresh.incarnation && !passes(tombstone, fresh)
+}
+
+/** Sees nothing and fits no incarnation: what is loaded without a snapshot can be kept nowhere. */
+const blind: Snapshot = {
+  incarnation: '0000000000000000' as Incarnation,
+  xmin: 0 as Snapshot['xmin'],
+  xmax: 0 as Snapshot['xmax'],
+  xip: [],
+}

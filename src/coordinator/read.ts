@@ -1,0 +1,353 @@
+/**
+ * The story of a read (DESIGN §4), top down: L1; this process' load of the id; L2; and `load.ts`
+ * for what is left: acquire, load, fill.
+ *
+ * Reads of one event-loop turn travel together: one MGET, one Lua call, one call of the loader. A
+ * `getMany` is the same path in bulk.
+ */
+import { LockstepError, PartialReadError } from '../model/errors.ts'
+import type { L1Key } from '../model/id.ts'
+import type { Candidate, Entry, Lookup } from '../model/ports.ts'
+import type { WriteId } from '../model/snapshot.ts'
+import { everyVisible, parseTicket } from '../model/ticket.ts'
+import { abortable, deferred, withDeadline } from '../resilience/deadline.ts'
+import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
+import { Loader } from './load.ts'
+import { candidateFromL2, valueFor } from './values.ts'
+import type { Answer, ReadContext, ReadRequest, Wanted, WantedGroup } from './wanted.ts'
+
+export class Reader {
+  readonly #context: ReadContext
+  readonly #loader: Loader
+  readonly #refreshing = new Set<L1Key>()
+  readonly #underWay = new Set<Promise<void>>()
+  #queue: Wanted[] = []
+  #isClosed = false
+
+  constructor(context: ReadContext) {
+    this.#context = context
+    this.#loader = new Loader(context, {
+      deliver: (wanted, landed) => this.#deliver(wanted, landed),
+      again: (wanted) => this.#again(wanted),
+    })
+  }
+
+  /** L1 only, at once; `undefined` for absent, unproven and not cached alike. */
+  peek(id: unknown): unknown {
+    const entry = this.#find(this.#context.entity.keyOf(id), id)
+    return entry && valueFor(entry)
+  }
+
+  get(id: unknown, request?: ReadRequest): Promise<unknown> {
+    try {
+      const key = this.#context.entity.keyOf(id)
+      if (request === undefined) {
+        const entry = this.#find(key, id)
+        if (entry) return entry.isShared ? entry.promise : Promise.resolve(valueFor(entry))
+      }
+      return this.#read(key, id, request ?? {}).then((answer) => valueFor(answer.candidate))
+    } catch (error) {
+      return Promise.reject(error)
+    }
+  }
+
+  /** What `get` answers, with where it came from. */
+  async getEntry(id: unknown, request: ReadRequest): Promise<Answer & { readonly value: unknown }> {
+    const answer = await this.#read(this.#context.entity.keyOf(id), id, request)
+    return { ...answer, value: valueFor(answer.candidate) }
+  }
+
+  /** The values of the ids that exist, by the ids as they were given. */
+  async getMany(
+    ids: Iterable<unknown>,
+    request: ReadRequest,
+  ): Promise<ReadonlyMap<unknown, unknown>> {
+    const { entity } = this.#context
+    const byKey = new Map<L1Key, unknown>()
+    for (const id of ids) {
+      const key = entity.keyOf(id)
+      if (!byKey.has(key)) byKey.set(key, id)
+    }
+    const answers = await Promise.allSettled(
+      [...byKey].map(([key, id]) => this.#read(key, id, request)),
+    )
+    const values = new Map<unknown, unknown>()
+    const failures = new Map<unknown, unknown>()
+    for (const [index, id] of [...byKey.values()].entries()) {
+      const answer = answers[index] as PromiseSettledResult<Answer>
+      if (answer.status === 'rejected') failures.set(id, answer.reason)
+      else if (answer.value.candidate.value !== undefined) {
+        values.set(id, valueFor(answer.value.candidate))
+      }
+    }
+    if (failures.size > 0) throw new PartialReadError(entity.name, values, failures)
+    return values
+  }
+
+  /** Takes no more reads. */
+  close(): void {
+    this.#isClosed = true
+  }
+
+  /** Resolves when every read that is under way has been answered. */
+  async drain(): Promise<void> {
+    while (this.#underWay.size > 0) await Promise.all(this.#underWay)
+  }
+
+  // ---- 1. L1
+
+  /** The entry of L1, if it may be served now; past its soft expiry it is refreshed behind. */
+  #find(key: L1Key, id: unknown): Entry | undefined {
+    const { region, trust, turnClock, counters } = this.#context
+    const entry = region.find(key)
+    if (entry === undefined) return undefined
+    const now = turnClock.read()
+    if (!trust.isProven(now) || now.monotonicMs > entry.staleUntilMs) return undefined
+    if (now.monotonicMs > entry.freshUntilMs) {
+      counters.l1StaleHits++
+      this.#refresh(key, id)
+    } else counters.l1Hits++
+    region.hit(entry)
+    return entry
+  }
+
+  #refresh(key: L1Key, id: unknown): void {
+    if (this.#refreshing.has(key)) return
+    this.#refreshing.add(key)
+    this.#enqueue(this.#wanted(key, id, {}, false))
+  }
+
+  #read(key: L1Key, id: unknown, request: ReadRequest): Promise<Answer> {
+    const { entity, clock } = this.#context
+    if (this.#isClosed) return Promise.reject(new LockstepError('CLOSED', 'the cache is closed'))
+    request.signal?.throwIfAborted()
+    const wanted = this.#wanted(key, id, request, true)
+    const found = this.#answerFromL1(wanted)
+    if (found) return Promise.resolve(found)
+    const answer = (wanted.answer as NonNullable<Wanted['answer']>).promise
+    this.#enqueue(wanted)
+    if (request.timeoutMs !== undefined) {
+      const { timeoutMs } = request
+      const late = (): Error => readTimeout(entity.name, timeoutMs)
+      return withDeadline(timeoutMs, late, request.signal, clock, () => answer)
+    }
+    return request.signal ? abortable(answer, request.signal) : answer
+  }
+
+  /** Strong reads skip L1; a ticketed one takes what sees its writes. */
+  #answerFromL1(wanted: Wanted): Answer | undefined {
+    if (wanted.isStrong) return undefined
+    const { region, turnClock } = this.#context
+    if (wanted.tickets.length > 0) {
+      const known = region.find(wanted.key)
+      if (!known || !everyVisible(wanted.tickets, known.snapshot)) return undefined
+    }
+    const entry = this.#find(wanted.key, wanted.id)
+    if (!entry) return undefined
+    const isFresh = turnClock.read().monotonicMs <= entry.freshUntilMs
+    return { candidate: entry, tier: 'l1', state: isFresh ? 'fresh' : 'stale', isProven: true }
+  }
+
+  #wanted(key: L1Key, id: unknown, request: ReadRequest, isAwaited: boolean): Wanted {
+    const { clock, turns, readDeadlineMs } = this.#context
+    const beganAtMs = clock.monotonicMs()
+    const answer = isAwaited ? deferred<Answer>() : undefined
+    // A caller may have gone by its signal before the answer comes.
+    answer?.promise.catch(() => {})
+    return {
+      key,
+      id,
+      beganAtMs,
+      beganTurn: turns.next(),
+      deadlineAtMs: beganAtMs + Math.min(readDeadlineMs, request.timeoutMs ?? readDeadlineMs),
+      isStrong: request.consistency === 'strong',
+      tickets: ticketsOf(request.ticket),
+      answer,
+    }
+  }
+
+  #enqueue(wanted: Wanted): void {
+    this.#queue.push(wanted)
+    if (this.#queue.length === 1) this.#context.clock.defer(this.#flush)
+  }
+
+  readonly #flush = (): void => {
+    const batch = this.#queue
+    this.#queue = []
+    const underWay = this.#answer(batch).finally(() => this.#underWay.delete(underWay))
+    this.#underWay.add(underWay)
+  }
+
+  async #answer(batch: readonly Wanted[]): Promise<void> {
+    try {
+      const asked = this.#joinOrAsk(batch)
+      const missed = await this.#askL2(asked)
+      await this.#loader.load(missed)
+    } catch (error) {
+      for (const wanted of batch) this.#fail(wanted, error)
+    } finally {
+      for (const wanted of batch) if (!wanted.answer) this.#refreshing.delete(wanted.key)
+    }
+  }
+
+  // ---- 2. this process' load of the id
+
+  /** Bounded readers join a load that is under way; the others are grouped by id. */
+  #joinOrAsk(batch: readonly Wanted[]): readonly WantedGroup[] {
+    const { boundMs } = this.#context
+    const groups = new Map<L1Key, WantedGroup & { readonly readers: Wanted[] }>()
+    for (const wanted of batch) {
+      const flight = this.#loader.flightOf(wanted.key)
+      if (flight && !wanted.isStrong && mayJoin(wanted, flight, boundMs)) {
+        this.#follow(flight, wanted)
+        continue
+      }
+      const group = groups.get(wanted.key)
+      if (group) group.readers.push(wanted)
+      else {
+        groups.set(wanted.key, {
+          key: wanted.key,
+          id: wanted.id,
+          text: String(wanted.key),
+          readers: [wanted],
+          insist: false,
+          isL2Down: false,
+        })
+      }
+    }
+    return [...groups.values()]
+  }
+
+  #follow(flight: Flight, wanted: Wanted): void {
+    const waitsForFill = wanted.isStrong || wanted.tickets.length > 0
+    const landing = waitsForFill ? flight.landed.promise : flight.loaded.promise
+    landing.then(
+      (landed) => {
+        if (landed && mayTake(wanted, landed)) this.#deliver(wanted, landed)
+        else this.#again(wanted)
+      },
+      (error: unknown) => this.#fail(wanted, error),
+    )
+  }
+
+  /** What was found would not do for this reader: it looks again, within its deadline. */
+  #again(wanted: Wanted): void {
+    const { clock, closing, entity, readDeadlineMs } = this.#context
+    if (!wanted.answer) return
+    if (closing.aborted) this.#fail(wanted, closing.reason)
+    else if (clock.monotonicMs() < wanted.deadlineAtMs) this.#enqueue(wanted)
+    else this.#fail(wanted, readTimeout(entity.name, readDeadlineMs))
+  }
+
+  // ---- 3. L2
+
+  /** One MGET; answers whom it can, and returns the groups that are to be loaded. */
+  async #askL2(groups: readonly WantedGroup[]): Promise<readonly WantedGroup[]> {
+    const { l2, entity, region, boundMs } = this.#context
+    if (groups.length === 0) return []
+    if (!l2) return groups.map((group) => ({ ...group, isL2Down: true }))
+    const { mark } = region
+    const lookups = await l2.lookup(
+      entity,
+      groups.map(({ text }) => text),
+    )
+    const missed: WantedGroup[] = []
+    for (const [index, group] of groups.entries()) {
+      const left = this.#answerFromL2(group, lookups[index] as Lookup, mark)
+      if (!left) continue
+      // Somebody began to load it while Redis was asked.
+      const flight = this.#loader.flightOf(left.key)
+      if (flight && left.readers.every((wanted) => mayJoin(wanted, flight, boundMs))) {
+        for (const wanted of left.readers) if (wanted.answer) this.#follow(flight, wanted)
+      } else missed.push(left)
+    }
+    return missed
+  }
+
+  /** The readers of the group that L2 has no answer for; with none left it may still want a refresh. */
+  #answerFromL2(group: WantedGroup, lookup: Lookup, mark: number): WantedGroup | undefined {
+    switch (lookup.kind) {
+      case 'miss':
+        if (lookup.isCorrupt) this.#context.counters.corruptValues++
+        return { ...group, insist: lookup.isCorrupt }
+      case 'unavailable':
+        return { ...group, isL2Down: true }
+      case 'fresh':
+      case 'stale': {
+        const { trust, entity, clock, counters, region } = this.#context
+        const { stored } = lookup
+        if (stored.snapshot.incarnation !== trust.incarnation) return group
+        const candidate = candidateFromL2(entity, stored, clock.monotonicMs())
+        if (!candidate) {
+          counters.corruptValues++
+          return { ...group, insist: true }
+        }
+        const isFresh = lookup.kind === 'fresh'
+        const isProven = region.fillFromL2(group.key, candidate, mark)
+        const left = this.#answerFromStored(group.readers, candidate, isFresh, isProven)
+        if (left.length === 0 && isFresh) return undefined
+        return { ...group, readers: left, insist: left.length > 0 && isFresh }
+      }
+      default:
+        return lookup satisfies never
+    }
+  }
+
+  #answerFromStored(
+    readers: readonly Wanted[],
+    candidate: Candidate,
+    isFresh: boolean,
+    isKept: boolean,
+  ): readonly Wanted[] {
+    const { trust, turnClock, counters } = this.#context
+    const isProven = isKept && trust.isProven(turnClock.read())
+    return readers.filter((wanted) => {
+      if (!everyVisible(wanted.tickets, candidate.snapshot)) return true
+      if (!isFresh && (wanted.isStrong || !wanted.answer)) return true
+      if (wanted.answer) counters[isFresh ? 'l2Hits' : 'l2StaleHits']++
+      wanted.answer?.resolve({
+        candidate,
+        tier: 'l2',
+        state: isFresh ? 'fresh' : 'stale',
+        isProven,
+      })
+      return false
+    })
+  }
+
+  // ---- the outcome, recorded in one place
+
+  #deliver(wanted: Wanted, landed: Landed): void {
+    if (!wanted.answer) return
+    const { counters } = this.#context
+    if (landed.tier === 'l2') counters.l2Hits++
+    else counters.sourceReads++
+    wanted.answer.resolve({
+      candidate: landed.candidate,
+      tier: landed.tier,
+      state: 'fresh',
+      isProven: landed.isProven,
+    })
+  }
+
+  #fail(wanted: Wanted, error: unknown): void {
+    if (!wanted.answer) return
+    wanted.answer.reject(error)
+  }
+}
+
+function ticketsOf(ticket: ReadRequest['ticket']): readonly WriteId[] {
+  if (ticket === undefined) return none
+  return typeof ticket === 'string'
+    ? parseTicket(ticket)
+    : ticket.flatMap((one) => parseTicket(one))
+}
+
+const none: readonly WriteId[] = []
+
+function readTimeout(entity: string, ms: number): LockstepError {
+  return new LockstepError(
+    'READ_TIMEOUT',
+    `a read of entity "${entity}" was not answered in ${ms} ms`,
+  )
+}

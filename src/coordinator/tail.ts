@@ -1,0 +1,140 @@
+/**
+ * The durable plane without Kafka (DESIGN §6): every instance tails the outbox by snapshot
+ * difference. One statement gives the rows that the last snapshot didn't see and the snapshot that
+ * sees them, which is the probe that trust stands on. So L1's bound holds with PostgreSQL alone.
+ *
+ * A gap empties L1: another incarnation, rows that may have been removed before they were read
+ * (`pruned` sees what the last snapshot doesn't), or more rows than one poll returns.
+ */
+import type { Clock, Reading } from '../model/clock.ts'
+import type { Logger } from '../model/log.ts'
+import type { Outbox, OutboxRow, Poll } from '../model/ports.ts'
+import { covers, type Snapshot, type WriteId, type Xid } from '../model/snapshot.ts'
+import { abortable, type Deferred, deferred, sleep, withDeadline } from '../resilience/deadline.ts'
+import type { Trust } from './trust.ts'
+
+export interface TailOptions {
+  readonly outbox: Outbox
+  readonly trust: Trust
+  /** Acts on one row: L1 drops what doesn't see it. */
+  readonly told: (row: OutboxRow, write: WriteId) => void
+  readonly clock: Clock
+  readonly log: Logger
+  readonly pollIntervalMs: number
+  readonly pollDeadlineMs: number
+}
+
+export class Tail {
+  readonly #options: TailOptions
+  readonly #closing = new AbortController()
+  #last: Snapshot | undefined
+  #asked: Deferred<Snapshot>[] = []
+  #nap = new AbortController()
+  #ended: Promise<void> | undefined
+  #isFailing = false
+  /** Rows that L2 had not been told of when the outbox was last read. */
+  unapplied = 0
+
+  constructor(options: TailOptions) {
+    this.#options = options
+  }
+
+  /** Resolves with the first probe; rejects when there is none to be had. */
+  async start(): Promise<void> {
+    await this.#poll()
+    this.#ended = this.#run()
+  }
+
+  /** A snapshot of the primary that is taken after this call. */
+  async fresh(signal: AbortSignal): Promise<Snapshot> {
+    this.#closing.signal.throwIfAborted()
+    const asked = deferred<Snapshot>()
+    this.#asked.push(asked)
+    this.poke()
+    return abortable(asked.promise, signal)
+  }
+
+  /** Polls as soon as the present poll is over. */
+  poke(): void {
+    this.#nap.abort()
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort()
+    this.poke()
+    await this.#ended
+    for (const asked of this.#asked.splice(0)) asked.reject(this.#closing.signal.reason)
+  }
+
+  async #run(): Promise<void> {
+    const { clock, pollIntervalMs } = this.#options
+    while (!this.#closing.signal.aborted) {
+      await sleep(pollIntervalMs, this.#nap.signal, clock)
+      if (this.#closing.signal.aborted) return
+      this.#nap = new AbortController()
+      try {
+        await this.#poll()
+        this.#isFailing = false
+      } catch (error) {
+        await this.#failed(error)
+      }
+    }
+  }
+
+  async #failed(error: unknown): Promise<void> {
+    const { clock, log, pollIntervalMs } = this.#options
+    if (this.#closing.signal.aborted) return
+    if (!this.#isFailing)
+      log.warn({ err: error }, 'the outbox cannot be read; L1 will not be served')
+    this.#isFailing = true
+    // Whoever asks for a snapshot pokes; a source that refuses must not be asked without a pause.
+    await sleep(pollIntervalMs, this.#closing.signal, clock)
+  }
+
+  async #poll(): Promise<void> {
+    const { clock, outbox, pollDeadlineMs } = this.#options
+    const asked = this.#asked
+    this.#asked = []
+    try {
+      // Before the snapshot is asked for, or it would prove more than it knows.
+      const t0: Reading = { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }
+      const poll = await withDeadline(
+        pollDeadlineMs,
+        () => new Error(`the outbox did not answer in ${pollDeadlineMs} ms`),
+        this.#closing.signal,
+        clock,
+        (signal) => outbox.poll(this.#last, signal),
+      )
+      this.#apply(t0, poll)
+      for (const one of asked) one.resolve(poll.snapshot)
+    } catch (error) {
+      for (const one of asked) one.reject(error)
+      throw error
+    }
+  }
+
+  #apply(t0: Reading, poll: Poll): void {
+    const { trust, told, log } = this.#options
+    const gap = this.#last && gapOf(this.#last, poll)
+    if (gap) {
+      log.warn({ gap }, 'writes may have been missed; L1 is emptied')
+      trust.lose()
+    }
+    const { incarnation } = poll.snapshot
+    const unapplied = new Set<Xid>()
+    for (const row of poll.rows) {
+      if (!row.applied) unapplied.add(row.xid)
+      told(row, { incarnation, xid: row.xid })
+    }
+    this.unapplied = unapplied.size
+    this.#last = poll.snapshot
+    trust.advance(t0, poll.snapshot, poll.missedUnapplied ? undefined : unapplied)
+  }
+}
+
+function gapOf(last: Snapshot, poll: Poll): string | undefined {
+  if (last.incarnation !== poll.snapshot.incarnation) return 'another incarnation of the database'
+  if (!covers(last, poll.pruned)) return 'the last poll is older than the retention'
+  if (poll.missedNew) return 'more rows than one poll returns'
+  return undefined
+}

@@ -1,0 +1,19 @@
+/** Acts on a write that this process hears of, from itself, the fast plane or the outbox. */
+import { keyOfText } from '../model/id.ts'
+import type { Region } from '../model/ports.ts'
+import type { WriteId } from '../model/snapshot.ts'
+
+export class ToldRegions {
+  readonly #regions: ReadonlyMap<string, Region>
+
+  constructor(regions: ReadonlyMap<string, Region>) {
+    this.#regions = regions
+  }
+
+  /** `unapplied`: L2 may still have the old value. Entities that this process doesn't have are nothing to it. */
+  tell(entity: string, ids: readonly string[], write: WriteId, unapplied: boolean): void {
+    const region = this.#regions.get(entity)
+    if (!region) return
+    for (const id of ids) region.told(keyOfText(id), write, unapplied)
+  }
+}

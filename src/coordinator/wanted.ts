@@ -1,0 +1,80 @@
+import type { Clock, TurnClock } from '../model/clock.ts'
+import type { AnyEntity } from '../model/entity.ts'
+import type { L1Key } from '../model/id.ts'
+import type { Logger } from '../model/log.ts'
+import type { Candidate, L2, Region, Source } from '../model/ports.ts'
+import type { Deferred } from '../resilience/deadline.ts'
+import type { Limiter } from '../resilience/limiter.ts'
+import type { ReadCounters } from '../telemetry/counters.ts'
+import type { Promised } from './flight.ts'
+import type { Tail } from './tail.ts'
+import type { Trust } from './trust.ts'
+
+/** What a caller asks of one read, checked. */
+export interface ReadRequest {
+  readonly consistency?: 'bounded' | 'strong' | undefined
+  /** Tickets whose writes must not be missed. */
+  readonly ticket?: string | readonly string[] | undefined
+  readonly signal?: AbortSignal | undefined
+  readonly timeoutMs?: number | undefined
+}
+
+export interface Answer {
+  readonly candidate: Candidate
+  readonly tier: 'l1' | 'l2' | 'source'
+  readonly state: 'fresh' | 'stale'
+  readonly isProven: boolean
+}
+
+/** One reader of one id, on its way. */
+export interface Wanted extends Promised {
+  readonly key: L1Key
+  /** As the caller has it: what the loader gets. */
+  readonly id: unknown
+  readonly deadlineAtMs: number
+  /** `undefined`: a refresh that nobody waits for. */
+  readonly answer: Deferred<Answer> | undefined
+}
+
+/** The readers of one id that travel together. */
+export interface WantedGroup {
+  readonly key: L1Key
+  readonly id: unknown
+  readonly text: string
+  readonly readers: readonly Wanted[]
+  /** What lies in L2 won't do: load, whatever is there. */
+  readonly insist: boolean
+  readonly isL2Down: boolean
+}
+
+/** Numbers that only grow: what was sent after a read began has a larger one. */
+export class Turns {
+  #last = 0
+
+  next(): number {
+    return ++this.#last
+  }
+}
+
+/** All that the reads of one entity need. */
+export interface ReadContext {
+  readonly entity: AnyEntity
+  readonly region: Region
+  readonly l2: L2 | undefined
+  readonly source: Source<unknown>
+  readonly tail: Tail
+  readonly trust: Trust
+  readonly limiter: Limiter
+  readonly clock: Clock
+  readonly turnClock: TurnClock
+  readonly turns: Turns
+  readonly counters: ReadCounters
+  readonly log: Logger
+  readonly random: () => number
+  readonly closing: AbortSignal
+  readonly boundMs: number
+  readonly readDeadlineMs: number
+  readonly loadDeadlineMs: number
+  /** L2 may be filled from this moment on: false until everybody knows of this schema version. */
+  readonly mayFillL2: () => boolean
+}

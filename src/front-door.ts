@@ -1,0 +1,209 @@
+/** What users hold: checks each call's arguments, and hands it to the coordinator. */
+import type { ReadRequest } from './coordinator/wanted.ts'
+import { rowsOf, type WriteKey, type WriteRequest, type WriteResult } from './coordinator/write.ts'
+import { retries } from './model/defaults.ts'
+import { type Duration, durationMs } from './model/duration.ts'
+import { type AnyEntity, wrong } from './model/entity.ts'
+import { LockstepError } from './model/errors.ts'
+import { keyOfPrimitive } from './model/id.ts'
+import type { Tx } from './postgres/pool.ts'
+import type { EntityParts, RunningCache } from './running-cache.ts'
+import type {
+  Cache,
+  CacheMethods,
+  EntityCache,
+  EntityStats,
+  Key,
+  ReadOptions,
+  WriteOptions,
+} from './types.ts'
+
+const defaultCloseTimeout = '5s'
+
+type Run<R> = (tx: Tx) => PromiseLike<R> | R
+
+export function frontDoor<Entities extends Record<string, AnyEntity>>(
+  entities: Entities,
+  cache: RunningCache,
+): Cache<Entities> {
+  const doors = Object.entries(entities).map(([key, { name }]) => [
+    key,
+    entityDoor(cache, cache.entities.get(name) as EntityParts),
+  ])
+  const methods: CacheMethods = {
+    write: (keys, run, options) => write(cache, keysOf(cache, keys), run, options),
+    invalidate: (keys, options) => invalidate(cache, keysOf(cache, keys), options),
+    stats: () =>
+      Object.fromEntries([...cache.entities].map(([name, parts]) => [name, statsOf(parts)])),
+    close: (options) => close(cache, options?.timeout),
+    [Symbol.asyncDispose]: () => close(cache, undefined),
+  }
+  return Object.freeze({ ...Object.fromEntries(doors), ...methods }) as Cache<Entities>
+}
+
+function entityDoor(
+  cache: RunningCache,
+  { entity, reader }: EntityParts,
+): EntityCache<string, unknown, unknown> {
+  const keyOf = (id: unknown): WriteKey => ({ entity, id: String(entity.keyOf(id)) })
+  return Object.freeze({
+    get: (id: unknown, options?: ReadOptions) => {
+      if (options === undefined) return reader.get(id)
+      return checked(() => reader.get(id, readRequest(options)))
+    },
+    peek: (id: unknown) => reader.peek(id),
+    getMany: (ids: Iterable<unknown>, options?: ReadOptions) =>
+      checked(() => reader.getMany(checkIterable(ids), readRequest(options))),
+    getEntry: (id: unknown, options?: ReadOptions) =>
+      checked(async () => {
+        const answer = await reader.getEntry(id, readRequest(options))
+        const { clock } = cache.settings
+        const ageMs = Math.max(0, clock.monotonicMs() - answer.candidate.loadedAtMs)
+        const { tier, state, isProven } = answer
+        return { value: answer.value, tier, state, ageMs, proven: isProven }
+      }),
+    write: (...args: unknown[]) =>
+      checked(() => {
+        if (typeof args[0] === 'function') {
+          const [run, options] = args as [Run<unknown>, WriteOptions | undefined]
+          return write(cache, (value) => keysOfRows(entity, value), run, options)
+        }
+        const [id, run, options] = args as [unknown, Run<unknown>, WriteOptions | undefined]
+        const keys = [keyOf(id)]
+        return write(cache, () => keys, run, options)
+      }),
+    invalidate: (ids: unknown, options?: WriteOptions) =>
+      checked(() => {
+        const keys = (Array.isArray(ids) ? ids : [ids]).map(keyOf)
+        return invalidate(cache, () => distinct(keys), options)
+      }),
+    key: (id: unknown) => Object.freeze({ entity: entity.name, id: String(entity.keyOf(id)) }),
+  }) as EntityCache<string, unknown, unknown>
+}
+
+/** Bad arguments reject, like everything else that goes wrong with a call that returns a promise. */
+function checked<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return call()
+  } catch (error) {
+    return Promise.reject(error)
+  }
+}
+
+function write<R>(
+  cache: RunningCache,
+  keysOfValue: (value: R) => readonly WriteKey[],
+  run: Run<R>,
+  options: WriteOptions | undefined,
+): Promise<WriteResult<R>> {
+  return checked(() => {
+    if (typeof run !== 'function')
+      throw wrong('write callback', run, 'a function (tx) => … would do')
+    return cache.writer.write(run, keysOfValue, writeRequest(cache, options))
+  })
+}
+
+async function invalidate(
+  cache: RunningCache,
+  keys: () => readonly WriteKey[],
+  options: WriteOptions | undefined,
+): Promise<{ ticket: string; fenced: boolean }> {
+  const { ticket, fenced } = await write(cache, keys, () => undefined, options)
+  return { ticket, fenced }
+}
+
+/** Checks the keys that `cache.write` was given, before anything is written. */
+function keysOf(cache: RunningCache, keys: readonly Key[]): () => readonly WriteKey[] {
+  let found: readonly WriteKey[] | undefined
+  return () => {
+    found ??= distinct(toWriteKeys(cache, keys))
+    return found
+  }
+}
+
+function toWriteKeys(cache: RunningCache, keys: readonly Key[]): readonly WriteKey[] {
+  if (!Array.isArray(keys) || keys.length === 0) {
+    throw wrong('keys', keys, 'an array of what cache.<entity>.key(id) returns would do')
+  }
+  return keys.map((key: Key) => {
+    const parts = cache.entities.get(key?.entity)
+    if (!parts)
+      throw wrong('keys', key?.entity, `one of ${[...cache.entities.keys()].join(', ')} would do`)
+    return { entity: parts.entity, id: String(keyOfPrimitive(key.entity, key.id)) }
+  })
+}
+
+function keysOfRows(entity: AnyEntity, value: unknown): readonly WriteKey[] {
+  const rows = rowsOf(value)
+  if (rows.length === 0) {
+    throw new LockstepError(
+      'WRITE_KEYS_MISSING',
+      `the callback of a write of entity "${entity.name}" returned no rows, so its ids are unknown; return them (.returning('*')), or give the id`,
+    )
+  }
+  return distinct(rows.map((row) => ({ entity, id: String(entity.keyOf(entity.idOf(row))) })))
+}
+
+function distinct(keys: readonly WriteKey[]): readonly WriteKey[] {
+  return [...new Map(keys.map((key) => [`${key.entity.name}:${key.id}`, key])).values()]
+}
+
+function checkIterable(ids: Iterable<unknown>): Iterable<unknown> {
+  if (ids !== null && typeof ids === 'object' && Symbol.iterator in ids) return ids
+  throw wrong('ids', ids, 'an array or another iterable of ids would do')
+}
+
+function readRequest(options: ReadOptions | undefined): ReadRequest {
+  if (options === undefined) return {}
+  const { consistency, ticket, signal, timeout } = options
+  if (consistency !== undefined && consistency !== 'bounded' && consistency !== 'strong') {
+    throw wrong('consistency', consistency, "'bounded' or 'strong' would do")
+  }
+  return { consistency, ticket, signal, timeoutMs: optionalMs(timeout) }
+}
+
+function writeRequest(cache: RunningCache, options: WriteOptions = {}): WriteRequest {
+  const { settings } = cache
+  const { onFenceFailure = settings.onFenceFailure } = options
+  const { retries: tries = retries.write } = options
+  if (!Number.isSafeInteger(tries) || tries < 0) throw wrong('retries', tries, '0 or more would do')
+  if (onFenceFailure !== 'proceed' && onFenceFailure !== 'reject') {
+    throw wrong('onFenceFailure', onFenceFailure, "'proceed' or 'reject' would do")
+  }
+  const timeoutMs = optionalMs(options.timeout) ?? settings.timing.writeDeadlineMs
+  const longestMs = settings.timing.tombstoneRetentionMs / 2
+  // A tombstone that is forgotten before its COMMIT would let an old value in.
+  if (timeoutMs > longestMs) {
+    throw wrong(
+      'timeout',
+      timeoutMs,
+      `at most ${longestMs} ms, half of timing.tombstoneRetention, would do`,
+    )
+  }
+  return { timeoutMs, retries: tries, signal: options.signal, onFenceFailure }
+}
+
+function optionalMs(timeout: Duration | undefined): number | undefined {
+  return timeout === undefined ? undefined : durationMs('timeout', timeout)
+}
+
+function statsOf({ counters, region }: EntityParts): EntityStats {
+  return {
+    hits: {
+      l1: counters.l1Hits + counters.l1StaleHits,
+      l2: counters.l2Hits + counters.l2StaleHits,
+    },
+    misses: counters.sourceReads,
+    loads: counters.loads,
+    loadedIds: counters.loadedIds,
+    loadFailures: counters.loadFailures,
+    fills: counters.fills,
+    refusedFills: counters.refusedFills,
+    corruptValues: counters.corruptValues,
+    l1Entries: region.count,
+  }
+}
+
+function close(cache: RunningCache, timeout: Duration = defaultCloseTimeout): Promise<void> {
+  return checked(() => cache.close(durationMs('timeout', timeout)))
+}

@@ -1,0 +1,20 @@
+export type { WriteResult } from './coordinator/write.ts'
+export { lockstep } from './lockstep.ts'
+export type { Codec } from './model/codec.ts'
+export type { Timing } from './model/defaults.ts'
+export type { Duration } from './model/duration.ts'
+export type { Entity, EntityOptions, LoadContext } from './model/entity.ts'
+export { type ErrorCode, LockstepError, PartialReadError } from './model/errors.ts'
+export type { Logger } from './model/log.ts'
+export { mergeTickets, type Ticket } from './model/ticket.ts'
+export {
+  type Cache,
+  type EntityCache,
+  type EntityStats,
+  type EntryInfo,
+  entity,
+  type Key,
+  type LockstepOptions,
+  type ReadOptions,
+  type WriteOptions,
+} from './types.ts'

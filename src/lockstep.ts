@@ -1,0 +1,115 @@
+/** The one place where the rooms meet: opens the places, and joins them to the coordinator. */
+
+import { frontDoor } from './front-door.ts'
+import { S3Fifo } from './memory/policies/s3fifo.ts'
+import { L1Region } from './memory/region.ts'
+import type { TimingMs } from './model/defaults.ts'
+import type { AnyEntity } from './model/entity.ts'
+import type { FastPlane, L2, Region } from './model/ports.ts'
+import { type Settings, settle } from './options.ts'
+import { checkSchema } from './postgres/migrations.ts'
+import { register } from './postgres/namespace.ts'
+import { PostgresOutbox } from './postgres/outbox.ts'
+import { openPool, type Pool } from './postgres/pool.ts'
+import { PostgresSource } from './postgres/source.ts'
+import { connectRedis, isRedisAnswer, type RedisConnectionOptions } from './redis/connection.ts'
+import { FillWaits, RedisFastPlane } from './redis/fast-plane.ts'
+import { keySpace } from './redis/keys.ts'
+import { RedisL2 } from './redis/l2.ts'
+import { Hop } from './resilience/hop.ts'
+import { type Parts, RunningCache } from './running-cache.ts'
+import type { Cache, LockstepOptions } from './types.ts'
+
+/** How long the start waits for a Redis that may be down. */
+const redisStartDeadlineMs = 2_000
+
+/**
+ * Opens the tiers and starts the cache. Who calls it closes it. Rejects with `OPTION_INVALID`,
+ * `SOURCE_UNAVAILABLE`, `SCHEMA_MISSING`, `REDIS_REFUSED`; a Redis that can't be reached is no error.
+ */
+export function lockstep<const Entities extends Record<string, AnyEntity>>(
+  options: LockstepOptions<Entities>,
+): Promise<Cache<Entities>> {
+  return assemble(options, (parts) => parts)
+}
+
+/** `lockstep` with other parts than the real ones, or with something in between. */
+export async function assemble<const Entities extends Record<string, AnyEntity>>(
+  options: LockstepOptions<Entities>,
+  replace: (parts: Parts) => Parts,
+): Promise<Cache<Entities>> {
+  const settings = settle(options)
+  const opened: (() => unknown)[] = []
+  const release = async (): Promise<void> => {
+    for (const close of opened.splice(0).reverse()) await close()
+  }
+  try {
+    const pool = openPool(options.postgres)
+    opened.push(() => pool.close())
+    await checkSchema(pool)
+    const { registeredIn } = await register(
+      pool,
+      settings.namespace,
+      options.redis !== undefined,
+      settings.entities,
+    )
+    const outbox = new PostgresOutbox(pool, settings.namespace)
+    opened.push(() => outbox.close())
+    const redis = options.redis === undefined ? undefined : await openRedis(options.redis, settings)
+    if (redis) opened.push(redis.close)
+    const parts = replace({
+      l2: redis?.l2,
+      fastPlane: redis?.fastPlane,
+      outbox,
+      source: openSource(pool, settings.namespace, settings.timing),
+      regions: new Map(settings.entities.map((entity) => [entity.name, openRegion(entity)])),
+    })
+    const cache = new RunningCache(settings, parts, registeredIn, release)
+    await cache.start()
+    return frontDoor(options.entities, cache)
+  } catch (error) {
+    await release()
+    throw error
+  }
+}
+
+async function openRedis(
+  options: RedisConnectionOptions,
+  settings: Settings,
+): Promise<{ l2: L2; fastPlane: FastPlane; close: () => void }> {
+  const { clock, log, timing } = settings
+  const keys = keySpace(settings.namespace)
+  const connections = await connectRedis(options, keys.bus, redisStartDeadlineMs, log)
+  const hop = new Hop({ name: 'l2', deadlineMs: timing.redisDeadlineMs, isAnswer: isRedisAnswer })
+  hop.onChange((state) => log.warn({ hop: 'l2', state }, `the breaker of Redis is ${state}`))
+  const waits = new FillWaits(clock)
+  return {
+    l2: new RedisL2({
+      redis: connections.commands,
+      keys,
+      hop,
+      clock,
+      waits,
+      tombstoneRetentionMs: timing.tombstoneRetentionMs,
+    }),
+    fastPlane: new RedisFastPlane(connections.subscriber, keys, waits),
+    close: () => {
+      connections.close()
+      hop.close()
+    },
+  }
+}
+
+function openSource(pool: Pool, namespace: string, timing: TimingMs): PostgresSource {
+  return new PostgresSource({
+    pool,
+    namespace,
+    idleInTransactionMs: Math.floor(timing.tombstoneRetentionMs / 2),
+    outcomeDeadlineMs: timing.readDeadlineMs,
+  })
+}
+
+function openRegion(entity: AnyEntity): Region {
+  const { maxEntries, maxBytes } = entity
+  return new L1Region({ maxEntries, maxBytes }, new S3Fifo(maxEntries))
+}

@@ -1,0 +1,86 @@
+/**
+ * The writes a region was told of that its floor doesn't see yet (DESIGN §3): a value that doesn't
+ * see them may not enter. Kept by stripe, so that a write of one id doesn't keep others out; and
+ * bounded: above `mostXids` they are merged to the largest xid, and a value must then be younger
+ * than everything that was in progress at the time, which keeps out more than need be for as long
+ * as those transactions last.
+ */
+import {
+  type Incarnation,
+  type Snapshot,
+  visible,
+  type WriteId,
+  type Xid,
+} from '../model/snapshot.ts'
+
+const stripes = 4_096
+const mostXids = 65_536
+
+export class Stripes {
+  readonly #byStripe = new Map<number, WriteId[]>()
+  #count = 0
+  #merged: WriteId | undefined
+
+  add(hash: number, write: WriteId): void {
+    const stripe = hash % stripes
+    const known = this.#byStripe.get(stripe)
+    if (known?.some((one) => one.xid === write.xid && one.incarnation === write.incarnation)) return
+    if (known) known.push(write)
+    else this.#byStripe.set(stripe, [write])
+    if (++this.#count > mostXids) this.#merge()
+  }
+
+  /** May a value that was read under this snapshot enter? */
+  admits(hash: number, snapshot: Snapshot): boolean {
+    if (this.#merged && !isBehind(this.#merged, snapshot)) return false
+    const known = this.#byStripe.get(hash % stripes)
+    return known === undefined || known.every((write) => visible(write, snapshot))
+  }
+
+  /** Forgets what the floor sees, but for the writes that L2 has not been told of; whether there was any. */
+  forget(floor: Snapshot, unapplied: ReadonlySet<Xid>): boolean {
+    const before = this.#count
+    const merged = this.#merged
+    if (merged && isBehind(merged, floor) && unapplied.size === 0) this.#merged = undefined
+    for (const [stripe, known] of this.#byStripe) {
+      const kept = known.filter((write) => !visible(write, floor) || unapplied.has(write.xid))
+      this.#count -= known.length - kept.length
+      if (kept.length === 0) this.#byStripe.delete(stripe)
+      else if (kept.length < known.length) this.#byStripe.set(stripe, kept)
+    }
+    return this.#count < before || this.#merged !== merged
+  }
+
+  /** The xids of another life of the database say nothing about this one. */
+  forgetOthers(incarnation: Incarnation): void {
+    if (this.#merged && this.#merged.incarnation !== incarnation) this.#merged = undefined
+    for (const [stripe, known] of this.#byStripe) {
+      const kept = known.filter((write) => write.incarnation === incarnation)
+      this.#count -= known.length - kept.length
+      if (kept.length === 0) this.#byStripe.delete(stripe)
+      else this.#byStripe.set(stripe, kept)
+    }
+  }
+
+  get count(): number {
+    return this.#count
+  }
+
+  #merge(): void {
+    let largest = this.#merged
+    for (const known of this.#byStripe.values()) {
+      for (const write of known) {
+        if (!largest || write.incarnation !== largest.incarnation || write.xid > largest.xid) {
+          largest = write
+        }
+      }
+    }
+    this.#merged = largest
+    this.#byStripe.clear()
+    this.#count = 0
+  }
+}
+
+function isBehind(write: WriteId, snapshot: Snapshot): boolean {
+  return write.incarnation === snapshot.incarnation && write.xid < snapshot.xmin
+}

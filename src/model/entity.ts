@@ -1,0 +1,167 @@
+import type { Codec } from './codec.ts'
+import { defaultCodec } from './codec.ts'
+import { entityDefaults } from './defaults.ts'
+import { type Duration, describe, durationMs } from './duration.ts'
+import { LockstepError } from './errors.ts'
+import { keyOfComposite, keyOfPrimitive, type L1Key, type PrimitiveId } from './id.ts'
+
+/** What a loader gets beside the ids. */
+export interface LoadContext<Db> {
+  /** Reads the source; its snapshot is known, so use it and not a connection of your own. */
+  readonly db: Db
+  /** Aborted when the load's deadline is over or the cache closes. */
+  readonly signal: AbortSignal
+}
+
+export interface EntityOptions<Id, Value, Db> {
+  /**
+   * Rows for the ids, in any order; an id without a row does not exist. Ids that are asked for in
+   * one turn of the event loop come in one call. May be called again after a retryable error.
+   */
+  load(ids: Id[], context: LoadContext<Db>): PromiseLike<readonly (Value | null | undefined)[]>
+  /** The id of a row. */
+  id(row: Value): Id
+  /** How long a value counts as fresh (default 10 min), give or take a tenth. */
+  ttl?: Duration
+  /** How long after its ttl a value may still be served while it is loaded anew (default 1 min). */
+  grace?: Duration
+  /** The ttl of "does not exist" (default 30 s). */
+  negativeTtl?: Duration
+  /** Counts up when the shape of the values changes: other versions are other keys in Redis (default 1). */
+  version?: number
+  /** `frozen` (default): all callers share one deeply frozen value. `cloned`: each gets a copy. `shared`: nobody checks. */
+  values?: 'frozen' | 'cloned' | 'shared'
+  /** The rows that a write's callback returns are what `load` would return: they go to Redis at once (default false). */
+  writeThrough?: boolean
+  /** `repeatable read`: a load of several queries sees one snapshot, in a transaction of its own. */
+  isolation?: 'read committed' | 'repeatable read'
+  /** At most this many ids in one call of `load` (default 1,000). */
+  maxBatch?: number
+  /** A value of more bytes is returned but not cached (default 1 MiB). */
+  maxValueBytes?: number
+  /** The bounds of this entity in one process. */
+  l1?: { maxEntries?: number; maxBytes?: number }
+  /** How values become bytes. */
+  codec?: Codec
+}
+
+/** Ids that are objects need an `idToString`. */
+export type IdOptions<Id> = [Id] extends [PrimitiveId]
+  ? { idToString?(id: Id): string }
+  : { idToString(id: Id): string }
+
+/** A named kind of cached thing, with every option settled. */
+export interface Entity<Name extends string = string, Id = unknown, Value = unknown, Db = unknown> {
+  readonly name: Name
+  readonly load: (
+    ids: Id[],
+    context: LoadContext<Db>,
+  ) => PromiseLike<readonly (Value | null | undefined)[]>
+  readonly idOf: (row: Value) => Id
+  readonly keyOf: (id: Id) => L1Key
+  readonly ttlMs: number
+  readonly graceMs: number
+  readonly negativeTtlMs: number
+  readonly version: number
+  readonly values: 'frozen' | 'cloned' | 'shared'
+  readonly writeThrough: boolean
+  readonly isolation: 'read committed' | 'repeatable read'
+  readonly maxBatch: number
+  readonly maxValueBytes: number
+  readonly maxEntries: number
+  readonly maxBytes: number
+  readonly codec: Codec
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: an entity of any types, where only its shape counts.
+export type AnyEntity = Entity<string, any, any, any>
+
+const namePattern = /^[a-z][a-z0-9_-]*(?::[a-z0-9_-]+)*$/i
+
+export function defineEntity<Name extends string, Id, Value, Db>(
+  name: Name,
+  options: EntityOptions<Id, Value, Db> & IdOptions<Id>,
+): Entity<Name, Id, Value, Db> {
+  if (typeof name !== 'string' || !namePattern.test(name) || name.length > 64) {
+    throw wrong('entity name', name, "a name like 'city' or 'user:profile' would do")
+  }
+  if (options === null || typeof options !== 'object') {
+    throw wrong(`entity "${name}"`, options, 'an object with load and id would do')
+  }
+  const option = (key: string): string => `${name}.${key}`
+  for (const key of Object.keys(options)) {
+    if (!knownOptions.has(key)) {
+      throw wrong(
+        option(key),
+        (options as never)[key],
+        `one of ${[...knownOptions].join(', ')} would do`,
+      )
+    }
+  }
+  for (const key of ['load', 'id'] as const) {
+    if (typeof options[key] !== 'function')
+      throw wrong(option(key), options[key], 'a function would do')
+  }
+  const { idToString } = options
+  if (idToString !== undefined && typeof idToString !== 'function') {
+    throw wrong(option('idToString'), idToString, 'a function would do')
+  }
+  const count = (key: string, value: unknown, fallback: number): number => {
+    if (value === undefined) return fallback
+    if (Number.isSafeInteger(value) && (value as number) > 0) return value as number
+    throw wrong(option(key), value, 'a whole number above 0 would do')
+  }
+  const oneOf = <const T>(key: string, value: T | undefined, all: readonly T[]): T => {
+    if (value === undefined) return all[0] as T
+    if (all.includes(value)) return value
+    throw wrong(option(key), value, `${all.map((one) => `'${one}'`).join(' or ')} would do`)
+  }
+  if (options.l1 !== undefined && (options.l1 === null || typeof options.l1 !== 'object')) {
+    throw wrong(option('l1'), options.l1, 'an object with maxEntries and maxBytes would do')
+  }
+  const settled: Entity<Name, Id, Value, Db> = {
+    name,
+    load: options.load.bind(options),
+    idOf: options.id.bind(options),
+    keyOf: idToString
+      ? (id: Id) => keyOfComposite(name, id, idToString)
+      : (id: Id) => keyOfPrimitive(name, id),
+    ttlMs: durationMs(option('ttl'), options.ttl ?? entityDefaults.ttl),
+    graceMs: durationMs(option('grace'), options.grace ?? entityDefaults.grace),
+    negativeTtlMs: durationMs(
+      option('negativeTtl'),
+      options.negativeTtl ?? entityDefaults.negativeTtl,
+    ),
+    version: count('version', options.version, entityDefaults.version),
+    values: oneOf('values', options.values, ['frozen', 'cloned', 'shared']),
+    writeThrough: oneOf('writeThrough', options.writeThrough, [false, true]),
+    isolation: oneOf('isolation', options.isolation, ['read committed', 'repeatable read']),
+    maxBatch: count('maxBatch', options.maxBatch, entityDefaults.maxBatch),
+    maxValueBytes: count('maxValueBytes', options.maxValueBytes, entityDefaults.maxValueBytes),
+    maxEntries: count('l1.maxEntries', options.l1?.maxEntries, entityDefaults.maxEntries),
+    maxBytes: count('l1.maxBytes', options.l1?.maxBytes, entityDefaults.maxBytes),
+    codec: options.codec ?? defaultCodec,
+  }
+  return Object.freeze(settled)
+}
+
+const knownOptions: ReadonlySet<string> = new Set<keyof EntityOptions<0, 0, 0> | 'idToString'>([
+  'load',
+  'id',
+  'idToString',
+  'ttl',
+  'grace',
+  'negativeTtl',
+  'version',
+  'values',
+  'writeThrough',
+  'isolation',
+  'maxBatch',
+  'maxValueBytes',
+  'l1',
+  'codec',
+])
+
+export function wrong(option: string, value: unknown, wouldDo: string): LockstepError {
+  return new LockstepError('OPTION_INVALID', `option "${option}" is ${describe(value)}; ${wouldDo}`)
+}

@@ -1,0 +1,102 @@
+/**
+ * A value's bytes in Redis (DESIGN §2). The header's layout is read here and in
+ * `redis/scripts/fence.lua`; big-endian:
+ *
+ *   0  1  format, 0x4C
+ *   1  1  flags: 1 negative, 2 the snapshot has an own xid
+ *   2  8  incarnation
+ *  10  8  xmin
+ *  18  4  xmax - xmin
+ *  22  2  number of xids in progress, n
+ *  24  6  created at, Redis' clock in ms
+ *  30  6  soft expiry, Redis' clock in ms
+ *  36  4  CRC-32 of all other bytes
+ *  40  4n xids in progress, minus xmin; then, with flag 2, 4 bytes: the own xid, minus xmin
+ *         payload
+ *
+ * Unknown or corrupt bytes are no envelope (`undefined`), never an exception.
+ */
+import { crc32 } from 'node:zlib'
+import type { Incarnation, Snapshot, Xid } from './snapshot.ts'
+
+export interface Envelope {
+  readonly snapshot: Snapshot
+  readonly createdAtMs: number
+  readonly softExpiryMs: number
+  /** `undefined`: the id does not exist (a negative entry). */
+  readonly payload: Buffer | undefined
+}
+
+const format = 0x4c
+const flagNegative = 1
+const flagOwn = 2
+const fixedBytes = 40
+const crcOffset = 36
+
+/** Above this many open transactions a snapshot is told as `xmin:xmin:`, which sees less: safe, and rare. */
+export const mostXids = 1_000
+
+export function encodeEnvelope(envelope: Envelope): Buffer {
+  const { xmin, xmax, xip, own, incarnation } = shorten(envelope.snapshot)
+  const payload = envelope.payload
+  const xidBytes = (xip.length + (own === undefined ? 0 : 1)) * 4
+  const bytes = Buffer.allocUnsafe(fixedBytes + xidBytes + (payload?.length ?? 0))
+  bytes[0] = format
+  bytes[1] = (payload ? 0 : flagNegative) | (own === undefined ? 0 : flagOwn)
+  bytes.write(incarnation, 2, 'hex')
+  writeXid(bytes, xmin, 10)
+  bytes.writeUInt32BE(xmax - xmin, 18)
+  bytes.writeUInt16BE(xip.length, 22)
+  bytes.writeUIntBE(Math.floor(envelope.createdAtMs), 24, 6)
+  bytes.writeUIntBE(Math.floor(envelope.softExpiryMs), 30, 6)
+  let offset = fixedBytes
+  for (const xid of own === undefined ? xip : [...xip, own]) {
+    bytes.writeUInt32BE(xid - xmin, offset)
+    offset += 4
+  }
+  if (payload) payload.copy(bytes, offset)
+  bytes.writeUInt32BE(checksum(bytes), crcOffset)
+  return bytes
+}
+
+export function decodeEnvelope(bytes: Buffer): Envelope | undefined {
+  if (bytes.length < fixedBytes || bytes[0] !== format) return undefined
+  const flags = bytes[1] as number
+  const count = bytes.readUInt16BE(22)
+  const hasOwn = (flags & flagOwn) !== 0
+  const payloadOffset = fixedBytes + (count + (hasOwn ? 1 : 0)) * 4
+  if (flags > 3 || bytes.length < payloadOffset) return undefined
+  if (bytes.readUInt32BE(crcOffset) !== checksum(bytes)) return undefined
+  const xmin = bytes.readUInt32BE(10) * 2 ** 32 + bytes.readUInt32BE(14)
+  const xidAt = (index: number): Xid => (xmin + bytes.readUInt32BE(fixedBytes + index * 4)) as Xid
+  return {
+    snapshot: {
+      incarnation: bytes.toString('hex', 2, 10) as Incarnation,
+      xmin: xmin as Xid,
+      xmax: (xmin + bytes.readUInt32BE(18)) as Xid,
+      xip: count === 0 ? none : Array.from({ length: count }, (_, index) => xidAt(index)),
+      own: hasOwn ? xidAt(count) : undefined,
+    },
+    createdAtMs: bytes.readUIntBE(24, 6),
+    softExpiryMs: bytes.readUIntBE(30, 6),
+    payload: flags & flagNegative ? undefined : bytes.subarray(payloadOffset),
+  }
+}
+
+const none: readonly Xid[] = []
+
+function shorten(snapshot: Snapshot): Snapshot {
+  const { xmin, xmax, xip, own } = snapshot
+  const fits = xip.length <= mostXids && xmax - xmin < 2 ** 32
+  const seen = own !== undefined && (own < xmin || own - xmin >= 2 ** 32) ? undefined : own
+  return fits ? { ...snapshot, own: seen } : { ...snapshot, xmax: xmin, xip: none, own: seen }
+}
+
+function writeXid(bytes: Buffer, xid: number, offset: number): void {
+  bytes.writeUInt32BE(Math.floor(xid / 2 ** 32), offset)
+  bytes.writeUInt32BE(xid % 2 ** 32, offset + 4)
+}
+
+function checksum(bytes: Buffer): number {
+  return crc32(bytes.subarray(crcOffset + 4), crc32(bytes.subarray(0, crcOffset)))
+}

@@ -1,0 +1,106 @@
+/** Checks the options of `lockstep` once, at the start; each error names the option, the value, and what would do. */
+import { type Clock, systemClock } from './model/clock.ts'
+import { settleTiming, type TimingMs } from './model/defaults.ts'
+import { type AnyEntity, wrong } from './model/entity.ts'
+import { type Logger, silent } from './model/log.ts'
+import type { LockstepOptions } from './types.ts'
+
+export interface Settings {
+  readonly namespace: string
+  readonly entities: readonly AnyEntity[]
+  readonly timing: TimingMs
+  readonly maxConcurrentLoads: number
+  readonly onFenceFailure: 'proceed' | 'reject'
+  readonly log: Logger
+  readonly clock: Clock
+}
+
+const defaultConcurrentLoads = 8
+const namespacePattern = /^[a-z0-9][a-z0-9_.:-]{0,63}$/i
+const known: ReadonlySet<string> = new Set<keyof LockstepOptions<Record<string, AnyEntity>>>([
+  'namespace',
+  'postgres',
+  'redis',
+  'entities',
+  'logger',
+  'timing',
+  'maxConcurrentLoads',
+  'onFenceFailure',
+  'clock',
+])
+/** Names that the cache has for itself. */
+const taken: ReadonlySet<string> = new Set(['write', 'invalidate', 'stats', 'close', 'then'])
+
+export function settle(options: LockstepOptions<Record<string, AnyEntity>>): Settings {
+  if (options === null || typeof options !== 'object') {
+    throw wrong('options', options, 'an object with namespace, postgres and entities would do')
+  }
+  for (const key of Object.keys(options)) {
+    if (!known.has(key))
+      throw wrong(key, (options as never)[key], `one of ${[...known].join(', ')} would do`)
+  }
+  const {
+    namespace,
+    maxConcurrentLoads = defaultConcurrentLoads,
+    onFenceFailure = 'proceed',
+  } = options
+  if (typeof namespace !== 'string' || !namespacePattern.test(namespace)) {
+    throw wrong(
+      'namespace',
+      namespace,
+      "a name of up to 64 letters, digits and _.:- like 'shop' would do",
+    )
+  }
+  if (!options.postgres) {
+    throw wrong(
+      'postgres',
+      options.postgres,
+      'a URL, a connection object or a Knex instance would do',
+    )
+  }
+  if (options.redis !== undefined && !options.redis) {
+    throw wrong(
+      'redis',
+      options.redis,
+      'a URL, ioredis options or an ioredis instance would do; leave it out to run without Redis',
+    )
+  }
+  if (!Number.isSafeInteger(maxConcurrentLoads) || maxConcurrentLoads < 1) {
+    throw wrong('maxConcurrentLoads', maxConcurrentLoads, 'a whole number above 0 would do')
+  }
+  if (onFenceFailure !== 'proceed' && onFenceFailure !== 'reject') {
+    throw wrong('onFenceFailure', onFenceFailure, "'proceed' or 'reject' would do")
+  }
+  return {
+    namespace,
+    entities: checkEntities(options.entities),
+    timing: settleTiming(options.timing ?? {}),
+    maxConcurrentLoads,
+    onFenceFailure,
+    log: options.logger ?? silent,
+    clock: options.clock ?? systemClock,
+  }
+}
+
+function checkEntities(entities: Record<string, AnyEntity>): readonly AnyEntity[] {
+  if (entities === null || typeof entities !== 'object' || Object.keys(entities).length === 0) {
+    throw wrong('entities', entities, 'an object with at least one entity() would do')
+  }
+  for (const [key, one] of Object.entries(entities)) {
+    if (typeof one?.keyOf !== 'function')
+      throw wrong(`entities.${key}`, one, 'what entity() returns would do')
+    if (taken.has(key))
+      throw wrong(`entities.${key}`, key, `a name other than ${[...taken].join(', ')} would do`)
+  }
+  const all = Object.values(entities)
+  const names = all.map(({ name }) => name)
+  for (const name of names) {
+    // 'user:profile' with id 7 and 'user' with id 'profile:7' would be one key in Redis.
+    const clash = names.find((other) => other.startsWith(`${name}:`))
+    if (clash) throw wrong('entities', clash, `a name that doesn't begin with "${name}:" would do`)
+  }
+  if (new Set(names).size < names.length) {
+    throw wrong('entities', names.join(', '), 'names that differ would do')
+  }
+  return all
+}

@@ -1,0 +1,224 @@
+/**
+ * The outbox in PostgreSQL: what the tail reads, what an instance claims to tell Redis of, and what
+ * is removed. Rows are found by snapshot difference, never by id or time: a transaction that took
+ * its id early may commit late.
+ */
+import type { Client } from 'pg'
+import { mostRowsAPoll, outboxBatch } from '../model/defaults.ts'
+import type { Claim, Outbox, OutboxRow, Poll } from '../model/ports.ts'
+import { parseIncarnation, parseSnapshot, parseXid, type Snapshot } from '../model/snapshot.ts'
+import { closeOnAbort } from './abort.ts'
+import { type Pool, type RawClient, unavailable } from './pool.ts'
+import { beginIncarnation } from './snapshot.ts'
+import { type VersionPairs, versionsOf } from './versions.ts'
+
+interface Row {
+  readonly row_id: string
+  readonly xid: string
+  readonly entity: string
+  readonly ids: string[]
+  readonly applied: boolean
+}
+
+interface PollRow extends Partial<Row> {
+  readonly snapshot: string
+  readonly incarnation: string | null
+  readonly pruned: string
+}
+
+// Each branch reads one index: with `or`, or with "not visible in" as a filter, all rows would be read.
+const pollStatement = `
+  with found as (
+    (select row_id, xid, entity, ids, applied from lockstep.outbox
+      where namespace = $1 and xid >= $2::xid8 limit $4)
+    union all
+    (select row_id, xid, entity, ids, applied from lockstep.outbox
+      where namespace = $1 and xid = any($3::xid8[]) limit $4)
+    union all
+    (select row_id, xid, entity, ids, applied from lockstep.outbox
+      where namespace = $1 and not applied and xid < $2::xid8 and xid <> all($3::xid8[]) limit $4)
+  )
+  select pg_current_snapshot()::text as snapshot, lockstep.incarnation() as incarnation,
+    n.pruned::text as pruned, f.row_id::text, f.xid::text, f.entity, f.ids, f.applied
+  from lockstep.namespaces n left join found f on true
+  where n.name = $1`
+
+const claimStatement = `
+  select row_id::text, xid::text, entity, ids, applied, lockstep.incarnation() as incarnation,
+    (select json_agg(json_build_array(entity, version)) from lockstep.schema_versions where namespace = $1) as versions
+  from lockstep.outbox
+  where namespace = $1 and not applied and created_at <= clock_timestamp() - $2 * interval '1 ms'
+  order by row_id limit $3
+  for update skip locked`
+
+const markStatement = 'update lockstep.outbox set applied = true where row_id = any($1::bigint[])'
+
+// The row lock on the namespace lets one instance prune at a time. The mark moves before the rows
+// go, in one transaction, so that whoever finds rows missing finds the mark too.
+const moveMarkStatement = `
+  with due as (
+    select name from lockstep.namespaces
+    where name = $1 and prune_next_at <= clock_timestamp() - $2 * interval '1 ms'
+    for update skip locked
+  )
+  update lockstep.namespaces n
+  set pruned = prune_next, prune_next = pg_current_snapshot(), prune_next_at = clock_timestamp()
+  from due where n.name = due.name
+  returning n.pruned::text as pruned`
+
+const pruneStatement = `
+  delete from lockstep.outbox
+  where namespace = $1 and applied and xid < pg_snapshot_xmax($2::pg_snapshot)
+    and pg_visible_in_snapshot(xid, $2::pg_snapshot)`
+
+export class PostgresOutbox implements Outbox {
+  readonly #pool: Pool
+  readonly #namespace: string
+  #connection: Client | undefined
+
+  constructor(pool: Pool, namespace: string) {
+    this.#pool = pool
+    this.#namespace = namespace
+  }
+
+  async poll(since: Snapshot | undefined, signal: AbortSignal): Promise<Poll> {
+    try {
+      const connection = await this.#connected(signal)
+      const release = closeOnAbort(connection, signal)
+      try {
+        return await this.#poll(connection, since)
+      } finally {
+        release()
+      }
+    } catch (error) {
+      this.#disconnect()
+      throw unavailable(error)
+    }
+  }
+
+  async claim(
+    minAgeMs: number,
+    apply: (claim: Claim) => Promise<readonly string[]>,
+    signal: AbortSignal,
+  ): Promise<number> {
+    return this.#inTransaction(signal, async (connection) => {
+      const { rows } = await connection.query<
+        Row & { incarnation: string | null; versions: VersionPairs }
+      >(claimStatement, [this.#namespace, minAgeMs, outboxBatch])
+      const first = rows[0]
+      if (!first?.incarnation) return 0
+      const applied = await apply({
+        incarnation: parseIncarnation(first.incarnation),
+        rows: rows.map(outboxRow),
+        versions: versionsOf(first.versions),
+      })
+      if (applied.length > 0) await connection.query(markStatement, [applied])
+      return applied.length
+    })
+  }
+
+  async mark(rowIds: readonly string[], signal: AbortSignal): Promise<void> {
+    await this.#inTransaction(signal, (connection) => connection.query(markStatement, [rowIds]))
+  }
+
+  async prune(retentionMs: number, signal: AbortSignal): Promise<number> {
+    return this.#inTransaction(signal, async (connection) => {
+      const { rows } = await connection.query<{ pruned: string }>(moveMarkStatement, [
+        this.#namespace,
+        retentionMs,
+      ])
+      if (!rows[0]) return 0
+      const { rowCount } = await connection.query(pruneStatement, [this.#namespace, rows[0].pruned])
+      return rowCount ?? 0
+    })
+  }
+
+  /** Closes the tail's connection; the pool is not this object's. */
+  close(): void {
+    this.#disconnect()
+  }
+
+  async #poll(connection: Client, since: Snapshot | undefined): Promise<Poll> {
+    const { rows } = await connection.query<PollRow>(pollStatement, [
+      this.#namespace,
+      // Without a snapshot nothing is new: only what Redis has not been told of.
+      String(since?.xmax ?? Number.MAX_SAFE_INTEGER),
+      since?.xip.map(String) ?? [],
+      mostRowsAPoll + 1,
+    ])
+    const first = rows[0]
+    if (!first) throw new Error(`namespace "${this.#namespace}" is not registered`)
+    if (!first.incarnation) {
+      await beginIncarnation(connection)
+      return this.#poll(connection, since)
+    }
+    const incarnation = parseIncarnation(first.incarnation)
+    const found = rows.filter((row): row is PollRow & Row => row.row_id != null).map(outboxRow)
+    const isNew = (row: OutboxRow): boolean =>
+      since !== undefined && (row.xid >= since.xmax || since.xip.includes(row.xid))
+    return {
+      snapshot: parseSnapshot(first.snapshot, incarnation),
+      rows: found,
+      missedNew: found.filter(isNew).length > mostRowsAPoll,
+      missedUnapplied: found.filter((row) => !isNew(row)).length > mostRowsAPoll,
+      pruned: parseSnapshot(first.pruned, incarnation),
+    }
+  }
+
+  async #connected(signal: AbortSignal): Promise<Client> {
+    signal.throwIfAborted()
+    if (!this.#connection) {
+      const connection = await this.#pool.connect()
+      connection.on('end', () => {
+        if (this.#connection === connection) this.#connection = undefined
+      })
+      this.#connection = connection
+      if (signal.aborted) {
+        this.#disconnect()
+        signal.throwIfAborted()
+      }
+    }
+    return this.#connection
+  }
+
+  #disconnect(): void {
+    const connection = this.#connection
+    this.#connection = undefined
+    connection?.end().catch(() => {})
+  }
+
+  async #inTransaction<T>(
+    signal: AbortSignal,
+    run: (connection: Client) => Promise<T>,
+  ): Promise<T> {
+    const client = this.#pool.knex.client as RawClient
+    try {
+      const connection = await client.acquireConnection()
+      const release = closeOnAbort(connection, signal)
+      try {
+        await connection.query('begin')
+        const result = await run(connection)
+        await connection.query('commit')
+        return result
+      } catch (error) {
+        await connection.query('rollback').catch(() => {})
+        throw error
+      } finally {
+        release()
+        await client.releaseConnection(connection)
+      }
+    } catch (error) {
+      throw unavailable(error)
+    }
+  }
+}
+
+function outboxRow(row: Row): OutboxRow {
+  return {
+    rowId: row.row_id,
+    xid: parseXid(row.xid),
+    entity: row.entity,
+    ids: row.ids,
+    applied: row.applied,
+  }
+}

@@ -1,0 +1,114 @@
+import knex, { type Knex } from 'knex'
+import type { Client } from 'pg'
+import { LockstepError, messageOf } from '../model/errors.ts'
+
+export type Db = Knex
+export type Tx = Knex.Transaction
+
+/** A URL, a Knex connection object, or a Knex instance of one's own (which stays open). */
+export type PostgresOptions =
+  | string
+  | (Knex.PgConnectionConfig & { readonly pool?: { readonly max?: number } })
+  | Knex
+
+export interface Pool {
+  readonly knex: Knex
+  /** A connection of its own beside the pool; who opens it closes it. */
+  connect(): Promise<Client>
+  /** Closes what was opened here. */
+  close(): Promise<void>
+}
+
+const defaultPoolSize = 10
+const connectTimeoutMs = 2_000
+
+export function openPool(options: PostgresOptions): Pool {
+  const isOwn = typeof options !== 'function'
+  const db = isOwn ? knex(settingsOf(options)) : options
+  const client = db.client as RawClient
+  if (client.dialect !== 'postgresql') {
+    throw new LockstepError(
+      'OPTION_INVALID',
+      `option "postgres" is a Knex instance for ${client.dialect}; one with client 'pg' would do`,
+    )
+  }
+  return {
+    knex: db,
+    connect: async () => {
+      const connection = await client.acquireRawConnection()
+      // Without a listener a connection that breaks while idle would end the process.
+      connection.on('error', () => {})
+      return connection
+    },
+    close: async () => {
+      if (isOwn) await db.destroy()
+    },
+  }
+}
+
+/** The parts of Knex' client that are used here. */
+export interface RawClient {
+  readonly dialect: string
+  acquireRawConnection(): Promise<Client>
+  acquireConnection(): Promise<Client>
+  releaseConnection(connection: Client): Promise<void>
+}
+
+function settingsOf(options: string | Knex.PgConnectionConfig): Knex.Config {
+  const { pool, ...connection } =
+    typeof options === 'string'
+      ? { connectionString: checkUrl(options), pool: undefined }
+      : { pool: undefined, ...options }
+  return {
+    client: 'pg',
+    connection: {
+      application_name: 'lockstep',
+      connectionTimeoutMillis: connectTimeoutMs,
+      keepAlive: true,
+      ...connection,
+    },
+    // A pool that keeps none open is empty after an outage, instead of full of dead connections.
+    pool: { min: 0, max: defaultPoolSize, ...(pool as object | undefined) },
+    acquireConnectionTimeout: connectTimeoutMs,
+  }
+}
+
+function checkUrl(url: string): string {
+  if (URL.canParse(url) && /^postgres(ql)?:$/.test(new URL(url).protocol)) return url
+  throw new LockstepError(
+    'OPTION_INVALID',
+    'option "postgres" is no URL of PostgreSQL; postgres://user:password@host:5432/database would do',
+  )
+}
+
+/** An error of the database or the way to it, as the library tells it; never with the URL. */
+export function unavailable(error: unknown): LockstepError {
+  if (error instanceof LockstepError) return error
+  return new LockstepError('SOURCE_UNAVAILABLE', `PostgreSQL: ${messageOf(error)}`, {
+    cause: error,
+  })
+}
+
+const retryableStates = /^(08|40001|40P01|53|55P03|57P)/
+const brokenConnection =
+  /Connection terminated|Connection ended|connection error|not queryable|ECONN|EPIPE|ETIMEDOUT|Unable to acquire a connection|timeout exceeded when trying to connect/i
+
+/** May the same work succeed when it is done again? */
+export function isRetryable(error: unknown): boolean {
+  const state = sqlState(error)
+  return state === undefined ? isBroken(error) : retryableStates.test(state)
+}
+
+/** Did the connection break, so that nobody knows how far a statement came? */
+export function isBroken(error: unknown): boolean {
+  const state = sqlState(error)
+  if (state !== undefined) return /^(08|57P)/.test(state)
+  const code = (error as { code?: unknown } | undefined)?.code
+  return brokenConnection.test(`${typeof code === 'string' ? code : ''} ${messageOf(error)}`)
+}
+
+/** The SQLSTATE of an answer of the server. */
+function sqlState(error: unknown): string | undefined {
+  const code = (error as { code?: unknown } | undefined)?.code
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined
+}

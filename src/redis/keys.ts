@@ -1,0 +1,15 @@
+/** The names in Redis. The hash tag keeps all keys of one id in one slot. */
+export interface KeySpace {
+  value(entity: string, version: number, id: string): string
+  fence(entity: string, id: string): string
+  /** The channel of the fast plane. */
+  readonly bus: string
+}
+
+export function keySpace(namespace: string): KeySpace {
+  return {
+    value: (entity, version, id) => `${namespace}:{${entity}:${id}}:v${version}`,
+    fence: (entity, id) => `${namespace}:{${entity}:${id}}:f`,
+    bus: `${namespace}:bus`,
+  }
+}

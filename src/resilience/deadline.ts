@@ -1,0 +1,66 @@
+import type { Clock } from '../model/clock.ts'
+
+/** A promise whose outcome somebody else decides. */
+export interface Deferred<T> {
+  readonly promise: Promise<T>
+  readonly resolve: (value: T) => void
+  readonly reject: (error: unknown) => void
+}
+
+export function deferred<T>(): Deferred<T> {
+  let resolve!: (value: T) => void
+  let reject!: (error: unknown) => void
+  const promise = new Promise<T>((one, other) => {
+    resolve = one
+    reject = other
+  })
+  return { promise, resolve, reject }
+}
+
+/** Settles like `promise`, or rejects with the signal's reason as soon as it aborts. */
+export function abortable<T>(promise: PromiseLike<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason)
+    if (signal.aborted) abort()
+    signal.addEventListener('abort', abort, { once: true })
+    promise.then(resolve, reject).then(() => signal.removeEventListener('abort', abort))
+  })
+}
+
+/** Resolves after `ms`, or as soon as the signal aborts. */
+export function sleep(ms: number, signal: AbortSignal, clock: Clock): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve()
+    const wake = (): void => {
+      cancel()
+      signal.removeEventListener('abort', wake)
+      resolve()
+    }
+    const cancel = clock.after(ms, wake)
+    signal.addEventListener('abort', wake, { once: true })
+  })
+}
+
+/**
+ * Runs `call` under a signal that aborts with `error()` after `ms`, or with `parent`'s reason when
+ * that aborts; rejects then, whether `call` heeds the signal or not.
+ */
+export async function withDeadline<T>(
+  ms: number,
+  error: () => Error,
+  parent: AbortSignal | undefined,
+  clock: Clock,
+  call: (signal: AbortSignal) => PromiseLike<T>,
+): Promise<T> {
+  const controller = new AbortController()
+  const follow = (): void => controller.abort(parent?.reason)
+  if (parent?.aborted) follow()
+  parent?.addEventListener('abort', follow, { once: true })
+  const cancel = clock.after(ms, () => controller.abort(error()))
+  try {
+    return await abortable(call(controller.signal), controller.signal)
+  } finally {
+    cancel()
+    parent?.removeEventListener('abort', follow)
+  }
+}

@@ -1,0 +1,159 @@
+/** The types of the front door (DESIGN §11), all derived from the entities. */
+import type { WriteResult } from './coordinator/write.ts'
+import type { Clock } from './model/clock.ts'
+import type { Timing } from './model/defaults.ts'
+import type { Duration } from './model/duration.ts'
+import {
+  type AnyEntity,
+  defineEntity,
+  type Entity,
+  type EntityOptions,
+  type IdOptions,
+} from './model/entity.ts'
+import type { Logger } from './model/log.ts'
+import type { Db, PostgresOptions, Tx } from './postgres/pool.ts'
+import type { RedisConnectionOptions } from './redis/connection.ts'
+
+/**
+ * A named kind of cached thing: one loader, one id type, one policy.
+ * Throws `OPTION_INVALID` for an option that won't do.
+ */
+export function entity<Name extends string, Id, Value extends object>(
+  name: Name,
+  options: EntityOptions<Id, Value, Db> & IdOptions<Id>,
+): Entity<Name, Id, Value, Db> {
+  return defineEntity(name, options)
+}
+
+export interface ReadOptions {
+  /**
+   * `bounded` (default): from any tier, from L1 never older than the staleness bound. `strong`:
+   * linearizable with writes that returned `fenced: true`; skips L1.
+   */
+  consistency?: 'bounded' | 'strong'
+  /** The value doesn't miss the writes that returned these tickets. */
+  ticket?: string | readonly string[]
+  /** Ends the wait of this caller; others who wait for the same load go on. */
+  signal?: AbortSignal
+  /** Deadline of this read (default: `timing.readDeadline`). */
+  timeout?: Duration
+}
+
+export interface WriteOptions {
+  /** Deadline of the transaction up to COMMIT (default: `timing.writeDeadline`). */
+  timeout?: Duration
+  /** How often the callback may run again after a retryable error before COMMIT (default 2). */
+  retries?: number
+  signal?: AbortSignal
+  /** What to do when Redis can't be told before COMMIT (default: the option of `lockstep`). */
+  onFenceFailure?: 'proceed' | 'reject'
+}
+
+/** One id of one entity, for `cache.write` and `cache.invalidate`. */
+export interface Key<Name extends string = string> {
+  readonly entity: Name
+  /** The id as text. */
+  readonly id: string
+}
+
+/** A value with where it came from. */
+export interface EntryInfo<Value> {
+  /** `undefined`: the id does not exist. */
+  readonly value: Value | undefined
+  readonly tier: 'l1' | 'l2' | 'source'
+  /** `stale`: past its ttl, within its grace; it is being loaded anew. */
+  readonly state: 'fresh' | 'stale'
+  readonly ageMs: number
+  /** From the source, or known to miss no write older than the staleness bound. */
+  readonly proven: boolean
+}
+
+type WriteCallback<R> = (tx: Tx) => PromiseLike<R> | R
+
+export interface EntityCache<Name extends string, Id, Value> {
+  /** The value, or `undefined` when the id doesn't exist. */
+  get(id: Id, options?: ReadOptions): Promise<Value | undefined>
+  /** From L1 only, at once; `undefined` for absent, unproven and not cached alike. */
+  peek(id: Id): Value | undefined
+  /** The values of the ids that exist. Rejects with a `PartialReadError` that has those it found. */
+  getMany(ids: Iterable<Id>, options?: ReadOptions): Promise<Map<Id, Value>>
+  /** As `get`, with where the value came from. */
+  getEntry(id: Id, options?: ReadOptions): Promise<EntryInfo<Value>>
+  /**
+   * Runs the callback in a transaction and invalidates the id. The callback may run again after a
+   * retryable error before COMMIT, never after it. Its errors come out as they are.
+   */
+  write<R>(id: Id, run: WriteCallback<R>, options?: WriteOptions): Promise<WriteResult<R>>
+  /** As above, for the ids of the rows that the callback returns: the database may have made them. */
+  write<R extends Value | readonly Value[]>(
+    run: WriteCallback<R>,
+    options?: WriteOptions,
+  ): Promise<WriteResult<R>>
+  /** For a write that has committed elsewhere: every tier drops what doesn't see it. */
+  invalidate(
+    id: Id | readonly Id[],
+    options?: WriteOptions,
+  ): Promise<{ ticket: string; fenced: boolean }>
+  /** This id, for `cache.write` and `cache.invalidate`. */
+  key(id: Id): Key<Name>
+}
+
+export interface CacheMethods {
+  /** One transaction over several keys. */
+  write<R>(
+    keys: readonly Key[],
+    run: WriteCallback<R>,
+    options?: WriteOptions,
+  ): Promise<WriteResult<R>>
+  invalidate(
+    keys: readonly Key[],
+    options?: WriteOptions,
+  ): Promise<{ ticket: string; fenced: boolean }>
+  /** What the reads came to, by entity. */
+  stats(): Record<string, EntityStats>
+  /**
+   * Ends reads and writes that are under way, within the timeout (default 5 s), then aborts what is
+   * left. Connections that were opened here are closed; instances that were passed in stay open.
+   */
+  close(options?: { timeout?: Duration }): Promise<void>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+export interface EntityStats {
+  readonly hits: { readonly l1: number; readonly l2: number }
+  readonly misses: number
+  /** Calls of the loader. */
+  readonly loads: number
+  readonly loadedIds: number
+  readonly loadFailures: number
+  readonly fills: number
+  readonly refusedFills: number
+  readonly corruptValues: number
+  readonly l1Entries: number
+}
+
+type EntityCacheOf<E> =
+  E extends Entity<infer Name, infer Id, infer Value, Db> ? EntityCache<Name, Id, Value> : never
+
+export type Cache<Entities extends Record<string, AnyEntity>> = {
+  readonly [K in keyof Entities]: EntityCacheOf<Entities[K]>
+} & CacheMethods
+
+export interface LockstepOptions<Entities extends Record<string, AnyEntity>> {
+  /** First part of every name in Redis, and the name that instances of one cache share. */
+  namespace: string
+  /** The source. A URL, a Knex connection object, or a Knex instance (which stays open). */
+  postgres: PostgresOptions
+  /** L2. A URL, ioredis options, or an ioredis instance (which stays open). Absent: L1 and the source only. */
+  redis?: RedisConnectionOptions | undefined
+  entities: Entities
+  /** Silent without one; pino's shape. */
+  logger?: Logger
+  timing?: Timing
+  /** At most this many loads at once from this process (default 8). */
+  maxConcurrentLoads?: number
+  /** `proceed` (default): a write goes on when Redis can't be told, and returns `fenced: false`. */
+  onFenceFailure?: 'proceed' | 'reject'
+  /** Time, for tests. */
+  clock?: Clock
+}
