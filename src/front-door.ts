@@ -72,10 +72,10 @@ function entityDoor(
         const keys = [keyOf(id)]
         return write(cache, () => keys, run, options)
       }),
-    invalidate: (ids: unknown, options?: WriteOptions) =>
+    invalidate: (id: unknown, options?: WriteOptions) =>
       checked(() => {
-        const keys = (Array.isArray(ids) ? ids : [ids]).map(keyOf)
-        return invalidate(cache, () => distinct(keys), options)
+        const keys = [keyOf(id)]
+        return invalidate(cache, () => keys, options)
       }),
     key: (id: unknown) => Object.freeze({ entity: entity.name, id: String(entity.keyOf(id)) }),
   }) as EntityCache<string, unknown, unknown>

@@ -44,7 +44,7 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
     for (const close of opened.splice(0).reverse()) await close()
   }
   try {
-    const pool = openPool(options.postgres)
+    const pool = openPool(options.postgres, settings.log)
     opened.push(() => pool.close())
     await checkSchema(pool)
     const { registeredIn } = await register(

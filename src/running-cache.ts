@@ -1,4 +1,5 @@
 /** A started cache: the coordinator's stories over one set of parts, from start to close. */
+import { setMaxListeners } from 'node:events'
 import { Janitor } from './coordinator/janitor.ts'
 import { Marks } from './coordinator/marks.ts'
 import { Reader } from './coordinator/read.ts'
@@ -63,6 +64,8 @@ export class RunningCache {
     release: () => Promise<void>,
   ) {
     const { timing, clock, log } = settings
+    // Every load and wait that is under way listens to it: as many as there are, and each leaves.
+    setMaxListeners(0, this.#closing.signal)
     this.settings = settings
     this.#parts = parts
     this.#waitsFor = registeredIn

@@ -5,11 +5,12 @@ import type { Timing } from './model/defaults.ts'
 import type { Duration } from './model/duration.ts'
 import {
   type AnyEntity,
+  type CompositeOptions,
   defineEntity,
   type Entity,
   type EntityOptions,
-  type IdOptions,
 } from './model/entity.ts'
+import type { PrimitiveId } from './model/id.ts'
 import type { Logger } from './model/log.ts'
 import type { Db, PostgresOptions, Tx } from './postgres/pool.ts'
 import type { RedisConnectionOptions } from './redis/connection.ts'
@@ -20,7 +21,17 @@ import type { RedisConnectionOptions } from './redis/connection.ts'
  */
 export function entity<Name extends string, Id, Value extends object>(
   name: Name,
-  options: EntityOptions<Id, Value, Db> & IdOptions<Id>,
+  options: CompositeOptions<Id, Value, Db>,
+): Entity<Name, Id, Value, Db>
+// Second, because overloads are tried in order: a missing idToString rules the first one out before
+// it could lend its types to the callbacks.
+export function entity<Name extends string, Id extends PrimitiveId, Value extends object>(
+  name: Name,
+  options: EntityOptions<Id, Value, Db>,
+): Entity<Name, Id, Value, Db>
+export function entity<Name extends string, Id, Value extends object>(
+  name: Name,
+  options: EntityOptions<Id, Value, Db>,
 ): Entity<Name, Id, Value, Db> {
   return defineEntity(name, options)
 }
@@ -90,10 +101,7 @@ export interface EntityCache<Name extends string, Id, Value> {
     options?: WriteOptions,
   ): Promise<WriteResult<R>>
   /** For a write that has committed elsewhere: every tier drops what doesn't see it. */
-  invalidate(
-    id: Id | readonly Id[],
-    options?: WriteOptions,
-  ): Promise<{ ticket: string; fenced: boolean }>
+  invalidate(id: Id, options?: WriteOptions): Promise<{ ticket: string; fenced: boolean }>
   /** This id, for `cache.write` and `cache.invalidate`. */
   key(id: Id): Key<Name>
 }

@@ -3,7 +3,7 @@ import { defaultCodec } from './codec.ts'
 import { entityDefaults } from './defaults.ts'
 import { type Duration, describe, durationMs } from './duration.ts'
 import { LockstepError } from './errors.ts'
-import { keyOfComposite, keyOfPrimitive, type L1Key, type PrimitiveId } from './id.ts'
+import { keyOfComposite, keyOfPrimitive, type L1Key } from './id.ts'
 
 /** What a loader gets beside the ids. */
 export interface LoadContext<Db> {
@@ -21,6 +21,8 @@ export interface EntityOptions<Id, Value, Db> {
   load(ids: Id[], context: LoadContext<Db>): PromiseLike<readonly (Value | null | undefined)[]>
   /** The id of a row. */
   id(row: Value): Id
+  /** An id as text, the same text for the same id; ids that are objects need it. */
+  idToString?(id: Id): string
   /** How long a value counts as fresh (default 10 min), give or take a tenth. */
   ttl?: Duration
   /** How long after its ttl a value may still be served while it is loaded anew (default 1 min). */
@@ -46,9 +48,9 @@ export interface EntityOptions<Id, Value, Db> {
 }
 
 /** Ids that are objects need an `idToString`. */
-export type IdOptions<Id> = [Id] extends [PrimitiveId]
-  ? { idToString?(id: Id): string }
-  : { idToString(id: Id): string }
+export interface CompositeOptions<Id, Value, Db> extends EntityOptions<Id, Value, Db> {
+  idToString(id: Id): string
+}
 
 /** A named kind of cached thing, with every option settled. */
 export interface Entity<Name extends string = string, Id = unknown, Value = unknown, Db = unknown> {
@@ -80,7 +82,7 @@ const namePattern = /^[a-z][a-z0-9_-]*(?::[a-z0-9_-]+)*$/i
 
 export function defineEntity<Name extends string, Id, Value, Db>(
   name: Name,
-  options: EntityOptions<Id, Value, Db> & IdOptions<Id>,
+  options: EntityOptions<Id, Value, Db>,
 ): Entity<Name, Id, Value, Db> {
   if (typeof name !== 'string' || !namePattern.test(name) || name.length > 64) {
     throw wrong('entity name', name, "a name like 'city' or 'user:profile' would do")
@@ -145,7 +147,7 @@ export function defineEntity<Name extends string, Id, Value, Db>(
   return Object.freeze(settled)
 }
 
-const knownOptions: ReadonlySet<string> = new Set<keyof EntityOptions<0, 0, 0> | 'idToString'>([
+const knownOptions: ReadonlySet<string> = new Set<keyof EntityOptions<0, 0, 0>>([
   'load',
   'id',
   'idToString',

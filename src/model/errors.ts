@@ -22,6 +22,7 @@ export const errorCodes = {
   READ_PARTIAL: { retryable: true },
   WRITE_TIMEOUT: { retryable: true },
   WRITE_NOT_FENCED: { retryable: true },
+  WRITE_ENDED_EARLY: { retryable: false },
   WRITE_ABORTED: { retryable: true },
   WRITE_OUTCOME_UNKNOWN: { retryable: false },
   WRITE_KEYS_MISSING: { retryable: false },

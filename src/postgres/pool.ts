@@ -1,6 +1,7 @@
 import knex, { type Knex } from 'knex'
 import type { Client } from 'pg'
 import { LockstepError, messageOf } from '../model/errors.ts'
+import { type Logger, silent } from '../model/log.ts'
 
 export type Db = Knex
 export type Tx = Knex.Transaction
@@ -22,9 +23,9 @@ export interface Pool {
 const defaultPoolSize = 10
 const connectTimeoutMs = 2_000
 
-export function openPool(options: PostgresOptions): Pool {
+export function openPool(options: PostgresOptions, log: Logger = silent): Pool {
   const isOwn = typeof options !== 'function'
-  const db = isOwn ? knex(settingsOf(options)) : options
+  const db = isOwn ? knex(settingsOf(options, log)) : options
   const client = db.client as RawClient
   if (client.dialect !== 'postgresql') {
     throw new LockstepError(
@@ -54,7 +55,7 @@ export interface RawClient {
   releaseConnection(connection: Client): Promise<void>
 }
 
-function settingsOf(options: string | Knex.PgConnectionConfig): Knex.Config {
+function settingsOf(options: string | Knex.PgConnectionConfig, log: Logger): Knex.Config {
   const { pool, ...connection } =
     typeof options === 'string'
       ? { connectionString: checkUrl(options), pool: undefined }
@@ -70,6 +71,13 @@ function settingsOf(options: string | Knex.PgConnectionConfig): Knex.Config {
     // A pool that keeps none open is empty after an outage, instead of full of dead connections.
     pool: { min: 0, max: defaultPoolSize, ...(pool as object | undefined) },
     acquireConnectionTimeout: connectTimeoutMs,
+    // Knex prints to the console otherwise.
+    log: {
+      debug: (message) => log.debug({}, String(message)),
+      warn: (message) => log.warn({}, String(message)),
+      error: (message) => log.error({}, String(message)),
+      deprecate: (message) => log.warn({}, String(message)),
+    },
   }
 }
 

@@ -151,6 +151,7 @@ class PostgresTransaction implements Transaction<Tx> {
   }
 
   async record(keys: readonly EntityIds[]): Promise<Recorded> {
+    this.#checkOpen()
     const rows = keys.flatMap(({ entity, ids }) =>
       Array.from({ length: Math.ceil(ids.length / idsPerOutboxRow) }, (_, index) => ({
         entity,
@@ -196,6 +197,18 @@ class PostgresTransaction implements Transaction<Tx> {
   async rollback(): Promise<void> {
     await this.#connection.query('rollback').catch(() => {})
     await this.#finish()
+  }
+
+  /** Outside a transaction the outbox row would not stand and fall with the caller's statements. */
+  #checkOpen(): void {
+    // Tells what PostgreSQL said with its last answer: I for idle, outside a transaction.
+    const { getTransactionStatus } = this.#connection as { getTransactionStatus?: () => string }
+    const status = getTransactionStatus?.call(this.#connection)
+    if (!this.handle.isCompleted() && status !== 'I') return
+    throw new LockstepError(
+      'WRITE_ENDED_EARLY',
+      'the callback ended the transaction itself; return instead, and lockstep commits, or throw, and it rolls back',
+    )
   }
 
   async #finish(): Promise<void> {

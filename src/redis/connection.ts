@@ -23,9 +23,13 @@ const settings: RedisOptions = {
   autoResendUnfulfilledCommands: false,
   maxRetriesPerRequest: 0,
   connectTimeout: 2_000,
+  keepAlive: 10_000,
   retryStrategy: (tries) =>
     Math.min(longestRetryDelayMs, 20 * 2 ** Math.min(tries, 10)) * (0.5 + Math.random() / 2),
 }
+
+// A connection that is cut without a word (half-open) would never be opened anew.
+const commandSettings: RedisOptions = { socketTimeout: 2_000 }
 
 /**
  * Connects, and says at once what won't go away by itself: a wrong password, a server that is too
@@ -39,7 +43,12 @@ export async function connectRedis(
 ): Promise<RedisConnections> {
   const isOwn = !(options instanceof Redis)
   const commands = isOwn ? open(options) : options
-  const subscriber = commands.duplicate({ ...settings, enableReadyCheck: false })
+  const subscriber = commands.duplicate({
+    ...settings,
+    enableReadyCheck: false,
+    // It may be silent for hours.
+    socketTimeout: undefined,
+  } as RedisOptions)
   const connections: RedisConnections = {
     commands,
     subscriber,
@@ -75,14 +84,14 @@ export async function connectRedis(
 }
 
 function open(options: string | RedisOptions): Redis {
-  if (typeof options !== 'string') return new Redis({ ...settings, ...options })
+  if (typeof options !== 'string') return new Redis({ ...settings, ...commandSettings, ...options })
   if (!URL.canParse(options) || !/^rediss?:$/.test(new URL(options).protocol)) {
     throw new LockstepError(
       'OPTION_INVALID',
       'option "redis" is no URL of Redis; redis://user:password@host:6379/0 would do',
     )
   }
-  return new Redis(options, settings)
+  return new Redis(options, { ...settings, ...commandSettings })
 }
 
 function ready(redis: Redis, deadlineMs: number): Promise<void> {
