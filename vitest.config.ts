@@ -1,6 +1,10 @@
 import { defineConfig } from 'vitest/config'
 
-const slow = { testTimeout: 30_000, hookTimeout: 60_000 }
+const slow = {
+  testTimeout: 30_000,
+  hookTimeout: 60_000,
+  globalSetup: ['test/support/global-setup.ts'],
+}
 
 export default defineConfig({
   test: {

@@ -21,7 +21,7 @@ export async function takeSnapshot(connection: ClientBase): Promise<Snapshot | u
 }
 
 /** `undefined`: this life of the database has no incarnation yet. */
-export function snapshotOf(row: Row | undefined): Snapshot | undefined {
+function snapshotOf(row: Row | undefined): Snapshot | undefined {
   if (!row?.incarnation) return undefined
   return parseSnapshot(row.snapshot, parseIncarnation(row.incarnation))
 }

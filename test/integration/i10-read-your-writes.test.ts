@@ -1,30 +1,18 @@
 /** I10: a read that carries a write's ticket never returns a value that misses it, from any tier. */
 import { expect, test } from 'vitest'
 import { mergeTickets } from '../../src/model/ticket.ts'
-import { all, withL2, withOutbox, withoutFastPlane } from '../support/parts.ts'
+import { withL2 } from '../support/parts.ts'
+import { deaf, ticketPastDeafL1 } from '../support/scenarios.ts'
 import { openWorld, until } from '../support/world.ts'
 
 const id = 1
-
-/** Hears of no write: neither over the fast plane nor from the outbox. */
-const deaf = all(
-  withoutFastPlane,
-  withOutbox((outbox) => ({
-    poll: async (...args) => ({ ...(await outbox.poll(...args)), rows: [] }),
-  })),
-)
 
 const untold = withL2(() => ({
   invalidate: async () => ({ kind: 'unavailable' as const, cause: new Error('down') }),
 }))
 
 test('a ticket gets past an L1 that has heard of nothing', async () => {
-  const world = await openWorld()
-  const reading = await world.open({ replace: deaf })
-  await reading.item.get(id)
-  const { ticket } = await world.write(await world.open(), id)
-  expect(reading.item.peek(id)?.version, 'L1 has the old value').toBe(0)
-  expect((await reading.item.get(id, { ticket }))?.version).toBe(1)
+  expect(await ticketPastDeafL1(await openWorld())).toBe(1)
 })
 
 test('a ticket gets past an old value in Redis', async () => {

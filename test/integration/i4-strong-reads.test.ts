@@ -1,6 +1,7 @@
 /** I4: strong reads are linearizable with writes that returned fenced: true. */
 import { expect, test } from 'vitest'
 import { withL2 } from '../support/parts.ts'
+import { strongReadDuringOlderLoad } from '../support/scenarios.ts'
 import { bump, gate, type ItemWorldCache, openWorld, until, type World } from '../support/world.ts'
 
 const id = 1
@@ -48,26 +49,7 @@ test('the same holds with write-through', async () => {
 })
 
 test('a strong read that finds an older load under way does not take its value', async () => {
-  const world = await openWorld()
-  const held = gate()
-  let loads = 0
-  const reading = await world.open({
-    afterRead: async () => {
-      if (++loads === 1) await held.pass()
-    },
-  })
-  const writing = await world.open()
-  const bounded = reading.item.get(id)
-  await held.held
-  await world.write(writing, id)
-  const strong = reading.item.get(id, { consistency: 'strong' })
-  await until(
-    'the strong read waits or loads',
-    () => loads > 1 || reading.stats().item?.loads === 1,
-  )
-  held.open()
-  await bounded
-  expect((await strong)?.version).toBe(1)
+  expect(await strongReadDuringOlderLoad(await openWorld())).toBe(1)
 })
 
 test('between the first delete and the second, no value that misses the write gets into Redis', async () => {

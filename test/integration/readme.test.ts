@@ -52,7 +52,12 @@ test('README’s example runs', async () => {
   const { outputText } = ts.transpileModule(example(), {
     compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 },
   })
-  writeFileSync(file, outputText.replace("'lockstep'", `'${new URL('dist/index.js', root)}'`))
+  writeFileSync(
+    file,
+    outputText
+      .replace("'lockstep'", `'${new URL('dist/index.js', root)}'`)
+      .replace("'shop'", `'${schema}'`),
+  )
   const { stdout } = await promisify(execFile)(process.execPath, [file], {
     env: { ...process.env, DATABASE_URL: url.href },
   })

@@ -6,14 +6,13 @@ import { assemble } from '../../src/lockstep.ts'
 import type { Timing } from '../../src/model/defaults.ts'
 import { openPool, type Tx } from '../../src/postgres/pool.ts'
 import type { Parts } from '../../src/running-cache.ts'
-import { type Cache, type EntityCache, entity, type LockstepOptions } from '../../src/types.ts'
+import { type Cache, entity, type LockstepOptions } from '../../src/types.ts'
 
 export interface Item {
   readonly id: number
   readonly version: number
 }
 
-export type ItemCache = EntityCache<'item', number, Item>
 export type ItemWorldCache = Cache<{ item: ReturnType<typeof itemEntity> }>
 
 /** A place where a load can be held: it has read its rows, and has not returned them yet. */
@@ -114,6 +113,8 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   const table = `test_${mark}`
   const pool = openPool({ connectionString: databaseUrl, pool: { max: 4 } } as never)
   const redis = new Redis(redisUrl)
+  // Without a listener ioredis prints each failed attempt, and some tests stop their server.
+  redis.on('error', () => {})
   onTestFinished(async () => {
     await pool.knex.schema.dropTableIfExists(table).catch(() => {})
     await pool.close()
@@ -130,7 +131,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
         postgres: databaseUrl,
         redis: 'redisUrl' in wanted ? wanted.redisUrl : redisUrl,
         entities: { item },
-        timing: { loadDeadline: '20s', readDeadline: '25s', writeDeadline: '5s', ...wanted.timing },
+        timing: { loadDeadline: '20s', readDeadline: '25s', writeDeadline: '2s', ...wanted.timing },
         ...wanted.options,
       },
       wanted.replace ?? ((parts) => parts),

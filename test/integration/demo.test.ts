@@ -1,0 +1,274 @@
+/** The demo finds no stale answer, and would: the same work over a broken part is found out. */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { loadCities } from '../../src/demo/cities.ts'
+import { Docket } from '../../src/demo/docket.ts'
+import type { Progress, WorkerSettings } from '../../src/demo/messages.ts'
+import { openShift, type Shift } from '../../src/demo/shift.ts'
+import { assemble } from '../../src/lockstep.ts'
+import { openPool } from '../../src/postgres/pool.ts'
+import type { Parts } from '../../src/running-cache.ts'
+import { withBrokenInvalidation, withBrokenL2, withDeafL1 } from '../support/broken-invalidation.ts'
+import { emptyDatabase, sharedDatabase } from '../support/database.ts'
+import { ownNamespace } from '../support/namespace.ts'
+import { withoutFastPlane } from '../support/parts.ts'
+import { required, until } from '../support/world.ts'
+
+const bin = fileURLToPath(new URL('../../bin/lockstep.mjs', import.meta.url))
+
+interface Cli {
+  readonly child: ChildProcess
+  readonly ended: Promise<{ code: number | null; stdout: string; stderr: string }>
+}
+
+function cli(args: readonly string[], environment: NodeJS.ProcessEnv = {}): Cli {
+  const child = spawn(process.execPath, [bin, ...args], {
+    env: { ...process.env, LOCKSTEP_NAMESPACE: ownNamespace(), ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  onTestFinished(() => void child.kill('SIGKILL'))
+  const output = { stdout: '', stderr: '' }
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name]?.setEncoding('utf8').on('data', (text: string) => {
+      output[name] += text
+    })
+  }
+  const ended = once(child, 'close').then(([code]) => ({ code: code as number | null, ...output }))
+  return { child, ended }
+}
+
+describe('lockstep demo --json', () => {
+  test('several processes, three tiers, and no answer is stale', async () => {
+    const { code, stdout, stderr } = await cli(['demo', '--seconds', '3', '--json']).ended
+    expect({ code, stderr: withoutProgress(stderr) }).toEqual({ code: 0, stderr: '' })
+    const results = JSON.parse(stdout)
+    expect(results).toMatchObject({
+      seconds: 3,
+      processes: 3,
+      staleStrong: 0,
+      staleBeyondBound: 0,
+      absent: 0,
+      services: {
+        postgres: { version: expect.any(String), url: expect.stringMatching(/^postgres/) },
+        redis: { version: expect.any(String), url: expect.stringMatching(/^redis/) },
+      },
+    })
+    const { reads, writes, hits, misses, hitRatio, loads, sourceQueries, latencyMs } = results
+    for (const served of [hits.l1, hits.l2, misses]) expect(served / reads).toBeGreaterThan(0.01)
+    expect(hits.l1 + hits.l2 + misses).toBe(reads)
+    expect(hitRatio).toBeCloseTo((hits.l1 + hits.l2) / reads, 3)
+    expect(writes / (reads + writes)).toBeGreaterThan(0.01)
+    expect(writes / (reads + writes)).toBeLessThan(0.04)
+    expect(loads).toBeGreaterThan(0)
+    expect(sourceQueries).toBe(loads)
+    expect(results.crossProcessChecks).toBeGreaterThan(10)
+    expect(results.maxStaleMs).toBeLessThanOrEqual(1_000)
+    expect(results.throughput).toBeCloseTo(reads / 3, 0)
+    for (const tier of ['l1', 'l2', 'source']) {
+      expect(latencyMs[tier].p50).toBeGreaterThan(0)
+      expect(latencyMs[tier].p99).toBeGreaterThanOrEqual(latencyMs[tier].p50)
+    }
+  })
+
+  test('used wrongly: exit code 2, and the option is named', async () => {
+    const bad = [
+      [['demo', '--seconds', 'soon'], '--seconds'],
+      [['demo', '--processes', '0'], '--processes'],
+      [['demo', '--writes', '2'], '--writes'],
+      [['demo', '--trace', '/nowhere'], '--trace'],
+      [['demo', '--trace', bin], '--trace'],
+      [['demo', '--sconds', '3'], '--sconds'],
+      [['dmo'], 'dmo'],
+    ] as const
+    const runs = bad.map(async ([args, name]) => ({ name, ...(await cli(args).ended) }))
+    for (const { code, stdout, stderr, name } of await Promise.all(runs)) {
+      expect({ name, code, stdout }).toEqual({ name, code: 2, stdout: '' })
+      expect(stderr).toContain(name)
+    }
+  })
+
+  test('a service that is down: exit code 1, a reason, and one JSON document', async () => {
+    const down = [
+      { REDIS_URL: 'redis://:secret@127.0.0.1:1' },
+      { DATABASE_URL: 'postgres://postgres:secret@127.0.0.1:1/shop' },
+    ]
+    const runs = down.map(async (environment) => await cli(['demo', '--json'], environment).ended)
+    for (const [index, { code, stdout, stderr }] of (await Promise.all(runs)).entries()) {
+      expect(code).toBe(1)
+      const what = index === 0 ? 'Redis' : 'PostgreSQL'
+      expect(JSON.parse(stdout).error.message).toContain(what)
+      expect(stderr).toContain(what)
+      expect(stdout + stderr).not.toContain('secret')
+    }
+  })
+})
+
+describe('no process outlives the demo', () => {
+  test('when it is stopped by Ctrl-C', async () => {
+    const { child, ended } = cli(['demo', '--seconds', '60', '--processes', '2'])
+    const workers = await workersOf(child)
+    child.kill('SIGINT')
+    expect(await ended).toMatchObject({ code: 1, stderr: expect.stringContaining('SIGINT') })
+    expect(workers.filter(isAlive)).toEqual([])
+  })
+
+  test('when one of its processes dies', async () => {
+    const { child, ended } = cli(['demo', '--seconds', '60', '--processes', '2', '--json'])
+    const workers = await workersOf(child)
+    process.kill(workers[1] as number, 'SIGKILL')
+    const { code, stdout } = await ended
+    expect(code).toBe(1)
+    expect(JSON.parse(stdout).error.message).toMatch(/^process \d ended with SIGKILL$/)
+    expect(workers.filter(isAlive)).toEqual([])
+  })
+
+  test('when the demo itself is killed', async () => {
+    const { child } = cli(['demo', '--seconds', '60', '--processes', '2'])
+    const workers = await workersOf(child)
+    child.kill('SIGKILL')
+    await until('the workers have gone', () => workers.every((pid) => !isAlive(pid)))
+  })
+})
+
+describe('the oracle', () => {
+  test('finds nothing where no part is broken', async () => {
+    const { verdict, progress } = await twoShifts((parts) => parts)
+    expect(verdict).toMatchObject({ staleStrong: 0, staleBeyondBound: 0 })
+    expect(verdict.crossProcessChecks).toBeGreaterThan(10)
+    for (const one of progress) expect(one).toMatchObject({ absent: 0, firstFailure: undefined })
+  })
+
+  test('finds stale strong reads where Redis drops nothing', async () => {
+    const { verdict } = await twoShifts(withBrokenL2)
+    expect(verdict.staleStrong).toBeGreaterThan(0)
+  })
+
+  test('finds reads beyond the bound where L1 is told of nothing', async () => {
+    const { verdict } = await twoShifts(withDeafL1)
+    expect(verdict.staleBeyondBound).toBeGreaterThan(0)
+    expect(verdict.maxStaleMs).toBeGreaterThan(1_000)
+  })
+
+  test('finds both where both are broken, whatever is told over Pub/Sub', async () => {
+    const { verdict } = await twoShifts((parts) => withoutFastPlane(withBrokenInvalidation(parts)))
+    expect(verdict.staleStrong).toBeGreaterThan(0)
+    expect(verdict.staleBeyondBound).toBeGreaterThan(0)
+    expect(verdict.examples.length).toBeGreaterThan(0)
+  })
+})
+
+test('the cities are loaded once, by one of those who begin at the same time', async () => {
+  const pool = openPool(await emptyDatabase())
+  onTestFinished(() => pool.close())
+  const { signal } = new AbortController()
+  const gone = new AbortController()
+  const broken = loadCities(
+    pool,
+    { waiting: () => {}, loaded: (done) => done > 0 && gone.abort(new Error('gone')) },
+    gone.signal,
+  )
+  await expect(broken).rejects.toThrow('gone')
+
+  const told: string[] = []
+  const report = { waiting: () => told.push('waiting'), loaded: () => told.push('loaded') }
+  const counts = await Promise.all([1, 2].map(() => loadCities(pool, report, signal)))
+  const { rows } = await pool.knex.raw(
+    `select count(*)::int as cities, max(id) as last, count(distinct country)::int as countries
+     from lockstep_demo.cities`,
+  )
+  expect(rows).toEqual([{ cities: counts[0], last: counts[0], countries: expect.any(Number) }])
+  expect(counts).toEqual([counts[0], counts[0]])
+  expect(counts[0]).toBeGreaterThan(100_000)
+  expect(told.filter((one) => one === 'waiting')).toHaveLength(1)
+
+  told.length = 0
+  expect(await loadCities(pool, report, signal)).toBe(counts[0])
+  expect(told).toEqual([])
+})
+
+// ---------------------------------------------------------------- two shifts in this process
+
+/** What the demo's processes do, over caches with replaced parts, judged as the demo judges. */
+async function twoShifts(
+  replace: (parts: Parts) => Parts,
+): Promise<{ verdict: Docket['verdict']; progress: readonly Progress[] }> {
+  const seconds = 3
+  const databaseUrl = await sharedDatabase()
+  const pool = openPool(databaseUrl)
+  const silent = { waiting: () => {}, loaded: () => {} }
+  const rows = await loadCities(pool, silent, new AbortController().signal)
+  await pool.close()
+  const docket = new Docket(2, 1_000)
+  const progress: Progress[] = []
+  const shifts: Shift[] = []
+  for (const process of [0, 1]) {
+    const settings: WorkerSettings = {
+      databaseUrl,
+      redisUrl: required('REDIS_URL'),
+      namespace: ownNamespace(),
+      logLevel: 'silent',
+      rows,
+      process,
+      processes: 2,
+      writeShare: 0.02,
+      trace: undefined,
+      seed: 1,
+    }
+    const shift = await openShift(
+      settings,
+      async (message) => {
+        if (message.kind === 'hand') shifts[1 - process]?.take(message.hand)
+        if (message.kind !== 'history') return
+        docket.add(process, message.chunk, message.untilNs)
+        progress[process] = message.progress
+      },
+      (options) => assemble(options, replace),
+    )
+    shifts.push(shift)
+    onTestFinished(() => shift.close())
+  }
+  const epochNs = process.hrtime.bigint()
+  const { signal } = new AbortController()
+  await Promise.all(shifts.map((shift) => shift.run(epochNs, seconds, signal)))
+  return { verdict: docket.verdict, progress }
+}
+
+// ---------------------------------------------------------------- processes
+
+/** The pids of both workers, once they are at work. */
+async function workersOf(demo: ChildProcess): Promise<readonly number[]> {
+  let workers: readonly number[] = []
+  await until(
+    'the demo has two processes',
+    () => {
+      workers = childrenOf(demo.pid as number)
+      return workers.length === 2
+    },
+    25_000,
+  )
+  return workers
+}
+
+function childrenOf(pid: number): readonly number[] {
+  return execFileSync('ps', ['-A', '-o', 'pid=,ppid=,args='], { encoding: 'utf8' })
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, parent, ...args]) => Number(parent) === pid && args.join(' ').includes('worker'))
+    .map(([child]) => Number(child))
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** What the first run on a database says while it loads the cities. */
+function withoutProgress(stderr: string): string {
+  return stderr.replace(/^(Loaded .* cities|Another process is loading).*\n|\n/gm, '')
+}
