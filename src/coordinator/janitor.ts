@@ -45,12 +45,11 @@ export class Janitor {
     while (!this.#closing.signal.aborted) {
       await sleep(intervalMs, this.#closing.signal, clock)
       if (this.#closing.signal.aborted) return
-      try {
-        await this.#applyLeftovers()
-        await this.#prune()
-      } catch (error) {
-        if (!this.#closing.signal.aborted)
+      // Each by itself: rows that can't be applied must not keep those that were from being removed.
+      for (const chore of [() => this.#applyLeftovers(), () => this.#prune()]) {
+        await chore().catch((error: unknown) => {
           log.debug({ err: error }, 'the outbox cannot be tidied now')
+        })
       }
     }
   }

@@ -5,12 +5,13 @@
 import { retries } from '../model/defaults.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
 import type { L1Key } from '../model/id.ts'
-import type { Fill, Grant, Lease, Tombstone } from '../model/ports.ts'
-import type { Incarnation, Snapshot } from '../model/snapshot.ts'
+import type { Fill, Grant } from '../model/ports.ts'
+import type { Snapshot } from '../model/snapshot.ts'
 import { everyVisible } from '../model/ticket.ts'
 import { withDeadline } from '../resilience/deadline.ts'
 import { retry } from '../resilience/retry.ts'
-import { type Flight, type Landed, newFlight, passes } from './flight.ts'
+import { type Flight, type Landed, newFlight } from './flight.ts'
+import { type Labelled, type Leased, label, pendingAmong } from './label.ts'
 import { candidateFromL2, type LoadedValue, loadedValue, rowsById } from './values.ts'
 import type { ReadContext, Wanted, WantedGroup } from './wanted.ts'
 
@@ -26,17 +27,14 @@ export interface Landing {
 }
 
 /** An id that this process loads. */
-interface Owned extends WantedGroup {
+interface Owned extends Leased {
   readonly flight: Flight
-  /** `undefined`: L2 takes no part in this load. */
-  readonly lease: Lease | undefined
 }
 
-/** What the values of one load are labelled with, and which of them L2 may get. */
-interface Labelled {
-  readonly snapshot: Snapshot
-  readonly over: readonly Incarnation[]
-  readonly mayFill: (owned: Owned) => boolean
+/** An id that another process loads. */
+interface Waiting {
+  readonly owned: Owned
+  readonly grant: Grant & { readonly kind: 'wait' }
 }
 
 export class Loader {
@@ -108,7 +106,7 @@ export class Loader {
       { incarnation, leaseMs, insist },
     )
     const toLoad: Owned[] = []
-    const waits: Promise<void>[] = []
+    const toWait: Waiting[] = []
     for (const [index, one] of owned.entries()) {
       const grant = grants[index] as Grant
       switch (grant.kind) {
@@ -119,7 +117,7 @@ export class Loader {
           toLoad.push({ ...one, lease: grant })
           break
         case 'wait':
-          waits.push(this.#wait(one, grant.pollAfterMs, grant.tombstones))
+          toWait.push({ owned: one, grant })
           break
         case 'unavailable':
           toLoad.push(one)
@@ -128,7 +126,7 @@ export class Loader {
           grant satisfies never
       }
     }
-    await Promise.all([this.#loadOwned(toLoad), ...waits])
+    await Promise.all([this.#loadOwned(toLoad), this.#waitOrLoad(toWait)])
   }
 
   /** Somebody filled it meanwhile: after these readers began, so it is fresh enough for each. */
@@ -145,22 +143,25 @@ export class Loader {
     }
   }
 
-  async #wait(owned: Owned, leaseLeftMs: number, tombstones: readonly Tombstone[]): Promise<void> {
+  /** Somebody else loads these; but where a write is pending nobody can fill, and nobody waits. */
+  async #waitOrLoad(waiting: readonly Waiting[]): Promise<void> {
+    if (waiting.length === 0) return
+    const isPending = await pendingAmong(
+      this.#context,
+      waiting.map(({ grant }) => grant.tombstones),
+    )
+    const apart = waiting.filter((_, index) => isPending[index]).map(({ owned }) => owned)
+    const waits = waiting.filter((_, index) => !isPending[index]).map((one) => this.#wait(one))
+    await Promise.all([this.#loadOwned(apart), ...waits])
+  }
+
+  async #wait({ owned, grant }: Waiting): Promise<void> {
     const { l2, entity, closing } = this.#context
-    if (await this.#isPending(tombstones)) return this.#loadOwned([owned])
-    if (owned.readers.length > 0) {
-      await l2?.filled(entity, owned.text, Math.min(leaseLeftMs + 1, longestPollMs), closing)
+    if (owned.readers.some(({ answer }) => answer)) {
+      await l2?.filled(entity, owned.text, Math.min(grant.pollAfterMs + 1, longestPollMs), closing)
     }
     this.#land(owned, undefined)
     for (const wanted of owned.readers) this.#landing.again(wanted)
-  }
-
-  /** Is there a write that no snapshot sees yet? Then no fill can be accepted, and waiting is in vain. */
-  async #isPending(tombstones: readonly Tombstone[]): Promise<boolean> {
-    const { newest } = this.#context.trust
-    if (newest && tombstones.every((tombstone) => passes(tombstone, newest))) return false
-    const snapshot = await this.#freshSnapshot()
-    return !snapshot || tombstones.some((tombstone) => isPending(tombstone, snapshot))
   }
 
   // ---- 5. load
@@ -168,51 +169,12 @@ export class Loader {
   async #loadOwned(owned: readonly Owned[]): Promise<void> {
     if (owned.length === 0) return
     const { entity } = this.#context
-    const labelled = await this.#label(owned)
+    const labelled = await label(this.#context, owned)
     const chunks: Owned[][] = []
     for (let start = 0; start < owned.length; start += entity.maxBatch) {
       chunks.push(owned.slice(start, start + entity.maxBatch))
     }
     await Promise.all(chunks.map((chunk) => this.#loadChunk(chunk, labelled)))
-  }
-
-  /**
-   * The snapshot that the values will carry: one taken before the load, so it never claims to see
-   * what the load missed. The newest probe does, unless there is a write that a fill would need to
-   * see, or a ticket that the value would be judged by.
-   */
-  async #label(owned: readonly Owned[]): Promise<Labelled> {
-    const { newest } = this.#context.trust
-    const tombstones = owned.flatMap(({ lease }) => lease?.tombstones ?? [])
-    const isUnseen =
-      !newest ||
-      tombstones.some((tombstone) => !passes(tombstone, newest)) ||
-      owned.some(({ readers }) =>
-        readers.some(({ tickets }) =>
-          tickets.some(
-            (write) => write.incarnation === newest.incarnation && !everyVisible([write], newest),
-          ),
-        ),
-      )
-    if (!isUnseen)
-      return { snapshot: newest, over: [], mayFill: ({ lease }) => lease !== undefined }
-    const snapshot = await this.#freshSnapshot()
-    if (!snapshot) return { snapshot: newest ?? blind, over: [], mayFill: () => false }
-    const others = tombstones.filter(({ incarnation }) => incarnation !== snapshot.incarnation)
-    return {
-      snapshot,
-      over: [...new Set(others.map(({ incarnation }) => incarnation))],
-      mayFill: ({ lease }) =>
-        lease?.tombstones.every((tombstone) => !isPending(tombstone, snapshot)) ?? false,
-    }
-  }
-
-  async #freshSnapshot(): Promise<Snapshot | undefined> {
-    const { tail, clock, closing, loadDeadlineMs } = this.#context
-    const late = (): Error => new Error('no snapshot in time')
-    return withDeadline(loadDeadlineMs, late, closing, clock, (signal) => tail.fresh(signal)).catch(
-      () => undefined,
-    )
   }
 
   async #loadChunk(chunk: readonly Owned[], labelled: Labelled): Promise<void> {
@@ -350,17 +312,4 @@ export class Loader {
     const leases = owned.flatMap(({ lease }) => lease ?? [])
     if (leases.length > 0) await this.#context.l2?.release(this.#context.entity, leases)
   }
-}
-
-/** Not over, and not seen: of another incarnation than a fresh snapshot's it can only be over. */
-function isPending(tombstone: Tombstone, fresh: Snapshot): boolean {
-  return tombstone.incarnation === fresh.incarnation && !passes(tombstone, fresh)
-}
-
-/** Sees nothing and fits no incarnation: what is loaded without a snapshot can be kept nowhere. */
-const blind: Snapshot = {
-  incarnation: '0000000000000000' as Incarnation,
-  xmin: 0 as Snapshot['xmin'],
-  xmax: 0 as Snapshot['xmax'],
-  xip: [],
 }

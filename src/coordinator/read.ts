@@ -10,7 +10,7 @@ import type { L1Key } from '../model/id.ts'
 import type { Candidate, Entry, Lookup } from '../model/ports.ts'
 import type { WriteId } from '../model/snapshot.ts'
 import { everyVisible, parseTicket } from '../model/ticket.ts'
-import { abortable, deferred, withDeadline } from '../resilience/deadline.ts'
+import { abortable, deferred } from '../resilience/deadline.ts'
 import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
 import { Loader } from './load.ts'
 import { candidateFromL2, valueFor } from './values.ts'
@@ -53,7 +53,8 @@ export class Reader {
 
   /** What `get` answers, with where it came from. */
   async getEntry(id: unknown, request: ReadRequest): Promise<Answer & { readonly value: unknown }> {
-    const answer = await this.#read(this.#context.entity.keyOf(id), id, request)
+    const key = this.#context.entity.keyOf(id)
+    const answer = await this.#read(key, id, request)
     return { ...answer, value: valueFor(answer.candidate) }
   }
 
@@ -68,9 +69,10 @@ export class Reader {
       const key = entity.keyOf(id)
       if (!byKey.has(key)) byKey.set(key, id)
     }
-    const answers = await Promise.allSettled(
-      [...byKey].map(([key, id]) => this.#read(key, id, request)),
-    )
+    // One listener on the caller's signal, however many ids there are.
+    const { signal, ...each } = request
+    const reads = Promise.allSettled([...byKey].map(([key, id]) => this.#read(key, id, each)))
+    const answers = await (signal ? abortable(reads, signal) : reads)
     const values = new Map<unknown, unknown>()
     const failures = new Map<unknown, unknown>()
     for (const [index, id] of [...byKey.values()].entries()) {
@@ -91,7 +93,12 @@ export class Reader {
 
   /** Resolves when every read that is under way has been answered. */
   async drain(): Promise<void> {
-    while (this.#underWay.size > 0) await Promise.all(this.#underWay)
+    const { clock } = this.#context
+    // What waits for the end of this turn is under way too.
+    const nextTurn = (): Promise<void> => new Promise((resolve) => clock.defer(resolve))
+    while (this.#queue.length > 0 || this.#underWay.size > 0) {
+      await (this.#underWay.size > 0 ? Promise.all(this.#underWay) : nextTurn())
+    }
   }
 
   // ---- 1. L1
@@ -118,7 +125,6 @@ export class Reader {
   }
 
   #read(key: L1Key, id: unknown, request: ReadRequest): Promise<Answer> {
-    const { entity, clock } = this.#context
     if (this.#isClosed) return Promise.reject(new LockstepError('CLOSED', 'the cache is closed'))
     request.signal?.throwIfAborted()
     const wanted = this.#wanted(key, id, request, true)
@@ -126,11 +132,6 @@ export class Reader {
     if (found) return Promise.resolve(found)
     const answer = (wanted.answer as NonNullable<Wanted['answer']>).promise
     this.#enqueue(wanted)
-    if (request.timeoutMs !== undefined) {
-      const { timeoutMs } = request
-      const late = (): Error => readTimeout(entity.name, timeoutMs)
-      return withDeadline(timeoutMs, late, request.signal, clock, () => answer)
-    }
     return request.signal ? abortable(answer, request.signal) : answer
   }
 
@@ -159,7 +160,7 @@ export class Reader {
       id,
       beganAtMs,
       beganTurn: turns.next(),
-      deadlineAtMs: beganAtMs + Math.min(readDeadlineMs, request.timeoutMs ?? readDeadlineMs),
+      deadlineAtMs: beganAtMs + (request.timeoutMs ?? readDeadlineMs),
       isStrong: request.consistency === 'strong',
       tickets: ticketsOf(request.ticket),
       answer,
@@ -179,27 +180,50 @@ export class Reader {
   }
 
   async #answer(batch: readonly Wanted[]): Promise<void> {
+    const endWatch = this.#watchDeadlines(batch)
+    const following: Promise<void>[] = []
     try {
-      const asked = this.#joinOrAsk(batch)
-      const missed = await this.#askL2(asked)
+      const asked = this.#joinOrAsk(batch, following)
+      const missed = await this.#askL2(asked, following)
       await this.#loader.load(missed)
+      await Promise.all(following)
     } catch (error) {
       for (const wanted of batch) this.#fail(wanted, error)
     } finally {
+      endWatch()
       for (const wanted of batch) if (!wanted.answer) this.#refreshing.delete(wanted.key)
     }
+  }
+
+  /** One timer for all readers of a batch; the returned function ends it. */
+  #watchDeadlines(batch: readonly Wanted[]): () => void {
+    const { clock } = this.#context
+    const awaited = batch.filter(({ answer }) => answer).sort(byDeadline)
+    let cancel = (): void => {}
+    const arm = (): void => {
+      const [next] = awaited
+      if (next) cancel = clock.after(Math.max(0, next.deadlineAtMs - clock.monotonicMs()), late)
+    }
+    const late = (): void => {
+      while (awaited[0] && awaited[0].deadlineAtMs <= clock.monotonicMs()) {
+        this.#timeOut(awaited.shift() as Wanted)
+      }
+      arm()
+    }
+    arm()
+    return () => cancel()
   }
 
   // ---- 2. this process' load of the id
 
   /** Bounded readers join a load that is under way; the others are grouped by id. */
-  #joinOrAsk(batch: readonly Wanted[]): readonly WantedGroup[] {
+  #joinOrAsk(batch: readonly Wanted[], following: Promise<void>[]): readonly WantedGroup[] {
     const { boundMs } = this.#context
     const groups = new Map<L1Key, WantedGroup & { readonly readers: Wanted[] }>()
     for (const wanted of batch) {
       const flight = this.#loader.flightOf(wanted.key)
       if (flight && !wanted.isStrong && mayJoin(wanted, flight, boundMs)) {
-        this.#follow(flight, wanted)
+        following.push(this.#follow(flight, wanted))
         continue
       }
       const group = groups.get(wanted.key)
@@ -218,31 +242,34 @@ export class Reader {
     return [...groups.values()]
   }
 
-  #follow(flight: Flight, wanted: Wanted): void {
+  async #follow(flight: Flight, wanted: Wanted): Promise<void> {
     const waitsForFill = wanted.isStrong || wanted.tickets.length > 0
     const landing = waitsForFill ? flight.landed.promise : flight.loaded.promise
-    landing.then(
-      (landed) => {
-        if (landed && mayTake(wanted, landed)) this.#deliver(wanted, landed)
-        else this.#again(wanted)
-      },
-      (error: unknown) => this.#fail(wanted, error),
-    )
+    try {
+      const landed = await landing
+      if (landed && mayTake(wanted, landed)) this.#deliver(wanted, landed)
+      else this.#again(wanted)
+    } catch (error) {
+      this.#fail(wanted, error)
+    }
   }
 
   /** What was found would not do for this reader: it looks again, within its deadline. */
   #again(wanted: Wanted): void {
-    const { clock, closing, entity, readDeadlineMs } = this.#context
+    const { clock, closing } = this.#context
     if (!wanted.answer) return
     if (closing.aborted) this.#fail(wanted, closing.reason)
     else if (clock.monotonicMs() < wanted.deadlineAtMs) this.#enqueue(wanted)
-    else this.#fail(wanted, readTimeout(entity.name, readDeadlineMs))
+    else this.#timeOut(wanted)
   }
 
   // ---- 3. L2
 
   /** One MGET; answers whom it can, and returns the groups that are to be loaded. */
-  async #askL2(groups: readonly WantedGroup[]): Promise<readonly WantedGroup[]> {
+  async #askL2(
+    groups: readonly WantedGroup[],
+    following: Promise<void>[],
+  ): Promise<readonly WantedGroup[]> {
     const { l2, entity, region, boundMs } = this.#context
     if (groups.length === 0) return []
     if (!l2) return groups.map((group) => ({ ...group, isL2Down: true }))
@@ -258,7 +285,7 @@ export class Reader {
       // Somebody began to load it while Redis was asked.
       const flight = this.#loader.flightOf(left.key)
       if (flight && left.readers.every((wanted) => mayJoin(wanted, flight, boundMs))) {
-        for (const wanted of left.readers) if (wanted.answer) this.#follow(flight, wanted)
+        for (const wanted of left.readers) following.push(this.#follow(flight, wanted))
       } else missed.push(left)
     }
     return missed
@@ -331,23 +358,26 @@ export class Reader {
   }
 
   #fail(wanted: Wanted, error: unknown): void {
-    if (!wanted.answer) return
-    wanted.answer.reject(error)
+    wanted.answer?.reject(error)
+  }
+
+  #timeOut(wanted: Wanted): void {
+    const { entity } = this.#context
+    const ms = Math.round(wanted.deadlineAtMs - wanted.beganAtMs)
+    const message = `a read of entity "${entity.name}" was not answered in ${ms} ms`
+    this.#fail(wanted, new LockstepError('READ_TIMEOUT', message))
   }
 }
 
 function ticketsOf(ticket: ReadRequest['ticket']): readonly WriteId[] {
   if (ticket === undefined) return none
-  return typeof ticket === 'string'
-    ? parseTicket(ticket)
-    : ticket.flatMap((one) => parseTicket(one))
+  return Array.isArray(ticket)
+    ? ticket.flatMap((one) => parseTicket(one))
+    : parseTicket(ticket as string)
 }
 
 const none: readonly WriteId[] = []
 
-function readTimeout(entity: string, ms: number): LockstepError {
-  return new LockstepError(
-    'READ_TIMEOUT',
-    `a read of entity "${entity}" was not answered in ${ms} ms`,
-  )
+function byDeadline(one: Wanted, other: Wanted): number {
+  return one.deadlineAtMs - other.deadlineAtMs
 }

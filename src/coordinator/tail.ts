@@ -128,7 +128,8 @@ export class Tail {
     }
     this.unapplied = unapplied.size
     this.#last = poll.snapshot
-    trust.advance(t0, poll.snapshot, poll.missedUnapplied ? undefined : unapplied)
+    const isComplete = !poll.missedNew && !poll.missedUnapplied
+    trust.advance(t0, poll.snapshot, isComplete ? unapplied : undefined)
   }
 }
 

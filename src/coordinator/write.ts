@@ -67,8 +67,9 @@ export interface WriteContext<Tx> {
   readonly mayFillL2: () => boolean
 }
 
-/** What is left of the transaction when it has committed. */
-interface Committed<R> {
+/** What is left of a transaction when its COMMIT has been sent. */
+interface Ended<R> {
+  readonly outcome: 'committed' | 'aborted' | 'unknown'
   readonly value: R
   readonly keys: readonly WriteKey[]
   readonly recorded: Recorded
@@ -116,19 +117,15 @@ export class Writer<Tx> {
     request: WriteRequest,
   ): Promise<WriteResult<R>> {
     const { clock, closing, random, source } = this.#context
-    const committed = await retry(
-      {
-        retries: request.retries,
-        isRetryable: (error) => source.isRetryable(error),
-        signal: closing,
-        clock,
-        random,
-      },
+    const isRetryable = (error: unknown): boolean => source.isRetryable(error)
+    const ended = await retry(
+      { retries: request.retries, isRetryable, signal: closing, clock, random },
       () => this.#transact(run, keysOf, request),
     )
-    const fenced = await this.#secondDelete(committed)
-    const { recorded, value } = committed
-    return { ticket: formatTicket([recorded.write]), value, fenced }
+    // Not an error of the try: once COMMIT was sent, nothing runs again.
+    if (ended.outcome !== 'committed') throw notCommitted(ended.outcome)
+    const fenced = await this.#secondDelete(ended)
+    return { ticket: formatTicket([ended.recorded.write]), value: ended.value, fenced }
   }
 
   // ---- 1 to 3
@@ -137,41 +134,40 @@ export class Writer<Tx> {
     run: (tx: Tx) => PromiseLike<R> | R,
     keysOf: (value: R) => readonly WriteKey[],
     request: WriteRequest,
-  ): Promise<Committed<R>> {
-    const { closing, clock, source } = this.#context
+  ): Promise<Ended<R>> {
+    const { closing, clock, source, trust } = this.#context
     const late = (): Error =>
       new LockstepError(
         'WRITE_TIMEOUT',
         `a write took longer than ${request.timeoutMs} ms; it was rolled back`,
       )
     const parent = request.signal ? AbortSignal.any([closing, request.signal]) : closing
-    // Only up to the COMMIT: once that is sent, giving up would leave its outcome unknown.
-    const open = await withDeadline(request.timeoutMs, late, parent, clock, async (signal) => {
-      const snapshot = this.#context.trust.newest
-      const transaction = await this.#begin(source, signal)
-      try {
-        return {
-          ...(await this.#fence(transaction, run, keysOf, request, signal)),
-          snapshot,
-          transaction,
-        }
-      } catch (error) {
-        await transaction.rollback()
-        throw error
-      }
-    })
-    const { transaction, ...committed } = open
-    const outcome = await transaction.commit()
-    if (outcome === 'committed') return committed
-    throw outcome === 'aborted'
-      ? new LockstepError(
-          'WRITE_ABORTED',
-          'the connection broke at COMMIT, and PostgreSQL rolled back',
-        )
-      : new LockstepError(
-          'WRITE_OUTCOME_UNKNOWN',
-          'the connection broke at COMMIT, and PostgreSQL could not be asked what had happened; if it committed, its invalidation will arrive',
-        )
+    const snapshot = trust.newest
+    const beganAtMs = clock.monotonicMs()
+    let transaction: Transaction<Tx> | undefined
+    try {
+      // Only up to the COMMIT: once that is sent, giving up would leave its outcome unknown.
+      const fenced = await withDeadline(request.timeoutMs, late, parent, clock, async (signal) => {
+        transaction = await this.#begin(source, signal)
+        return this.#fence(transaction, run, keysOf, request, signal)
+      })
+      const outcome = await (transaction as unknown as Transaction<Tx>).commit()
+      transaction = undefined
+      return { ...fenced, snapshot, outcome }
+    } catch (error) {
+      // Here, where every abort ends up, and not where the callback fails: it may fail too late.
+      if (transaction) await this.#rollBack(transaction, beganAtMs + request.timeoutMs)
+      throw error
+    }
+  }
+
+  /** A rollback that hangs ends by itself; its caller doesn't wait for it beyond the write's deadline. */
+  async #rollBack(transaction: Transaction<Tx>, deadlineAtMs: number): Promise<void> {
+    const { clock } = this.#context
+    const leftMs = Math.max(0, deadlineAtMs - clock.monotonicMs())
+    const late = (): Error => new Error('the rollback took too long')
+    const rollback = (): Promise<void> => transaction.rollback()
+    await withDeadline(leftMs, late, undefined, clock, rollback).catch(() => {})
   }
 
   /** A transaction that begins after its caller has gone is rolled back at once. */
@@ -191,7 +187,7 @@ export class Writer<Tx> {
     keysOf: (value: R) => readonly WriteKey[],
     request: WriteRequest,
     signal: AbortSignal,
-  ): Promise<Omit<Committed<R>, 'snapshot'>> {
+  ): Promise<Omit<Ended<R>, 'snapshot' | 'outcome'>> {
     const value = await abortable(Promise.resolve(run(transaction.handle)), signal)
     const keys = keysOf(value)
     const recorded = await abortable(transaction.record(byEntity(keys)), signal)
@@ -222,14 +218,14 @@ export class Writer<Tx> {
     }
   }
 
-  async #secondDelete<R>(committed: Committed<R>): Promise<boolean> {
+  async #secondDelete<R>(ended: Ended<R>): Promise<boolean> {
     const { l2, clock, closing, random, marks } = this.#context
-    const { keys, recorded, first } = committed
+    const { keys, recorded, first } = ended
     this.#tell(keys, recorded)
     if (!l2) return true
     const drops = keys.map((key, index) => {
       const drop = dropOf(key, recorded)
-      const through = this.#through(committed, key, index)
+      const through = this.#through(ended, key, index)
       return through ? { ...drop, through } : drop
     })
     try {
@@ -249,9 +245,9 @@ export class Writer<Tx> {
   }
 
   /** The new value of one key, to be filled in the call of the second delete. */
-  #through<R>(committed: Committed<R>, key: WriteKey, index: number): Drop['through'] {
+  #through<R>(ended: Ended<R>, key: WriteKey, index: number): Drop['through'] {
     const { entity } = key
-    const { first, recorded, snapshot, value } = committed
+    const { first, recorded, snapshot, value } = ended
     if (!entity.writeThrough || first?.kind !== 'dropped' || !this.#context.mayFillL2())
       return undefined
     if (!snapshot || snapshot.incarnation !== recorded.write.incarnation) return undefined
@@ -277,6 +273,18 @@ export class Writer<Tx> {
       over: [],
     }
   }
+}
+
+function notCommitted(outcome: 'aborted' | 'unknown'): LockstepError {
+  return outcome === 'aborted'
+    ? new LockstepError(
+        'WRITE_ABORTED',
+        'the connection broke at COMMIT, and PostgreSQL rolled back',
+      )
+    : new LockstepError(
+        'WRITE_OUTCOME_UNKNOWN',
+        'the connection broke at COMMIT, and PostgreSQL could not be asked what had happened; if it committed, its invalidation will arrive',
+      )
 }
 
 /** The rows that a callback returned: one, several, or none. */

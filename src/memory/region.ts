@@ -74,8 +74,11 @@ export class L1Region implements Region {
     if (this.#floor?.incarnation !== floor.incarnation)
       this.#stripes.forgetOthers(floor.incarnation)
     this.#floor = floor
+    const wasL2Open = this.#isL2Open
     this.#isL2Open = unapplied !== undefined
-    if (this.#stripes.forget(floor, unapplied ?? none)) this.mark++
+    const hasForgotten = this.#stripes.forget(floor, unapplied ?? none)
+    // Writes that nobody could tell of while L2 was closed were never in the stripes.
+    if (hasForgotten || (this.#isL2Open && !wasL2Open)) this.mark++
   }
 
   reset(): void {

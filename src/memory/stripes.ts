@@ -19,7 +19,8 @@ const mostXids = 65_536
 export class Stripes {
   readonly #byStripe = new Map<number, WriteId[]>()
   #count = 0
-  #merged: WriteId | undefined
+  /** The largest merged xid of each incarnation. */
+  #merged: readonly WriteId[] = []
 
   add(hash: number, write: WriteId): void {
     const stripe = hash % stripes
@@ -32,7 +33,7 @@ export class Stripes {
 
   /** May a value that was read under this snapshot enter? */
   admits(hash: number, snapshot: Snapshot): boolean {
-    if (this.#merged && !isBehind(this.#merged, snapshot)) return false
+    if (!this.#merged.every((write) => isBehind(write, snapshot))) return false
     const known = this.#byStripe.get(hash % stripes)
     return known === undefined || known.every((write) => visible(write, snapshot))
   }
@@ -41,19 +42,19 @@ export class Stripes {
   forget(floor: Snapshot, unapplied: ReadonlySet<Xid>): boolean {
     const before = this.#count
     const merged = this.#merged
-    if (merged && isBehind(merged, floor) && unapplied.size === 0) this.#merged = undefined
+    if (unapplied.size === 0) this.#merged = merged.filter((write) => !isBehind(write, floor))
     for (const [stripe, known] of this.#byStripe) {
       const kept = known.filter((write) => !visible(write, floor) || unapplied.has(write.xid))
       this.#count -= known.length - kept.length
       if (kept.length === 0) this.#byStripe.delete(stripe)
       else if (kept.length < known.length) this.#byStripe.set(stripe, kept)
     }
-    return this.#count < before || this.#merged !== merged
+    return this.#count < before || this.#merged.length < merged.length
   }
 
   /** The xids of another life of the database say nothing about this one. */
   forgetOthers(incarnation: Incarnation): void {
-    if (this.#merged && this.#merged.incarnation !== incarnation) this.#merged = undefined
+    this.#merged = this.#merged.filter((write) => write.incarnation === incarnation)
     for (const [stripe, known] of this.#byStripe) {
       const kept = known.filter((write) => write.incarnation === incarnation)
       this.#count -= known.length - kept.length
@@ -67,15 +68,12 @@ export class Stripes {
   }
 
   #merge(): void {
-    let largest = this.#merged
-    for (const known of this.#byStripe.values()) {
-      for (const write of known) {
-        if (!largest || write.incarnation !== largest.incarnation || write.xid > largest.xid) {
-          largest = write
-        }
-      }
+    const largest = new Map<Incarnation, WriteId>()
+    for (const write of [...this.#merged, ...[...this.#byStripe.values()].flat()]) {
+      const known = largest.get(write.incarnation)
+      if (!known || write.xid > known.xid) largest.set(write.incarnation, write)
     }
-    this.#merged = largest
+    this.#merged = [...largest.values()]
     this.#byStripe.clear()
     this.#count = 0
   }

@@ -68,7 +68,7 @@ export const mostRowsAPoll = 10_000
 
 export function settleTiming(timing: Timing): TimingMs {
   for (const key of Object.keys(timing)) {
-    if (!(key in timingDefaults)) {
+    if (!Object.hasOwn(timingDefaults, key)) {
       throw new LockstepError(
         'OPTION_INVALID',
         `option "timing.${key}" does not exist; one of ${Object.keys(timingDefaults).join(', ')} would do`,

@@ -30,7 +30,8 @@ function parse(value: unknown): number {
 /** A value as an error message shows it: short, and never an object's content. */
 export function describe(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.slice(0, 60))
-  if (typeof value === 'bigint') return `${value}n`
-  if (value === null || typeof value !== 'object') return String(value)
+  if (typeof value === 'bigint') return `${value.toString().slice(0, 60)}n`
+  if (typeof value === 'function') return 'a function'
+  if (value === null || typeof value !== 'object') return String(value).slice(0, 60)
   return Array.isArray(value) ? 'an array' : 'an object'
 }

@@ -78,6 +78,8 @@ export interface Entity<Name extends string = string, Id = unknown, Value = unkn
 // biome-ignore lint/suspicious/noExplicitAny: an entity of any types, where only its shape counts.
 export type AnyEntity = Entity<string, any, any, any>
 
+/** PostgreSQL's integer. */
+const largestVersion = 2 ** 31 - 1
 const namePattern = /^[a-z][a-z0-9_-]*(?::[a-z0-9_-]+)*$/i
 
 export function defineEntity<Name extends string, Id, Value, Db>(
@@ -118,8 +120,14 @@ export function defineEntity<Name extends string, Id, Value, Db>(
     if (all.includes(value)) return value
     throw wrong(option(key), value, `${all.map((one) => `'${one}'`).join(' or ')} would do`)
   }
-  if (options.l1 !== undefined && (options.l1 === null || typeof options.l1 !== 'object')) {
-    throw wrong(option('l1'), options.l1, 'an object with maxEntries and maxBytes would do')
+  checkL1(option, options.l1)
+  const { codec = defaultCodec } = options
+  if (typeof codec?.encode !== 'function' || typeof codec.decode !== 'function') {
+    throw wrong(option('codec'), codec, 'an object with encode and decode would do')
+  }
+  const version = count('version', options.version, entityDefaults.version)
+  if (version > largestVersion) {
+    throw wrong(option('version'), version, `at most ${largestVersion} would do`)
   }
   const settled: Entity<Name, Id, Value, Db> = {
     name,
@@ -134,7 +142,7 @@ export function defineEntity<Name extends string, Id, Value, Db>(
       option('negativeTtl'),
       options.negativeTtl ?? entityDefaults.negativeTtl,
     ),
-    version: count('version', options.version, entityDefaults.version),
+    version,
     values: oneOf('values', options.values, ['frozen', 'cloned', 'shared']),
     writeThrough: oneOf('writeThrough', options.writeThrough, [false, true]),
     isolation: oneOf('isolation', options.isolation, ['read committed', 'repeatable read']),
@@ -142,9 +150,18 @@ export function defineEntity<Name extends string, Id, Value, Db>(
     maxValueBytes: count('maxValueBytes', options.maxValueBytes, entityDefaults.maxValueBytes),
     maxEntries: count('l1.maxEntries', options.l1?.maxEntries, entityDefaults.maxEntries),
     maxBytes: count('l1.maxBytes', options.l1?.maxBytes, entityDefaults.maxBytes),
-    codec: options.codec ?? defaultCodec,
+    codec,
   }
   return Object.freeze(settled)
+}
+
+function checkL1(option: (key: string) => string, l1: unknown): void {
+  if (l1 === undefined) return
+  const wouldDo = 'an object with maxEntries and maxBytes would do'
+  if (l1 === null || typeof l1 !== 'object') throw wrong(option('l1'), l1, wouldDo)
+  for (const [key, value] of Object.entries(l1)) {
+    if (key !== 'maxEntries' && key !== 'maxBytes') throw wrong(option(`l1.${key}`), value, wouldDo)
+  }
 }
 
 const knownOptions: ReadonlySet<string> = new Set<keyof EntityOptions<0, 0, 0>>([

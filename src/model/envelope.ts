@@ -10,8 +10,10 @@
  *  22  2  number of xids in progress, n
  *  24  6  created at, Redis' clock in ms
  *  30  6  soft expiry, Redis' clock in ms
- *  36  4  CRC-32 of all other bytes
- *  40  4n xids in progress, minus xmin; then, with flag 2, 4 bytes: the own xid, minus xmin
+ *  36  2  check of the header, for Lua, which has no CRC: the sum of each other header byte times its
+ *         place (from 1), modulo 65521
+ *  38  4  CRC-32 of all other bytes
+ *  42  4n xids in progress, minus xmin; then, with flag 2, 4 bytes: the own xid, minus xmin
  *         payload
  *
  * Unknown or corrupt bytes are no envelope (`undefined`), never an exception.
@@ -30,8 +32,9 @@ export interface Envelope {
 const format = 0x4c
 const flagNegative = 1
 const flagOwn = 2
-const fixedBytes = 40
-const crcOffset = 36
+const fixedBytes = 42
+const checkOffset = 36
+const crcOffset = 38
 
 /** Above this many open transactions a snapshot is told as `xmin:xmin:`, which sees less: safe, and rare. */
 export const mostXids = 1_000
@@ -54,6 +57,7 @@ export function encodeEnvelope(envelope: Envelope): Buffer {
     bytes.writeUInt32BE(xid - xmin, offset)
     offset += 4
   }
+  bytes.writeUInt16BE(headerCheck(bytes, offset), checkOffset)
   if (payload) payload.copy(bytes, offset)
   bytes.writeUInt32BE(checksum(bytes), crcOffset)
   return bytes
@@ -95,6 +99,15 @@ function shorten(snapshot: Snapshot): Snapshot {
 function writeXid(bytes: Buffer, xid: number, offset: number): void {
   bytes.writeUInt32BE(Math.floor(xid / 2 ** 32), offset)
   bytes.writeUInt32BE(xid % 2 ** 32, offset + 4)
+}
+
+function headerCheck(bytes: Buffer, headerBytes: number): number {
+  let sum = 0
+  for (let index = 0; index < checkOffset; index++) sum += (bytes[index] as number) * (index + 1)
+  for (let index = fixedBytes; index < headerBytes; index++) {
+    sum += (bytes[index] as number) * (index + 1)
+  }
+  return sum % 65_521
 }
 
 function checksum(bytes: Buffer): number {

@@ -63,6 +63,12 @@ export class PartialReadError<Id = unknown, Value = unknown> extends LockstepErr
   }
 }
 
+/** What was thrown, in words; anything can be thrown. */
 export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+  if (error instanceof Error) return error.message
+  try {
+    return String(error)
+  } catch {
+    return 'something without a message'
+  }
 }

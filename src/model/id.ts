@@ -21,7 +21,7 @@ export function keyOfText(text: string): L1Key {
   // Digits and '-' only: 'Infinity' and 'NaN' as strings stay strings, and words cost one comparison.
   if (first > 57 || (first < 48 && first !== 45)) return text
   const number = Number(text)
-  return String(number) === text ? number : text
+  return String(number) === text && Number.isFinite(number) ? number : text
 }
 
 /** The L1 key of a primitive id; throws `ID_INVALID` for what cannot be one. */
@@ -33,8 +33,11 @@ export function keyOfPrimitive(entity: string, id: unknown): L1Key {
     case 'string':
       if (isUsable(id)) return keyOfText(id)
       break
-    case 'bigint':
-      return keyOfText(id.toString())
+    case 'bigint': {
+      const text = id.toString()
+      if (isUsable(text)) return keyOfText(text)
+      break
+    }
     default:
   }
   throw invalidId(entity, id)

@@ -33,7 +33,9 @@ export interface Snapshot {
 
 export function parseXid(text: string): Xid {
   const xid = Number(text)
-  if (!Number.isSafeInteger(xid) || xid < 0) throw new RangeError(`xid ${text} is not below 2^53`)
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(xid)) {
+    throw new RangeError(`xid ${JSON.stringify(text)} is no whole number below 2^53`)
+  }
   return xid as Xid
 }
 
@@ -47,8 +49,8 @@ export function parseIncarnation(text: string): Incarnation {
 
 /** `text` as `pg_current_snapshot()` prints it: `xmin:xmax:xip,xip`. */
 export function parseSnapshot(text: string, incarnation: Incarnation): Snapshot {
-  const [xmin, xmax, xip] = text.split(':')
-  if (xmin === undefined || xmax === undefined || xip === undefined) {
+  const [xmin, xmax, xip, more] = text.split(':')
+  if (xmin === undefined || xmax === undefined || xip === undefined || more !== undefined) {
     throw new RangeError('a snapshot has three parts')
   }
   return {

@@ -18,6 +18,9 @@ const bytesPerWrite = 16
 export const mostWrites = 128
 
 export function formatTicket(writes: readonly WriteId[]): Ticket {
+  if (writes.length === 0) {
+    throw new LockstepError('TICKET_INVALID', 'a ticket is for at least one write')
+  }
   const distinct = new Map(writes.map((write) => [`${write.incarnation}:${write.xid}`, write]))
   if (distinct.size > mostWrites) {
     throw new LockstepError(

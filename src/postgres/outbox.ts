@@ -82,17 +82,17 @@ export class PostgresOutbox implements Outbox {
   }
 
   async poll(since: Snapshot | undefined, signal: AbortSignal): Promise<Poll> {
+    let connection: Client | undefined
+    let endWatch = (): void => {}
     try {
-      const connection = await this.#connected(signal)
-      const release = closeOnAbort(connection, signal)
-      try {
-        return await this.#poll(connection, since)
-      } finally {
-        release()
-      }
+      connection = await this.#connected(signal)
+      endWatch = closeOnAbort(connection, signal)
+      return await this.#poll(connection, since)
     } catch (error) {
-      this.#disconnect()
+      if (connection) this.#letGo(connection)
       throw unavailable(error)
+    } finally {
+      endWatch()
     }
   }
 
@@ -135,7 +135,7 @@ export class PostgresOutbox implements Outbox {
 
   /** Closes the tail's connection; the pool is not this object's. */
   close(): void {
-    this.#disconnect()
+    if (this.#connection) this.#letGo(this.#connection)
   }
 
   async #poll(connection: Client, since: Snapshot | undefined): Promise<Poll> {
@@ -167,24 +167,19 @@ export class PostgresOutbox implements Outbox {
 
   async #connected(signal: AbortSignal): Promise<Client> {
     signal.throwIfAborted()
-    if (!this.#connection) {
-      const connection = await this.#pool.connect()
-      connection.on('end', () => {
-        if (this.#connection === connection) this.#connection = undefined
-      })
-      this.#connection = connection
-      if (signal.aborted) {
-        this.#disconnect()
-        signal.throwIfAborted()
-      }
-    }
-    return this.#connection
+    if (this.#connection) return this.#connection
+    const connection = await this.#pool.connect()
+    // Given up while it was being opened: somebody else may have opened the next one meanwhile.
+    if (signal.aborted) this.#letGo(connection)
+    signal.throwIfAborted()
+    connection.on('end', () => this.#letGo(connection))
+    this.#connection = connection
+    return connection
   }
 
-  #disconnect(): void {
-    const connection = this.#connection
-    this.#connection = undefined
-    connection?.end().catch(() => {})
+  #letGo(connection: Client): void {
+    if (this.#connection === connection) this.#connection = undefined
+    connection.end().catch(() => {})
   }
 
   async #inTransaction<T>(

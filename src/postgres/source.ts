@@ -69,12 +69,15 @@ export class PostgresSource implements Source<Tx> {
     try {
       signal.throwIfAborted()
       const connection = await this.#client.acquireConnection()
-      const endWatch = closeOnAbort(connection, signal)
+      let endWatch = (): void => {}
       const release = async (): Promise<void> => {
         endWatch()
         await this.#client.releaseConnection(connection)
       }
       try {
+        // Whoever waited for a connection for too long has gone; the connection is as good as before.
+        signal.throwIfAborted()
+        endWatch = closeOnAbort(connection, signal)
         const tx = await this.#db.transaction({ connection })
         return new PostgresTransaction(tx, connection, release, this.#options)
       } catch (error) {
@@ -87,7 +90,8 @@ export class PostgresSource implements Source<Tx> {
   }
 
   isRetryable(error: unknown): boolean {
-    return isRetryable(error instanceof LockstepError && error.cause ? error.cause : error)
+    if (!(error instanceof LockstepError)) return isRetryable(error)
+    return error.code === 'WRITE_ABORTED' || (error.cause !== undefined && isRetryable(error.cause))
   }
 
   async #withConnection<T>(
@@ -137,6 +141,7 @@ class PostgresTransaction implements Transaction<Tx> {
   readonly #release: () => Promise<void>
   readonly #options: PostgresSourceOptions
   #recorded: Recorded | undefined
+  #finished: Promise<void> | undefined
 
   constructor(
     tx: Tx,
@@ -195,7 +200,13 @@ class PostgresTransaction implements Transaction<Tx> {
   }
 
   async rollback(): Promise<void> {
+    if (this.#finished) return this.#finished
+    const endWatch = closeOnAbort(
+      this.#connection,
+      AbortSignal.timeout(this.#options.outcomeDeadlineMs),
+    )
     await this.#connection.query('rollback').catch(() => {})
+    endWatch()
     await this.#finish()
   }
 
@@ -211,7 +222,13 @@ class PostgresTransaction implements Transaction<Tx> {
     )
   }
 
-  async #finish(): Promise<void> {
+  /** Once: a callback that fails late must not give the connection back a second time. */
+  #finish(): Promise<void> {
+    this.#finished ??= this.#end()
+    return this.#finished
+  }
+
+  async #end(): Promise<void> {
     // Knex has to know that its transaction is over; PostgreSQL takes a second ROLLBACK as a no-op.
     if (!this.handle.isCompleted()) await this.handle.rollback().catch(() => {})
     await this.#release()

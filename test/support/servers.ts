@@ -82,6 +82,8 @@ export interface PostgresServer {
   stop(mode?: 'fast' | 'immediate'): Promise<void>
   /** Ends the postmaster and all its children at once, as the machine's end would. */
   kill9(): Promise<void>
+  /** From now on, and until it has crashed, nothing but a COMMIT puts its log on disk. */
+  stopFlushing(): Promise<void>
   /** Ends one backend by SIGKILL: the server crashes and recovers by itself. Resolves when it is back. */
   crashBackend(): Promise<void>
 }
@@ -89,7 +91,7 @@ export interface PostgresServer {
 export interface PostgresServerOptions {
   /** Off by default; on where a test is about what is durable. */
   readonly fsync?: boolean
-  /** As in postgresql.conf: `{ wal_writer_delay: '10s' }`. */
+  /** As in postgresql.conf: `{ wal_level: 'logical' }`. */
   readonly config?: Readonly<Record<string, string>>
 }
 
@@ -126,6 +128,7 @@ export async function startPostgres(options: PostgresServerOptions = {}): Promis
     start: () => server.start(),
     stop: (mode = 'fast') => server.end(mode === 'fast' ? 'SIGINT' : 'SIGQUIT'),
     kill9: () => server.endWithChildren(),
+    stopFlushing: () => stopFlushing(url),
     crashBackend: () => crashBackend(url),
   }
 }
@@ -144,6 +147,17 @@ async function initialize(
   const auth = ['--username=postgres', '--auth=scram-sha-256', `--pwfile=${passwordFile}`]
   const args = ['-D', dataFolder, ...auth, '--encoding=UTF8', '--locale=C', '--no-sync']
   await run(join(bin, 'initdb'), args, { cwd: folder, ...user })
+}
+
+async function stopFlushing(url: string): Promise<void> {
+  const client = new Client(url)
+  await client.connect()
+  const { rows } = await client.query<{ pid: number }>(
+    `select pid from pg_stat_activity
+     where backend_type in ('walwriter', 'background writer', 'checkpointer')`,
+  )
+  await client.end()
+  for (const { pid } of rows) process.kill(pid, 'SIGSTOP')
 }
 
 async function crashBackend(url: string): Promise<void> {

@@ -29,9 +29,13 @@ export interface TcpProxy {
   at(text: string, act: Act): Promise<void>
 }
 
-/** `cut before`: the service never gets it. `cut reply`, `hang reply`: the service does it, and its answer is lost. */
+/**
+ * `cut before`: the service never gets it. `cut after`: it gets it from a client that has gone.
+ * `cut reply`, `hang reply`: it does it, and its answer is lost.
+ */
 export type Act =
   | 'cut before'
+  | 'cut after'
   | 'cut reply'
   | 'hang reply'
   | { readonly cutReplyAfterBytes: number }
@@ -202,6 +206,11 @@ class ProxyServer implements TcpProxy {
       this.#rules = this.#rules.filter((one) => one !== rule)
       if (rule.act === 'cut before') {
         connection.destroy()
+        rule.done()
+        return
+      }
+      if (rule.act === 'cut after') {
+        connection.service.end(bytes, () => connection.destroy())
         rule.done()
         return
       }

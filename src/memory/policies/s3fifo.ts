@@ -80,6 +80,9 @@ export class S3Fifo implements EvictionPolicy {
   }
 }
 
+/** A region that is bound by bytes may name any count. */
+const mostGhosts = 2 ** 20
+
 /** Remembers about as many fingerprints as the cache has entries, each for as many insertions. */
 class Ghost {
   readonly #capacity: number
@@ -88,8 +91,8 @@ class Ghost {
   #insertions = 0
 
   constructor(capacity: number) {
-    this.#capacity = capacity
-    const slots = 2 ** Math.ceil(Math.log2(Math.max(16, capacity * 2)))
+    this.#capacity = Math.min(capacity, mostGhosts)
+    const slots = 2 ** Math.ceil(Math.log2(Math.max(16, this.#capacity * 2)))
     this.#fingerprints = new Uint32Array(slots)
     this.#insertedAt = new Uint32Array(slots)
   }

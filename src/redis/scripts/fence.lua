@@ -7,7 +7,7 @@
 -- Xids are doubles here, exact below 2^53, and are kept and sent as text.
 -- A value's header is laid out in src/model/envelope.ts.
 
-local headerBytes = 40
+local headerBytes = 42
 local mostTombstones = 32
 
 local function nowMs()
@@ -19,15 +19,24 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
+-- Whether the check in the header fits: a damaged one must not claim to see a write.
+local function isIntact(bytes, length)
+  local sum = 0
+  local head = { string.byte(bytes, 1, 36) }
+  for i = 1, 36 do sum = sum + i * head[i] end
+  for i = headerBytes + 1, length do sum = sum + i * string.byte(bytes, i) end
+  return sum % 65521 == struct.unpack('>I2', bytes, 37)
+end
+
 -- The snapshot of an envelope; nil when the bytes are none.
 local function snapshotOf(bytes, whole)
   if not bytes or #bytes < headerBytes or string.byte(bytes, 1) ~= 0x4C then return nil end
   local flags = string.byte(bytes, 2)
   local count = struct.unpack('>I2', bytes, 23)
   local own = flags % 4 >= 2
-  if #bytes < headerBytes + 4 * (count + (own and 1 or 0)) then
-    return whole and whole() or nil
-  end
+  local length = headerBytes + 4 * (count + (own and 1 or 0))
+  if #bytes < length then return whole and whole() or nil end
+  if not isIntact(bytes, length) then return nil end
   local xmin = struct.unpack('>I8', bytes, 11)
   local snapshot = {
     incarnation = string.sub(bytes, 3, 10),
@@ -87,25 +96,34 @@ local function readFence(key, now, retentionMs)
   end
   if #fields == 0 then return nil end
   local fence = { tombstones = {}, expired = {} }
+  local isOurs = true
   for i = 1, #fields, 2 do
     local field, value = fields[i], fields[i + 1]
     local kind = string.sub(field, 1, 1)
     if kind == 't' or kind == 'm' then
-      if now - tonumber(value) > retentionMs then
+      local toldAt, xid = tonumber(value), tonumber(string.sub(field, 10))
+      if not toldAt or not xid then
+        isOurs = false
+      elseif now - toldAt > retentionMs then
         fence.expired[#fence.expired + 1] = field
       else
         fence.tombstones[#fence.tombstones + 1] = {
           field = field,
           merged = kind == 'm',
           incarnation = string.sub(field, 2, 9),
-          xid = tonumber(string.sub(field, 10)),
+          xid = xid,
         }
       end
     elseif kind == 'n' then fence.nonce = value
     elseif kind == 'l' then fence.owner = value
     elseif kind == 'u' then fence.untilMs = tonumber(value)
     elseif kind == 'w' then fence.isAwaited = true
+    else isOurs = false
     end
+  end
+  if not isOurs or not fence.nonce then
+    redis.call('DEL', key)
+    return nil
   end
   return fence
 end

@@ -9,7 +9,7 @@ local released = 0
 
 for i = 1, #KEYS / 2 do
   local fenceKey, valueKey = KEYS[2 * i - 1], KEYS[2 * i]
-  local held = redis.call('HMGET', fenceKey, 'l', 'w')
+  local held = redis.pcall('HMGET', fenceKey, 'l', 'w') -- an error answer where something else lies has no fields
   if held[1] == owner then
     redis.call('HDEL', fenceKey, 'l', 'u', 'w')
     released = released + 1

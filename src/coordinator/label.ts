@@ -1,0 +1,91 @@
+/**
+ * The snapshot that loaded values carry (DESIGN §4, "S costs nothing in the common case"): one taken
+ * before the load, so it never claims to see what the load missed. The newest probe does, unless
+ * there is a write that a fill would need to see, or a ticket that the value would be judged by; then
+ * a fresh one is taken first.
+ */
+import type { Lease, Tombstone } from '../model/ports.ts'
+import { type Incarnation, type Snapshot, visible } from '../model/snapshot.ts'
+import { withDeadline } from '../resilience/deadline.ts'
+import { passes } from './flight.ts'
+import type { ReadContext, WantedGroup } from './wanted.ts'
+
+/** Readers of one id, and the right to fill it; `undefined`: L2 takes no part in this load. */
+export interface Leased extends WantedGroup {
+  readonly lease: Lease | undefined
+}
+
+/** What the values of one load are labelled with, and which of them L2 may get. */
+export interface Labelled {
+  readonly snapshot: Snapshot
+  /** Incarnations whose tombstones are over: they were there before the snapshot was taken. */
+  readonly over: readonly Incarnation[]
+  readonly mayFill: (leased: Leased) => boolean
+}
+
+export async function label(context: ReadContext, leased: readonly Leased[]): Promise<Labelled> {
+  const { newest } = context.trust
+  const tombstones = leased.flatMap(({ lease }) => lease?.tombstones ?? [])
+  if (newest && seesAll(newest, tombstones, leased)) {
+    return { snapshot: newest, over: [], mayFill: ({ lease }) => lease !== undefined }
+  }
+  const snapshot = await freshSnapshot(context)
+  if (!snapshot) return { snapshot: newest ?? blind, over: [], mayFill: () => false }
+  const others = tombstones.filter(({ incarnation }) => incarnation !== snapshot.incarnation)
+  return {
+    snapshot,
+    over: [...new Set(others.map(({ incarnation }) => incarnation))],
+    mayFill: ({ lease }) =>
+      lease?.tombstones.every((tombstone) => !isPending(tombstone, snapshot)) ?? false,
+  }
+}
+
+/** For each list: is there a write in it that no snapshot sees yet? With one fresh snapshot for all. */
+export async function pendingAmong(
+  context: ReadContext,
+  lists: readonly (readonly Tombstone[])[],
+): Promise<readonly boolean[]> {
+  const { newest } = context.trust
+  const isSeen = (tombstone: Tombstone): boolean =>
+    newest !== undefined && passes(tombstone, newest)
+  if (lists.every((tombstones) => tombstones.every(isSeen))) return lists.map(() => false)
+  const snapshot = await freshSnapshot(context)
+  return lists.map(
+    (tombstones) => !snapshot || tombstones.some((tombstone) => isPending(tombstone, snapshot)),
+  )
+}
+
+function seesAll(
+  newest: Snapshot,
+  tombstones: readonly Tombstone[],
+  leased: readonly Leased[],
+): boolean {
+  if (!tombstones.every((tombstone) => passes(tombstone, newest))) return false
+  const tickets = leased.flatMap(({ readers }) => readers.flatMap((reader) => reader.tickets))
+  // No snapshot sees a ticket of another incarnation: for those the source itself decides.
+  return tickets.every(
+    (write) => write.incarnation !== newest.incarnation || visible(write, newest),
+  )
+}
+
+/** Not over, and not seen: of another incarnation than a fresh snapshot's it can only be over. */
+function isPending(tombstone: Tombstone, fresh: Snapshot): boolean {
+  return tombstone.incarnation === fresh.incarnation && !passes(tombstone, fresh)
+}
+
+/** `undefined`: the source had none in time. */
+async function freshSnapshot(context: ReadContext): Promise<Snapshot | undefined> {
+  const { tail, clock, closing, loadDeadlineMs } = context
+  const late = (): Error => new Error('no snapshot in time')
+  return withDeadline(loadDeadlineMs, late, closing, clock, (signal) => tail.fresh(signal)).catch(
+    () => undefined,
+  )
+}
+
+/** Sees nothing and fits no incarnation: what is loaded without a snapshot can be kept nowhere. */
+const blind: Snapshot = {
+  incarnation: '0000000000000000' as Incarnation,
+  xmin: 0 as Snapshot['xmin'],
+  xmax: 0 as Snapshot['xmax'],
+  xip: [],
+}

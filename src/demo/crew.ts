@@ -1,0 +1,127 @@
+/**
+ * The demo's processes, from fork to exit: they begin together, and none of them outlives `work`,
+ * however it ends.
+ */
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { systemClock } from '../model/clock.ts'
+import { abortable, type Deferred, deferred, sleep } from '../resilience/deadline.ts'
+import type { FromWorker, Progress, ToWorker, WorkerSettings } from './messages.ts'
+
+export interface CrewOptions {
+  readonly settings: readonly WorkerSettings[]
+  readonly seconds: number
+  readonly hear: (process: number, chunk: Uint8Array, untilNs: number, progress: Progress) => void
+  /** All are ready, and the run begins. */
+  readonly begun: () => void
+  readonly signal: AbortSignal
+}
+
+const workerFile = new URL('./worker.js', import.meta.url)
+/** How long processes may take to start, and to end what is under way when the time is up. */
+const startDeadlineMs = 30_000
+const endDeadlineMs = 15_000
+/** How long one that was told to stop may take. */
+const stopDeadlineMs = 3_000
+/** Between the word to go and the beginning, so that all of them begin in time. */
+const headStartMs = 100
+
+interface Worker {
+  readonly child: ChildProcess
+  readonly ready: Deferred<void>
+  readonly done: Deferred<void>
+  readonly exited: Promise<unknown>
+}
+
+/** Resolves with the seconds that the run took; rejects when a process fails, dies or hangs. */
+export async function work(options: CrewOptions): Promise<void> {
+  const { settings, seconds, signal } = options
+  const workers: Worker[] = []
+  try {
+    signal.throwIfAborted()
+    for (const one of settings) workers.push(hire(one, workers, options))
+    await all(workers, 'ready', 'start', startDeadlineMs, signal)
+    options.begun()
+    const epochNs = process.hrtime.bigint() + BigInt(headStartMs) * 1_000_000n
+    for (const { child } of workers) send(child, { kind: 'go', epochNs, seconds })
+    await all(workers, 'done', 'end', headStartMs + seconds * 1_000 + endDeadlineMs, signal)
+  } finally {
+    await Promise.all(workers.map(dismiss))
+  }
+}
+
+function hire(settings: WorkerSettings, workers: readonly Worker[], options: CrewOptions): Worker {
+  // stdout of the demo holds results and nothing else.
+  const child = fork(workerFile, [], { serialization: 'advanced', stdio: ['ignore', 2, 2, 'ipc'] })
+  const ready = deferred<void>()
+  const done = deferred<void>()
+  const fail = (why: string): void => {
+    const error = new Error(`process ${settings.process} ${why}`)
+    for (const one of [ready, done]) one.reject(error)
+  }
+  for (const one of [ready, done]) one.promise.catch(() => {})
+  child.on('message', (message: FromWorker) => {
+    switch (message.kind) {
+      case 'ready':
+        return ready.resolve()
+      case 'history':
+        return options.hear(settings.process, message.chunk, message.untilNs, message.progress)
+      case 'hand': {
+        const next = workers[(settings.process + 1) % workers.length]
+        if (next) send(next.child, message)
+        return
+      }
+      case 'done':
+        return done.resolve()
+      case 'failed':
+        return fail(`failed: ${message.message}`)
+      default:
+        message satisfies never
+    }
+  })
+  child.on('error', (error) => fail(`could not be run: ${error.message}`))
+  child.on('exit', (code, signal) => fail(`ended with ${signal ?? `exit code ${code}`}`))
+  const exited = once(child, 'exit').catch(() => {})
+  send(child, { kind: 'open', settings })
+  return { child, ready, done, exited }
+}
+
+function send(child: ChildProcess, message: ToWorker): void {
+  // Whoever has gone by now is noticed by its exit.
+  if (child.connected) child.send(message, () => {})
+}
+
+async function all(
+  workers: readonly Worker[],
+  what: 'ready' | 'done',
+  verb: string,
+  deadlineMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const late = AbortSignal.timeout(deadlineMs)
+  const either = AbortSignal.any([late, signal])
+  try {
+    await abortable(Promise.all(workers.map((worker) => worker[what].promise)), either)
+  } catch (error) {
+    if (!late.aborted) throw error
+    throw new Error(`the processes did not ${verb} within ${deadlineMs} ms`)
+  }
+}
+
+/** Waits for its exit, helps along, and in the end insists. */
+async function dismiss({ child, exited, done }: Worker): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const isDone = await Promise.race([
+    done.promise.then(
+      () => true,
+      () => false,
+    ),
+    false,
+  ])
+  if (!isDone) send(child, { kind: 'stop' })
+  const waited = new AbortController()
+  await Promise.race([exited, sleep(stopDeadlineMs, waited.signal, systemClock)])
+  waited.abort()
+  child.kill('SIGKILL')
+  await exited
+}

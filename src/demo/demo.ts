@@ -1,0 +1,133 @@
+/**
+ * The demo, from the cities' way into PostgreSQL to the verdict: several processes read and write
+ * them through their caches, and every answer is judged over all processes together.
+ */
+import { randomInt } from 'node:crypto'
+import type { Config } from '../config.ts'
+import { migrate } from '../postgres/migrations.ts'
+import { openPool, type Pool } from '../postgres/pool.ts'
+import { loadCities } from './cities.ts'
+import { credit } from './city.ts'
+import { work } from './crew.ts'
+import type { DemoOptions } from './demo-options.ts'
+import { Docket } from './docket.ts'
+import type { Progress, WorkerSettings } from './messages.ts'
+import { type DemoResults, failureOf, resultsOf, sumUp } from './results.ts'
+import { liveLine, type Moment, progressBar, type Screen } from './screen.ts'
+import { type Addresses, addressesOf, findServices, type Services } from './services.ts'
+import { stderrLog } from './stderr-log.ts'
+import { readTrace } from './trace.ts'
+
+/** B of the cache, which keeps its default. */
+const boundMs = 1_000
+
+export interface DemoOutcome {
+  readonly results: DemoResults
+  /** Why it is no success; `undefined`: it is one. */
+  readonly failure: string | undefined
+  readonly examples: readonly string[]
+}
+
+/** Rejects when it can't begin, when a process fails, or with the signal's reason. */
+export async function demo(
+  options: DemoOptions,
+  config: Config,
+  screen: Screen,
+  signal: AbortSignal,
+): Promise<DemoOutcome> {
+  // Once here, so that a file that is no trace is said before anything starts.
+  if (options.trace !== undefined) readTrace(options.trace)
+  const addresses = addressesOf(config)
+  const { rows, services } = await prepare(addresses, config, screen, signal)
+  const docket = new Docket(options.processes, boundMs)
+  const progress: (Progress | undefined)[] = []
+  const sums = () => sumUp(progress.filter((one) => one !== undefined))
+  const seed = randomInt(2 ** 31)
+  const settings = Array.from(
+    { length: options.processes },
+    (_, process): WorkerSettings => ({
+      ...addresses,
+      namespace: `${config.namespace}:demo`,
+      logLevel: config.logLevel,
+      rows,
+      process,
+      processes: options.processes,
+      writeShare: options.writes,
+      trace: options.trace,
+      seed,
+    }),
+  )
+  let endLive = (): void => {}
+  try {
+    await work({
+      settings,
+      seconds: options.seconds,
+      signal,
+      begun: () => {
+        endLive = showLive(screen, () => {
+          const { staleStrong, staleBeyondBound } = docket.verdict
+          return { reads: docket.counts.reads, sums: sums(), stale: staleStrong + staleBeyondBound }
+        })
+      },
+      hear: (process, chunk, untilNs, said) => {
+        docket.add(process, chunk, untilNs)
+        progress[process] = said
+      },
+    })
+  } finally {
+    endLive()
+  }
+  const results = resultsOf({ options, rows, docket, sums: sums(), services, credit })
+  const failure = failureOf(results, sums().firstFailure)
+  return { results, failure, examples: docket.verdict.examples }
+}
+
+/** Services, schema and cities. */
+async function prepare(
+  addresses: Addresses,
+  config: Config,
+  screen: Screen,
+  signal: AbortSignal,
+): Promise<{ rows: number; services: Services }> {
+  const pool = openPool(addresses.databaseUrl)
+  try {
+    const log = stderrLog(config.logLevel, 'lockstep demo')
+    await migrate(pool)
+    const services = await findServices(pool, addresses, log)
+    return { services, rows: await loadCitiesShown(pool, screen, signal) }
+  } finally {
+    await pool.close()
+  }
+}
+
+async function loadCitiesShown(pool: Pool, screen: Screen, signal: AbortSignal): Promise<number> {
+  let isLoading = false
+  const rows = await loadCities(
+    pool,
+    {
+      waiting: () => screen.line('Another process is loading the cities; waiting for it.'),
+      loaded: (done, of) => {
+        isLoading = true
+        screen.live(progressBar(done, of))
+      },
+    },
+    signal,
+  )
+  if (isLoading) screen.line(`Loaded ${rows.toLocaleString('en-US')} cities into PostgreSQL.`)
+  return rows
+}
+
+/** Once a second; the returned function ends it. */
+function showLive(screen: Screen, look: () => Omit<Moment, 'seconds'>): () => void {
+  const start = performance.now()
+  let before: Moment | undefined
+  const timer = setInterval(() => {
+    const now = { ...look(), seconds: (performance.now() - start) / 1_000 }
+    screen.live(liveLine(now, before))
+    before = now
+  }, 1_000)
+  return () => {
+    clearInterval(timer)
+    screen.live('')
+  }
+}

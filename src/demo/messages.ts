@@ -1,0 +1,52 @@
+/** What the demo and its processes tell each other. */
+import type { LogLevel } from '../config.ts'
+import type { Hand } from './customers.ts'
+
+export interface WorkerSettings {
+  readonly databaseUrl: string
+  readonly redisUrl: string
+  readonly namespace: string
+  readonly logLevel: LogLevel
+  readonly rows: number
+  /** 0 … processes - 1. */
+  readonly process: number
+  readonly processes: number
+  readonly writeShare: number
+  readonly trace: string | undefined
+  /** The same in all processes: they agree on what is popular. */
+  readonly seed: number
+}
+
+export type ToWorker =
+  | { readonly kind: 'open'; readonly settings: WorkerSettings }
+  /** The run begins at `epochNs` of the machine's monotonic clock. */
+  | { readonly kind: 'go'; readonly epochNs: bigint; readonly seconds: number }
+  | { readonly kind: 'hand'; readonly hand: Hand }
+  | { readonly kind: 'stop' }
+
+/** Of one process, since it began. */
+export interface Progress {
+  readonly calls: number
+  readonly l1Hits: number
+  readonly l2Hits: number
+  readonly misses: number
+  readonly loads: number
+  readonly sourceQueries: number
+  readonly absent: number
+  readonly failedReads: number
+  readonly failedWrites: number
+  readonly firstFailure: string | undefined
+}
+
+export type FromWorker =
+  | { readonly kind: 'ready' }
+  | {
+      readonly kind: 'history'
+      readonly chunk: Uint8Array
+      /** All that ended before is in this chunk or an earlier one. */
+      readonly untilNs: number
+      readonly progress: Progress
+    }
+  | { readonly kind: 'hand'; readonly hand: Hand }
+  | { readonly kind: 'done' }
+  | { readonly kind: 'failed'; readonly message: string }

@@ -1,0 +1,15 @@
+/** Numbers in [0, 1), the same ones for the same seed (mulberry32 by T. Ettinger, public domain). */
+export function seededRandom(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+/** A whole number in [0, below). */
+export function randomBelow(below: number, random: () => number): number {
+  return Math.floor(random() * below)
+}

@@ -1,0 +1,146 @@
+/** What a run came to, in numbers: the document of `--json`. */
+import type { DemoOptions } from './demo-options.ts'
+import type { Docket } from './docket.ts'
+import type { Tier } from './history.ts'
+import type { Progress } from './messages.ts'
+import type { Services } from './services.ts'
+
+interface Percentiles {
+  readonly p50: number | null
+  readonly p99: number | null
+}
+
+export interface DemoResults {
+  readonly seconds: number
+  readonly processes: number
+  readonly rows: number
+  /** Answered reads; a `getMany` counts each of its ids. */
+  readonly reads: number
+  /** Reads as they were asked for; a `getMany` is one. Without a cache each would be a query. */
+  readonly calls: number
+  readonly strongReads: number
+  readonly ticketedReads: number
+  readonly writes: number
+  readonly hits: { readonly l1: number; readonly l2: number }
+  readonly misses: number
+  readonly hitRatio: number
+  /** Calls of the loader. */
+  readonly loads: number
+  /** Statements that read rows, counted where they were sent. */
+  readonly sourceQueries: number
+  readonly crossProcessChecks: number
+  readonly staleStrong: number
+  readonly staleBeyondBound: number
+  readonly maxStaleMs: number
+  /** Answers that a row doesn't exist, though all do. */
+  readonly absent: number
+  readonly failedReads: number
+  readonly failedWrites: number
+  /** Writes that Redis couldn't be told of in time: strong reads are not judged by them. */
+  readonly unfencedWrites: number
+  readonly latencyMs: Readonly<Record<Tier, Percentiles>>
+  /** Reads a second, of all processes. */
+  readonly throughput: number
+  readonly services: Services
+  readonly credit: string
+}
+
+const nothing: Progress = {
+  calls: 0,
+  l1Hits: 0,
+  l2Hits: 0,
+  misses: 0,
+  loads: 0,
+  sourceQueries: 0,
+  absent: 0,
+  failedReads: 0,
+  failedWrites: 0,
+  firstFailure: undefined,
+}
+
+export function sumUp(all: Iterable<Progress>): Progress {
+  let sums = nothing
+  for (const one of all) {
+    sums = {
+      calls: sums.calls + one.calls,
+      l1Hits: sums.l1Hits + one.l1Hits,
+      l2Hits: sums.l2Hits + one.l2Hits,
+      misses: sums.misses + one.misses,
+      loads: sums.loads + one.loads,
+      sourceQueries: sums.sourceQueries + one.sourceQueries,
+      absent: sums.absent + one.absent,
+      failedReads: sums.failedReads + one.failedReads,
+      failedWrites: sums.failedWrites + one.failedWrites,
+      firstFailure: sums.firstFailure ?? one.firstFailure,
+    }
+  }
+  return sums
+}
+
+export interface Run {
+  readonly options: DemoOptions
+  readonly rows: number
+  readonly docket: Docket
+  readonly sums: Progress
+  readonly services: Services
+  readonly credit: string
+}
+
+export function resultsOf({ options, rows, docket, sums, services, credit }: Run): DemoResults {
+  const { counts, verdict, latency } = docket
+  const { crossProcessChecks, staleStrong, staleBeyondBound, maxStaleMs } = verdict
+  const percentiles = (tier: Tier): Percentiles => ({
+    p50: latency[tier].percentileMs(0.5),
+    p99: latency[tier].percentileMs(0.99),
+  })
+  return {
+    seconds: options.seconds,
+    processes: options.processes,
+    rows,
+    reads: counts.reads,
+    calls: sums.calls,
+    strongReads: counts.strongReads,
+    ticketedReads: counts.ticketedReads,
+    writes: counts.writes,
+    hits: { l1: sums.l1Hits, l2: sums.l2Hits },
+    misses: sums.misses,
+    hitRatio: round((sums.l1Hits + sums.l2Hits) / Math.max(1, counts.reads), 4),
+    loads: sums.loads,
+    sourceQueries: sums.sourceQueries,
+    crossProcessChecks,
+    staleStrong,
+    staleBeyondBound,
+    maxStaleMs,
+    absent: sums.absent,
+    failedReads: sums.failedReads,
+    failedWrites: sums.failedWrites,
+    unfencedWrites: counts.unfencedWrites,
+    latencyMs: { l1: percentiles('l1'), l2: percentiles('l2'), source: percentiles('source') },
+    throughput: round(counts.reads / options.seconds, 1),
+    services,
+    credit,
+  }
+}
+
+/** Of all answers to reads, those that may have failed before the run itself counts as failed. */
+const failedShare = 0.01
+
+/** Why a run is no success; `undefined`: it is one. */
+export function failureOf(
+  results: DemoResults,
+  firstFailure: string | undefined,
+): string | undefined {
+  const { staleStrong, staleBeyondBound, absent, reads, failedReads } = results
+  if (staleStrong + staleBeyondBound + absent > 0) {
+    return `${staleStrong + staleBeyondBound} answers were stale, ${absent} told of a row that it doesn't exist`
+  }
+  if (reads === 0) return `no read was answered${firstFailure ? `: ${firstFailure}` : ''}`
+  if (failedReads > failedShare * (reads + failedReads)) {
+    return `${failedReads} reads failed${firstFailure ? `; the first: ${firstFailure}` : ''}`
+  }
+  return undefined
+}
+
+function round(value: number, digits: number): number {
+  return Number(value.toFixed(digits))
+}

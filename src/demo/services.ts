@@ -1,0 +1,77 @@
+/** What the demo runs on: said at the start where it can't, and told with the results. */
+import type { Config } from '../config.ts'
+import { LockstepError, messageOf } from '../model/errors.ts'
+import type { Logger } from '../model/log.ts'
+import type { Pool } from '../postgres/pool.ts'
+import { connectRedis } from '../redis/connection.ts'
+
+interface Service {
+  readonly version: string
+  /** Without its password. */
+  readonly url: string
+}
+
+export interface Services {
+  readonly postgres: Service
+  readonly redis: Service
+}
+
+export interface Addresses {
+  readonly databaseUrl: string
+  readonly redisUrl: string
+}
+
+const redisDeadlineMs = 2_000
+
+/** Throws `OPTION_INVALID` when the environment doesn't say where PostgreSQL and Redis are. */
+export function addressesOf({ databaseUrl, redisUrl }: Config): Addresses {
+  if (databaseUrl === undefined) throw missing('DATABASE_URL', 'postgres://user@host:5432/database')
+  if (redisUrl === undefined) throw missing('REDIS_URL', 'redis://host:6379')
+  return { databaseUrl, redisUrl }
+}
+
+export async function findServices(
+  pool: Pool,
+  { databaseUrl, redisUrl }: Addresses,
+  log: Logger,
+): Promise<Services> {
+  const [postgres, redis] = await Promise.all([postgresVersion(pool), redisVersion(redisUrl, log)])
+  return {
+    postgres: { version: postgres, url: maskUrl(databaseUrl) },
+    redis: { version: redis, url: maskUrl(redisUrl) },
+  }
+}
+
+/** The URL as it may be shown. */
+export function maskUrl(url: string): string {
+  const masked = new URL(url)
+  if (masked.password) masked.password = '***'
+  if (masked.searchParams.has('password')) masked.searchParams.set('password', '***')
+  return masked.href
+}
+
+async function postgresVersion(pool: Pool): Promise<string> {
+  const { rows } = await pool.knex.raw<{ rows: { version: string }[] }>(
+    `select current_setting('server_version') as version`,
+  )
+  return rows[0]?.version ?? 'unknown'
+}
+
+async function redisVersion(url: string, log: Logger): Promise<string> {
+  const connections = await connectRedis(url, 'lockstep:demo', redisDeadlineMs, log)
+  try {
+    const info = await connections.commands.info('server')
+    return /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown'
+  } catch (error) {
+    throw new Error(
+      `the demo needs Redis, and ${maskUrl(url)} can't be reached (${messageOf(error)})`,
+      { cause: error },
+    )
+  } finally {
+    connections.close()
+  }
+}
+
+function missing(name: string, example: string): LockstepError {
+  return new LockstepError('OPTION_INVALID', `${name} is not set; ${example} would do`)
+}

@@ -1,0 +1,157 @@
+/**
+ * One process' part of the demo, from opening its cache to closing it; `worker.ts` runs it in a
+ * process of its own.
+ */
+import { lockstep } from '../lockstep.ts'
+import { openPool } from '../postgres/pool.ts'
+import { type Deferred, deferred } from '../resilience/deadline.ts'
+import type { EntityStats, LockstepOptions } from '../types.ts'
+import { type CityCache, cityEntity, countCityQueries } from './city.ts'
+import { type Hand, Shop } from './customers.ts'
+import { HistoryWriter } from './history.ts'
+import type { FromWorker, Progress, WorkerSettings } from './messages.ts'
+import { seededRandom } from './random.ts'
+import { stderrLog } from './stderr-log.ts'
+import { readTrace } from './trace.ts'
+import { shopTraffic, type Traffic, traceTraffic } from './traffic.ts'
+
+type Options = LockstepOptions<{ city: ReturnType<typeof cityEntity> }>
+
+export interface Shift {
+  run(epochNs: bigint, seconds: number, signal: AbortSignal): Promise<void>
+  take(hand: Hand): void
+  close(): Promise<void>
+}
+
+/** Tells the others; resolves when the message has left. */
+export type Tell = (message: FromWorker) => Promise<void>
+
+/** Chunks that may be on their way; then the customers wait, so that memory stays bounded. */
+const mostUnsent = 50
+const tellEveryMs = 200
+
+export async function openShift(
+  settings: WorkerSettings,
+  tell: Tell,
+  open: (options: Options) => Promise<CityCache> = lockstep,
+): Promise<Shift> {
+  const { databaseUrl, redisUrl, namespace, logLevel, rows } = settings
+  const random = seededRandom(settings.seed + settings.process + 1)
+  const traffic = trafficOf(settings, random)
+  const pool = openPool(databaseUrl)
+  try {
+    const sourceQueries = countCityQueries(pool.knex)
+    const cache = await open({
+      namespace,
+      postgres: pool.knex,
+      redis: redisUrl,
+      entities: { city: cityEntity(rows) },
+      logger: stderrLog(logLevel, `lockstep demo, process ${settings.process}`),
+    })
+    let shop: Shop | undefined
+    return {
+      run: async (epochNs, seconds, signal) => {
+        const report = new Report(cache, sourceQueries, epochNs, tell)
+        shop = new Shop({
+          cache,
+          traffic,
+          history: report.history,
+          random,
+          nowNs: report.nowNs,
+          writeShare: settings.writeShare,
+          handOver:
+            settings.processes > 1 ? (hand) => void tell({ kind: 'hand', hand }) : undefined,
+          room: report.room,
+        })
+        await report.during(shop, shop.run(seconds, signal))
+      },
+      take: (hand) => shop?.take(hand),
+      close: async () => {
+        await cache.close({ timeout: '2s' })
+        await pool.close()
+      },
+    }
+  } catch (error) {
+    await pool.close()
+    throw error
+  }
+}
+
+function trafficOf(settings: WorkerSettings, random: () => number): Traffic {
+  const { trace, rows, seed, process, processes } = settings
+  return trace === undefined
+    ? shopTraffic(rows, seed, random)
+    : traceTraffic(readTrace(trace), rows, process, processes)
+}
+
+/** Brings the history and the counts out of the process, a few times a second. */
+class Report {
+  readonly history = new HistoryWriter((chunk) => this.#send(chunk))
+  readonly #cache: CityCache
+  readonly #sourceQueries: () => number
+  readonly #epochNs: bigint
+  readonly #tell: Tell
+  #shop: Shop | undefined
+  #unsent = 0
+  #room: Deferred<void> | undefined
+
+  constructor(cache: CityCache, sourceQueries: () => number, epochNs: bigint, tell: Tell) {
+    this.#cache = cache
+    this.#sourceQueries = sourceQueries
+    this.#epochNs = epochNs
+    this.#tell = tell
+  }
+
+  readonly nowNs = (): number => Number(process.hrtime.bigint() - this.#epochNs)
+
+  readonly room = (): Promise<void> | undefined => this.#room?.promise
+
+  async during(shop: Shop, work: Promise<void>): Promise<void> {
+    this.#shop = shop
+    const timer = setInterval(() => this.#flush(), tellEveryMs)
+    try {
+      await work
+    } finally {
+      clearInterval(timer)
+      this.#flush()
+      await this.#tellHistory(new Uint8Array(0), Number.POSITIVE_INFINITY)
+    }
+  }
+
+  #flush(): void {
+    this.history.flush()
+    // Also without a word to say: the others' reads wait for it.
+    this.#send(new Uint8Array(0))
+  }
+
+  #send(chunk: Uint8Array): void {
+    void this.#tellHistory(chunk, this.nowNs())
+  }
+
+  async #tellHistory(chunk: Uint8Array, untilNs: number): Promise<void> {
+    this.#unsent++
+    if (this.#unsent >= mostUnsent) this.#room ??= deferred<void>()
+    await this.#tell({ kind: 'history', chunk, untilNs, progress: this.#progress() })
+    this.#unsent--
+    if (this.#unsent >= mostUnsent) return
+    this.#room?.resolve()
+    this.#room = undefined
+  }
+
+  #progress(): Progress {
+    const { hits, misses, loads } = this.#cache.stats().city as EntityStats
+    const { calls, absent, failedReads, failedWrites, firstFailure } = this.#shop as Shop
+    return {
+      calls,
+      l1Hits: hits.l1,
+      l2Hits: hits.l2,
+      misses,
+      loads,
+      sourceQueries: this.#sourceQueries(),
+      absent,
+      failedReads,
+      failedWrites,
+      firstFailure,
+    }
+  }
+}

@@ -1,0 +1,120 @@
+/** The `lockstep` command: exit code 0 done, 1 failed, 2 used wrongly. */
+import { Command, CommanderError } from 'commander'
+import { readConfig } from './config.ts'
+import { type DemoOutcome, demo } from './demo/demo.ts'
+import { type DemoArguments, demoDefaults, parseDemoOptions } from './demo/demo-options.ts'
+import { screenOn } from './demo/screen.ts'
+import { tableOf } from './demo/table.ts'
+import { LockstepError, messageOf } from './model/errors.ts'
+import { migrate } from './postgres/migrations.ts'
+import { openPool } from './postgres/pool.ts'
+
+const done = 0
+const failed = 1
+const usedWrongly = 2
+
+interface JsonOption {
+  readonly json?: true
+}
+
+const program = new Command('lockstep')
+  .description('A cache coordinator over a per-process cache, Redis and PostgreSQL.')
+  .exitOverride()
+
+program
+  .command('demo')
+  .description('several processes read and write real rows, and every answer is checked')
+  .option('--seconds <number>', 'how long it runs', demoDefaults.seconds)
+  .option('--processes <number>', 'how many processes read and write', demoDefaults.processes)
+  .option('--writes <share>', 'share of the accesses that are writes', demoDefaults.writes)
+  .option('--trace <file>', 'accesses to replay: gzip of little-endian uint32 keys')
+  .option('--json', 'one JSON document on stdout')
+  .action(runDemo)
+
+program
+  .command('migrate')
+  .description('bring the schema "lockstep" of the database at DATABASE_URL up to date')
+  .option('--json', 'one JSON document on stdout')
+  .action(runMigrate)
+
+async function runDemo(options: DemoArguments & JsonOption): Promise<void> {
+  await answering(options, async () => {
+    const parsed = parseDemoOptions(options)
+    const screen = screenOn(options.json ? process.stderr : process.stdout)
+    const outcome = await untilSignalled((signal) => demo(parsed, readConfig(), screen, signal))
+    printDemo(outcome, options)
+  })
+}
+
+function printDemo({ results, failure, examples }: DemoOutcome, { json }: JsonOption): void {
+  process.stdout.write(json ? `${JSON.stringify(results, null, 2)}\n` : tableOf(results))
+  for (const example of examples) complain(example)
+  if (failure === undefined) return
+  complain(failure)
+  process.exitCode = failed
+}
+
+async function runMigrate(options: JsonOption): Promise<void> {
+  await answering(options, async () => {
+    const { databaseUrl } = readConfig()
+    if (databaseUrl === undefined) {
+      throw new LockstepError(
+        'OPTION_INVALID',
+        'DATABASE_URL is not set; postgres://user@host:5432/database would do',
+      )
+    }
+    const pool = openPool(databaseUrl)
+    try {
+      const ran = await migrate(pool)
+      const text = ran.length === 0 ? 'up to date' : ran.map((name) => `ran ${name}`).join('\n')
+      process.stdout.write(options.json ? `${JSON.stringify({ ran }, null, 2)}\n` : `${text}\n`)
+    } finally {
+      await pool.close()
+    }
+  })
+}
+
+/** Runs a command, and tells of its error in the way that was asked for. */
+async function answering({ json }: JsonOption, run: () => Promise<void>): Promise<void> {
+  try {
+    await run()
+  } catch (error) {
+    const code = error instanceof LockstepError ? error.code : undefined
+    complain(messageOf(error))
+    if (json) {
+      const document = { error: { ...(code && { code }), message: messageOf(error) } }
+      process.stdout.write(`${JSON.stringify(document, null, 2)}\n`)
+    }
+    process.exitCode = code === 'OPTION_INVALID' ? usedWrongly : failed
+  }
+}
+
+/** The first signal ends the work in order, the second one at once. */
+async function untilSignalled<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const stopped = new AbortController()
+  const stop = (signal: NodeJS.Signals): void => stopped.abort(new Error(`stopped by ${signal}`))
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+  for (const signal of signals) process.once(signal, stop)
+  try {
+    return await run(stopped.signal)
+  } finally {
+    for (const signal of signals) process.off(signal, stop)
+  }
+}
+
+function complain(text: string): void {
+  process.stderr.write(`lockstep: ${text}\n`)
+}
+
+// Whoever reads the output may stop early (`| head`).
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+})
+
+try {
+  process.exitCode = done
+  await program.parseAsync()
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error
+  process.exitCode = error.exitCode === 0 ? done : usedWrongly
+}

@@ -1,0 +1,55 @@
+/** What one process has of Redis, put together as `src/lockstep.ts` does it. */
+import type { Redis } from 'ioredis'
+import { onTestFinished } from 'vitest'
+import { systemClock } from '../../src/model/clock.ts'
+import { silent } from '../../src/model/log.ts'
+import {
+  connectRedis,
+  isRedisAnswer,
+  type RedisConnectionOptions,
+} from '../../src/redis/connection.ts'
+import { FillWaits, RedisFastPlane } from '../../src/redis/fast-plane.ts'
+import { keySpace } from '../../src/redis/keys.ts'
+import { RedisL2 } from '../../src/redis/l2.ts'
+import { Hop } from '../../src/resilience/hop.ts'
+import { until } from '../support/world.ts'
+
+export interface RedisProcess {
+  readonly l2: RedisL2
+  readonly fastPlane: RedisFastPlane
+  readonly redis: Redis
+}
+
+export interface RedisProcessOptions {
+  readonly url: RedisConnectionOptions
+  readonly namespace: string
+  readonly retentionMs?: number
+  readonly deadlineMs?: number
+}
+
+/** Closed when the test has ended. */
+export async function openRedisProcess(options: RedisProcessOptions): Promise<RedisProcess> {
+  const { url, namespace, retentionMs = 60_000, deadlineMs = 5_000 } = options
+  const keys = keySpace(namespace)
+  const connections = await connectRedis(url, keys.bus, 5_000, silent)
+  const hop = new Hop({ name: 'l2', deadlineMs, isAnswer: isRedisAnswer })
+  const waits = new FillWaits(systemClock)
+  onTestFinished(() => {
+    connections.close()
+    hop.close()
+  })
+  await until('it listens to the fast plane', () => connections.subscriber.status === 'ready')
+  await connections.subscriber.subscribe(keys.bus)
+  return {
+    l2: new RedisL2({
+      redis: connections.commands,
+      keys,
+      hop,
+      clock: systemClock,
+      waits,
+      tombstoneRetentionMs: retentionMs,
+    }),
+    fastPlane: new RedisFastPlane(connections.subscriber, keys, waits),
+    redis: connections.commands,
+  }
+}

@@ -1,0 +1,411 @@
+/** L1's region against a plain model of the fill rule (DESIGN §3), and against a small world (I1). */
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { hashOf } from '../../src/memory/hash.ts'
+import { S3Fifo } from '../../src/memory/policies/s3fifo.ts'
+import { entryOverheadBytes, L1Region } from '../../src/memory/region.ts'
+import type { L1Key } from '../../src/model/id.ts'
+import type { Candidate } from '../../src/model/ports.ts'
+import { covers, type Snapshot, visible, type WriteId, type Xid } from '../../src/model/snapshot.ts'
+import { incarnationA, incarnationB, snapshots } from '../support/arbitrary.ts'
+
+const stripeOf = (key: L1Key): number => hashOf(key) % 4_096
+
+/** Two keys of one stripe, and three of others. */
+const keys: readonly L1Key[] = (() => {
+  const first = 0
+  let neighbour = 1
+  while (stripeOf(neighbour) !== stripeOf(first)) neighbour++
+  return [first, neighbour, 'a', 'b', -3]
+})()
+
+interface Fill {
+  readonly key: L1Key
+  readonly snapshot: Snapshot
+  readonly weightBytes: number
+}
+type Act =
+  | ({ readonly act: 'fillFromSource' } & Fill)
+  | ({ readonly act: 'fillFromL2'; readonly isMarkOld: boolean } & Fill)
+  | {
+      readonly act: 'told'
+      readonly key: L1Key
+      readonly write: WriteId
+      readonly unapplied: boolean
+    }
+  | {
+      readonly act: 'settle'
+      readonly floor: Snapshot
+      readonly unapplied: readonly Xid[] | undefined
+    }
+  | { readonly act: 'reset' }
+  | { readonly act: 'hit'; readonly key: L1Key }
+
+// Mostly one life of the database, sometimes another.
+const incarnation = fc.oneof(
+  { weight: 9, arbitrary: fc.constant(incarnationA) },
+  { weight: 1, arbitrary: fc.constant(incarnationB) },
+)
+const range = { from: 0, length: 16, incarnation }
+const key = fc.constantFrom(...keys)
+const xid = fc.integer({ min: 0, max: 15 }).map((one) => one as Xid)
+const fill = {
+  key,
+  snapshot: snapshots(range),
+  weightBytes: fc.oneof(fc.integer({ min: 0, max: 400 }), fc.constant(10_000)),
+}
+const sometimes = <const T extends string>(act: T) => ({ act: fc.constant(act) })
+const act: fc.Arbitrary<Act> = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ ...sometimes('fillFromSource'), ...fill }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({ ...sometimes('fillFromL2'), isMarkOld: fc.boolean(), ...fill }),
+  },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      ...sometimes('told'),
+      key,
+      write: fc.record({ incarnation, xid }),
+      unapplied: fc.boolean(),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      ...sometimes('settle'),
+      floor: snapshots({ ...range, withOwn: false }),
+      unapplied: fc.option(fc.array(xid, { maxLength: 3 }), { nil: undefined, freq: 8 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record(sometimes('reset')) },
+  { weight: 2, arbitrary: fc.record({ ...sometimes('hit'), key }) },
+)
+
+const candidate = ({ key, snapshot, weightBytes }: Fill): Candidate => ({
+  value: { key },
+  isShared: true,
+  snapshot,
+  loadedAtMs: 1,
+  freshUntilMs: 2,
+  staleUntilMs: 3,
+  weightBytes,
+})
+
+/** What the region knows of writes, kept in the plainest way. */
+class Model {
+  floor: Snapshot | undefined
+  isL2Open = false
+  /** Counts whenever something that was told is forgotten. */
+  forgotten = 0
+  told: { stripe: number; write: WriteId }[] = []
+
+  admits({ key, snapshot }: Fill, known: Candidate | undefined): boolean {
+    return (
+      this.told.every(
+        ({ stripe, write }) => stripe !== stripeOf(key) || visible(write, snapshot),
+      ) &&
+      (known === undefined || covers(snapshot, known.snapshot))
+    )
+  }
+
+  settle(floor: Snapshot, unapplied: ReadonlySet<Xid> | undefined): void {
+    if (this.floor?.incarnation !== floor.incarnation) {
+      this.told = this.told.filter(({ write }) => write.incarnation === floor.incarnation)
+    }
+    const kept = this.told.filter(
+      ({ write }) => !visible(write, floor) || unapplied?.has(write.xid) === true,
+    )
+    if (kept.length < this.told.length) this.forgotten++
+    this.told = kept
+    this.floor = floor
+    this.isL2Open = unapplied !== undefined
+  }
+}
+
+const bounds = fc.constantFrom(
+  { maxEntries: 10, maxBytes: 1_000_000 },
+  { maxEntries: 2, maxBytes: 1_000_000 },
+  { maxEntries: 1, maxBytes: 1_000_000 },
+  { maxEntries: 10, maxBytes: 1_000 },
+  { maxEntries: 10, maxBytes: entryOverheadBytes },
+)
+
+test('a region lets in what the plain model lets in, drops what it drops, and keeps its bounds', () => {
+  fc.assert(
+    fc.property(
+      bounds,
+      fc.array(act, { minLength: 1, maxLength: 60, size: 'max' }),
+      (limit, sequence) => {
+        const region = new L1Region(limit, new S3Fifo(limit.maxEntries))
+        const model = new Model()
+        for (const one of sequence) {
+          const known = 'key' in one ? region.find(one.key) : undefined
+          if (one.act === 'fillFromSource') {
+            const expected =
+              model.floor !== undefined &&
+              covers(one.snapshot, model.floor) &&
+              model.admits(one, known) &&
+              one.weightBytes + entryOverheadBytes <= limit.maxBytes
+            expect(region.fillFromSource(one.key, candidate(one))).toBe(expected)
+            if (expected) expect(region.find(one.key)?.snapshot).toBe(one.snapshot)
+            else expect(region.find(one.key)).toBe(known)
+          } else if (one.act === 'fillFromL2') {
+            const mark = one.isMarkOld ? region.mark - 1 : region.mark
+            const expected =
+              model.isL2Open &&
+              model.floor?.incarnation === one.snapshot.incarnation &&
+              !one.isMarkOld &&
+              model.admits(one, known) &&
+              one.weightBytes + entryOverheadBytes <= limit.maxBytes
+            expect(region.fillFromL2(one.key, candidate(one), mark)).toBe(expected)
+            if (!expected) expect(region.find(one.key)).toBe(known)
+          } else if (one.act === 'told') {
+            region.told(one.key, one.write, one.unapplied)
+            if (one.unapplied || !model.floor || !visible(one.write, model.floor)) {
+              model.told.push({ stripe: stripeOf(one.key), write: one.write })
+            }
+            const isKept = known !== undefined && visible(one.write, known.snapshot)
+            expect(region.find(one.key)).toBe(isKept ? known : undefined)
+          } else if (one.act === 'settle') {
+            const before = { mark: region.mark, forgotten: model.forgotten }
+            const unapplied = one.unapplied && new Set(one.unapplied)
+            region.settle(one.floor, unapplied)
+            model.settle(one.floor, unapplied)
+            if (model.forgotten > before.forgotten) expect(region.mark).toBeGreaterThan(before.mark)
+          } else if (one.act === 'reset') {
+            const { mark } = region
+            region.reset()
+            expect(region.mark).toBeGreaterThan(mark)
+            expect(region.count).toBe(0)
+            model.floor = undefined
+            model.isL2Open = false
+          } else if (known) region.hit(known)
+          const entries = [...region.entries()]
+          expect(entries.length).toBe(region.count)
+          expect(region.count).toBeLessThanOrEqual(limit.maxEntries)
+          expect(region.weightBytes).toBeLessThanOrEqual(limit.maxBytes)
+          expect(region.weightBytes).toBe(
+            entries.reduce((sum, { weightBytes }) => sum + weightBytes, 0),
+          )
+        }
+      },
+    ),
+    { numRuns: 250 },
+  )
+})
+
+// ---------------------------------------------------------------- a small world
+
+interface Step {
+  readonly kind:
+    | 'write'
+    | 'firstDelete'
+    | 'commit'
+    | 'rollBack'
+    | 'apply'
+    | 'poll'
+    | 'lateTold'
+    | 'startLoad'
+    | 'startL2'
+    | 'land'
+    | 'lose'
+  readonly which: number
+  readonly key: L1Key
+  readonly isLaggingFloor: boolean
+}
+
+const steps = fc.array(
+  fc.record<Step>({
+    kind: fc.constantFrom(
+      'write',
+      'write',
+      'firstDelete',
+      'commit',
+      'commit',
+      'rollBack',
+      'apply',
+      'apply',
+      'poll',
+      'poll',
+      'poll',
+      'lateTold',
+      'startLoad',
+      'startL2',
+      'startL2',
+      'land',
+      'land',
+      'land',
+      'lose',
+    ),
+    which: fc.nat(),
+    key: fc.constantFrom(...keys.slice(0, 2)),
+    isLaggingFloor: fc.boolean(),
+  }),
+  { maxLength: 120, size: 'max' },
+)
+
+interface Written {
+  readonly key: L1Key
+  readonly write: WriteId
+  state: 'open' | 'committed' | 'aborted'
+  /** Has L2 been told? */
+  isApplied: boolean
+  /** Has this process been told after the commit? */
+  isTold: boolean
+}
+
+/** PostgreSQL, L2 and one process around a region, as simple as the story allows. */
+class World {
+  readonly region = new L1Region({ maxEntries: 10, maxBytes: 1_000_000 }, new S3Fifo(10))
+  readonly writes: Written[] = []
+  /** Every snapshot that was ever taken. */
+  readonly history: Snapshot[] = []
+  readonly underWay: (() => void)[] = []
+  newest: Snapshot | undefined
+  floor: Snapshot | undefined
+  #nextXid = 1
+  #finished = 0
+
+  snapshot(): Snapshot {
+    const xmax = this.#finished + 1
+    const xip = this.writes
+      .filter(({ state, write }) => state === 'open' && write.xid < xmax)
+      .map(({ write }) => write.xid)
+    const taken: Snapshot = {
+      incarnation: incarnationA,
+      xmin: Math.min(xmax, ...xip) as Xid,
+      xmax: xmax as Xid,
+      xip,
+    }
+    this.history.push(taken)
+    return taken
+  }
+
+  write(on: L1Key): void {
+    const write = { incarnation: incarnationA, xid: this.#nextXid++ as Xid }
+    this.writes.push({ key: on, write, state: 'open', isApplied: false, isTold: false })
+  }
+
+  finish(written: Written, state: 'committed' | 'aborted'): void {
+    written.state = state
+    this.#finished = Math.max(this.#finished, written.write.xid)
+  }
+
+  poll(isLaggingFloor: boolean, isL2Known = true): void {
+    const since = this.newest
+    const taken = this.snapshot()
+    const unapplied = new Set<Xid>()
+    for (const written of this.writes) {
+      if (written.state !== 'committed') continue
+      const isNew = since !== undefined && !visible(written.write, since)
+      if (!isNew && written.isApplied) continue
+      if (!written.isApplied) unapplied.add(written.write.xid)
+      this.tell(written, !written.isApplied)
+    }
+    this.newest = taken
+    if (!isLaggingFloor || !this.floor) this.floor = taken
+    this.region.settle(this.floor, isL2Known ? unapplied : undefined)
+  }
+
+  tell(written: Written, unapplied: boolean): void {
+    this.region.told(written.key, written.write, unapplied)
+    if (written.state === 'committed') written.isTold = true
+  }
+
+  startLoad(on: L1Key): void {
+    const snapshot = this.newest
+    if (!snapshot) return
+    this.underWay.push(() => {
+      this.region.fillFromSource(on, candidate({ key: on, snapshot, weightBytes: 1 }))
+    })
+  }
+
+  /** Any value that L2 may have now: one that sees every write of the key that L2 was told of. */
+  startL2(on: L1Key, which: number): void {
+    const { mark } = this.region
+    const possible = this.history.filter((snapshot) =>
+      this.writes.every((one) => one.key !== on || !one.isApplied || visible(one.write, snapshot)),
+    )
+    const snapshot = possible[which % Math.max(1, possible.length)]
+    if (!snapshot) return
+    this.underWay.push(() => {
+      this.region.fillFromL2(on, candidate({ key: on, snapshot, weightBytes: 1 }), mark)
+    })
+  }
+
+  lose(): void {
+    this.newest = undefined
+    this.floor = undefined
+    this.region.reset()
+  }
+
+  /** I1: what lies in L1 sees every committed write that this process was told of. */
+  check(): void {
+    for (const on of keys.slice(0, 2)) {
+      const entry = this.region.find(on)
+      if (!entry) continue
+      const missed = this.writes.filter(
+        (one) => one.key === on && one.isTold && !visible(one.write, entry.snapshot),
+      )
+      expect(missed).toEqual([])
+    }
+  }
+}
+
+function play(world: World, sequence: readonly Step[]): void {
+  const pick = <T>(some: readonly T[], which: number): T | undefined =>
+    some[which % Math.max(1, some.length)]
+  for (const { kind, which, key: on, isLaggingFloor } of sequence) {
+    const open = world.writes.filter(({ state }) => state === 'open')
+    const committed = world.writes.filter(({ state }) => state === 'committed')
+    if (kind === 'write') world.write(on)
+    else if (kind === 'firstDelete') {
+      const written = pick(open, which)
+      // L2 forgets nothing here: a tombstone of an open write keeps every value out, as applied does.
+      if (written) {
+        written.isApplied = true
+        world.tell(written, true)
+      }
+    } else if (kind === 'commit' || kind === 'rollBack') {
+      const written = pick(open, which)
+      if (written) world.finish(written, kind === 'commit' ? 'committed' : 'aborted')
+    } else if (kind === 'apply') {
+      const written = pick(committed, which)
+      if (written) written.isApplied = true
+    } else if (kind === 'lateTold') {
+      const written = pick(committed, which)
+      if (written?.isApplied) world.tell(written, false)
+    } else if (kind === 'poll') world.poll(isLaggingFloor)
+    else if (kind === 'startLoad') world.startLoad(on)
+    else if (kind === 'startL2') world.startL2(on, which)
+    else if (kind === 'land')
+      world.underWay.splice(which % Math.max(1, world.underWay.length), 1)[0]?.()
+    else world.lose()
+    world.check()
+  }
+}
+
+test('a value that misses a told write is never in L1, whatever comes late, twice or in another order (I1)', () => {
+  fc.assert(
+    fc.property(steps, (sequence) => play(new World(), sequence)),
+    { numRuns: 1_500 },
+  )
+})
+
+test('a value that L2 had while too much was unapplied never enters later, when that has been applied', () => {
+  const world = new World()
+  const [on] = keys as [L1Key]
+  world.write(on)
+  const [written] = world.writes as [Written]
+  world.snapshot()
+  world.finish(written, 'committed')
+  // More rows than a poll returns: the region can't know which writes L2 has not been told of.
+  world.poll(false, false)
+  world.startL2(on, 0)
+  written.isApplied = true
+  world.poll(false)
+  world.underWay[0]?.()
+  world.check()
+  expect(world.region.find(on)).toBeUndefined()
+})

@@ -1,0 +1,24 @@
+import { expect, test } from 'vitest'
+import { ToldRegions } from '../../../src/coordinator/told.ts'
+import type { Region } from '../../../src/model/ports.ts'
+import type { Xid } from '../../../src/model/snapshot.ts'
+import { incarnationA } from '../../support/arbitrary.ts'
+
+const write = { incarnation: incarnationA, xid: 7 as Xid }
+
+test('a region is told of each id under the key that L1 has it under', () => {
+  const heard: unknown[] = []
+  const region = { told: (...args: unknown[]) => heard.push(args) } as unknown as Region
+  const told = new ToldRegions(new Map([['city', region]]))
+  told.tell('city', ['42', 'x', '042'], write, true)
+  expect(heard).toEqual([
+    [42, write, true],
+    ['x', write, true],
+    ['042', write, true],
+  ])
+})
+
+test('an entity that this process does not have is nothing to it', () => {
+  const told = new ToldRegions(new Map())
+  expect(() => told.tell('country', ['FR'], write, false)).not.toThrow()
+})

@@ -1,0 +1,137 @@
+import { describe, expect, test } from 'vitest'
+import { Docket } from '../../../src/demo/docket.ts'
+import { LatencyHistogram } from '../../../src/demo/latency.ts'
+import type { Progress } from '../../../src/demo/messages.ts'
+import { type DemoResults, failureOf, resultsOf, sumUp } from '../../../src/demo/results.ts'
+import { liveLine, progressBar } from '../../../src/demo/screen.ts'
+import { addressesOf, maskUrl } from '../../../src/demo/services.ts'
+import { tableOf } from '../../../src/demo/table.ts'
+
+const progress: Progress = {
+  calls: 50,
+  l1Hits: 60,
+  l2Hits: 20,
+  misses: 20,
+  loads: 15,
+  sourceQueries: 15,
+  absent: 0,
+  failedReads: 1,
+  failedWrites: 2,
+  firstFailure: undefined,
+}
+const services = {
+  postgres: { version: '15.20', url: 'postgres://127.0.0.1/shop' },
+  redis: { version: '7.0.15', url: 'redis://127.0.0.1' },
+}
+
+function results(changes: Partial<DemoResults> = {}): DemoResults {
+  const options = { seconds: 10, processes: 3, writes: 0.02, trace: undefined }
+  const run = {
+    options,
+    rows: 171_075,
+    docket: new Docket(3, 1_000),
+    sums: sumUp([progress, progress]),
+    services,
+    credit: 'GeoNames',
+  }
+  return { ...resultsOf(run), reads: 200, ...changes }
+}
+
+test('the counts of all processes are added up, and the first failure is kept', () => {
+  const sums = sumUp([
+    progress,
+    { ...progress, firstFailure: 'a' },
+    { ...progress, firstFailure: 'b' },
+  ])
+  expect(sums).toEqual({
+    calls: 150,
+    l1Hits: 180,
+    l2Hits: 60,
+    misses: 60,
+    loads: 45,
+    sourceQueries: 45,
+    absent: 0,
+    failedReads: 3,
+    failedWrites: 6,
+    firstFailure: 'a',
+  })
+})
+
+describe('a run fails', () => {
+  test('when an answer was stale', () => {
+    expect(failureOf(results({ staleStrong: 1 }), undefined)).toContain('1 answers were stale')
+    expect(failureOf(results({ staleBeyondBound: 2 }), undefined)).toContain('2 answers were stale')
+  })
+
+  test('when a row was said not to exist', () => {
+    expect(failureOf(results({ absent: 1 }), undefined)).toContain(
+      "1 told of a row that it doesn't",
+    )
+  })
+
+  test('when hardly anything was answered, with the reason', () => {
+    expect(failureOf(results({ reads: 0 }), 'gone')).toBe('no read was answered: gone')
+    expect(failureOf(results({ failedReads: 100 }), 'gone')).toContain('the first: gone')
+  })
+
+  test('and not when a few reads failed', () => {
+    expect(failureOf(results({ reads: 1_000, failedReads: 2 }), 'late')).toBeUndefined()
+  })
+})
+
+test('the table tells what the numbers tell', () => {
+  const table = tableOf(results({ hitRatio: 0.8, maxStaleMs: 12.34, crossProcessChecks: 1_234 }))
+  for (const part of [
+    '171,075 rows',
+    'L1',
+    '60.0 %',
+    '80.0 %',
+    '1,234 reads',
+    '12.3 ms',
+    '70, 70.0 %',
+    'GeoNames',
+  ]) {
+    expect(table).toContain(part)
+  }
+})
+
+test('a live line tells of the second that has passed', () => {
+  const at = (seconds: number, times: number) => ({
+    seconds,
+    reads: 1_000 * times,
+    sums: sumUp(Array.from({ length: times }, () => progress)),
+    stale: 0,
+  })
+  expect(liveLine(at(2, 3), at(1, 1))).toMatch(/2 s +2,000 reads\/s +L1 +60\.0 % +L2 +20\.0 %/)
+  expect(liveLine(at(1, 0), undefined)).toContain('0 reads/s')
+})
+
+test('the progress bar is full at the end', () => {
+  expect(progressBar(0, 10)).not.toContain('█')
+  expect(progressBar(10, 10)).not.toContain('░')
+})
+
+test('percentiles are right to a few hundredths', () => {
+  const histogram = new LatencyHistogram()
+  expect(histogram.percentileMs(0.5)).toBeNull()
+  for (let value = 1; value <= 1_000; value++) histogram.record(value * 1_000)
+  expect(histogram.percentileMs(0.5)).toBeCloseTo(0.5, 1)
+  expect(Math.abs((histogram.percentileMs(0.99) ?? 0) / 0.99 - 1)).toBeLessThan(0.03)
+  histogram.record(0)
+  expect(histogram.percentileMs(0)).toBeLessThan(0.001)
+})
+
+test('no password is shown', () => {
+  expect(maskUrl('postgres://me:secret@host:5432/db')).toBe('postgres://me:***@host:5432/db')
+  expect(maskUrl('postgres://host/db?user=me&password=secret')).not.toContain('secret')
+  expect(maskUrl('redis://127.0.0.1:6379')).toBe('redis://127.0.0.1:6379')
+})
+
+test('an environment that names no services is told which name is missing', () => {
+  const config = { namespace: 'x', logLevel: 'warn', databaseUrl: 'a', redisUrl: 'b' } as const
+  expect(addressesOf(config)).toEqual({ databaseUrl: 'a', redisUrl: 'b' })
+  expect(() => addressesOf({ ...config, databaseUrl: undefined })).toThrow(
+    'DATABASE_URL is not set',
+  )
+  expect(() => addressesOf({ ...config, redisUrl: undefined })).toThrow('REDIS_URL is not set')
+})

@@ -1,0 +1,62 @@
+/** The docs are held to the code: codes of errors, settings. */
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { readConfig } from '../../src/config.ts'
+import { errorCodes } from '../../src/model/errors.ts'
+
+const read = (path: string): string =>
+  readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
+
+const errorsPage = read('docs/errors.md')
+const sections = new Map(
+  errorsPage
+    .split(/^### /m)
+    .slice(1)
+    .map((section) => [section.slice(0, section.indexOf('\n')), section.split(/^## /m)[0] ?? '']),
+)
+
+test('every error code stands in docs/errors.md, and every code there is one', () => {
+  expect([...sections.keys()].sort()).toEqual(Object.keys(errorCodes).sort())
+})
+
+test.each(Object.entries(errorCodes))(
+  'docs/errors.md says of %s whether to retry, as the code does',
+  (code, { retryable }) => {
+    const section = sections.get(code) ?? ''
+    expect(/\bnot\s+retryable\b/i.test(section)).toBe(!retryable)
+    expect(/\bretryable\b/i.test(section)).toBe(true)
+    // When it comes and what to do: more than its name.
+    expect(section.length).toBeGreaterThan(100)
+  },
+)
+
+const environmentExample = read('.env.example')
+/** Settings stand there commented out: unset is what works. */
+const exampleKeys = [...environmentExample.matchAll(/^#?([A-Z][A-Z0-9_]+)=/gm)].map(
+  ([, key]) => key,
+)
+
+test('every key of the environment that config.ts reads stands in .env.example', () => {
+  const source = read('src/config.ts')
+  const keys = [...source.matchAll(/\benvironment(?:\.|\[['"])([A-Z][A-Z0-9_]+)/g)].map(
+    ([, key]) => key,
+  )
+  expect(keys.length).toBeGreaterThan(3)
+  expect(keys.filter((key) => !exampleKeys.includes(key))).toEqual([])
+})
+
+test('every key of .env.example is read by something', () => {
+  const readers = [read('src/config.ts'), read('docker-compose.yml')].join('\n')
+  expect(exampleKeys.filter((key) => !readers.includes(key as string))).toEqual([])
+})
+
+test('every log level that .env.example names is one, and its example is the default', () => {
+  const line = /^# What the command line logs.*: (.*)\.$/m.exec(environmentExample)?.[1] ?? ''
+  const levels = line.split(/, | or /)
+  expect(levels.length).toBeGreaterThan(3)
+  for (const level of levels) {
+    expect(readConfig({ LOCKSTEP_LOG_LEVEL: level }).logLevel).toBe(level)
+  }
+  const example = /^#LOCKSTEP_LOG_LEVEL=(.*)$/m.exec(environmentExample)?.[1]
+  expect(readConfig({}).logLevel).toBe(example)
+})
