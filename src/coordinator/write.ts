@@ -279,7 +279,7 @@ function notCommitted(outcome: 'aborted' | 'unknown'): LockstepError {
   return outcome === 'aborted'
     ? new LockstepError(
         'WRITE_ABORTED',
-        'the connection broke at COMMIT, and PostgreSQL rolled back',
+        'PostgreSQL rolled the write back at its COMMIT, or at the end of its connection',
       )
     : new LockstepError(
         'WRITE_OUTCOME_UNKNOWN',

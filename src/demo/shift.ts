@@ -29,6 +29,8 @@ export type Tell = (message: FromWorker) => Promise<void>
 /** Chunks that may be on their way; then the customers wait, so that memory stays bounded. */
 const mostUnsent = 50
 const tellEveryMs = 200
+/** Everything runs on one machine, often a busy one: slow is no failure here. */
+const timing = { redisDeadline: '1s', loadDeadline: '2s', writeDeadline: '2s', readDeadline: '8s' }
 
 export async function openShift(
   settings: WorkerSettings,
@@ -46,6 +48,7 @@ export async function openShift(
       postgres: pool.knex,
       redis: redisUrl,
       entities: { city: cityEntity(rows) },
+      timing,
       logger: stderrLog(logLevel, `lockstep demo, process ${settings.process}`),
     })
     let shop: Shop | undefined

@@ -1,17 +1,50 @@
-import type { Client } from 'pg'
+import { type Client, Connection } from 'pg'
+
+/** What pg's own types leave out. */
+interface RawConnection {
+  readonly connection: { readonly stream: { destroy(): void } }
+  readonly host: string
+  readonly port: number
+  readonly ssl: unknown
+  readonly processID: number | null
+  readonly secretKey: number | null
+}
+
+interface CancelConnection {
+  readonly stream: { setTimeout(ms: number, run: () => void): unknown; destroy(): void }
+  connect(port: number | string, host?: string): void
+  requestSsl(): void
+  cancel(processID: number, secretKey: number): void
+  on(event: 'connect' | 'sslconnect' | 'error', run: () => void): void
+}
+
+const cancelTimeoutMs = 2_000
 
 /**
  * Breaks the connection when the signal aborts: whatever waits for it is rejected at once, and
- * PostgreSQL rolls back what was not committed. A query that hangs can't be taken back otherwise,
- * and a connection that hangs doesn't answer a cancel. The returned function ends the watch.
+ * PostgreSQL rolls back what was not committed. A statement that runs would notice only when it ends,
+ * and keep its locks until then, so it is cancelled too. The returned function ends the watch.
  */
 export function closeOnAbort(connection: Client, signal: AbortSignal): () => void {
   const close = (): void => {
-    const { stream } = (connection as unknown as { connection: { stream: { destroy(): void } } })
-      .connection
-    stream.destroy()
+    const raw = connection as unknown as RawConnection
+    cancel(raw)
+    raw.connection.stream.destroy()
   }
   if (signal.aborted) close()
   else signal.addEventListener('abort', close, { once: true })
   return () => signal.removeEventListener('abort', close)
+}
+
+/** A CancelRequest (PostgreSQL manual, 55.2.8) over a socket of its own; whether it arrives is not waited for. */
+function cancel({ host, port, ssl, processID, secretKey }: RawConnection): void {
+  if (processID === null || secretKey === null) return
+  const request = new Connection({ ssl } as never) as unknown as CancelConnection
+  const send = (): void => request.cancel(processID, secretKey)
+  request.on('error', () => {})
+  request.on('connect', () => (ssl ? request.requestSsl() : send()))
+  request.on('sslconnect', send)
+  if (host.startsWith('/')) request.connect(`${host}/.s.PGSQL.${port}`)
+  else request.connect(port, host)
+  request.stream.setTimeout(cancelTimeoutMs, () => request.stream.destroy())
 }

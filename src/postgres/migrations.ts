@@ -87,6 +87,8 @@ export async function checkSchema(pool: Pool): Promise<void> {
         `the database has version ${present} of the schema "lockstep", this lockstep knows ${newest}: a newer lockstep has run \`lockstep migrate\`; update this one`,
       )
     }
+  } catch (error) {
+    throw unavailable(error)
   } finally {
     connection.end().catch(() => {})
   }

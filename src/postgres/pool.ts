@@ -14,6 +14,8 @@ export type PostgresOptions =
 
 export interface Pool {
   readonly knex: Knex
+  /** Runs everything on one connection of the pool, so that it can be broken when it takes too long. */
+  on(connection: Client): Db
   /** A connection of its own beside the pool; who opens it closes it. */
   connect(): Promise<Client>
   /** Closes what was opened here. */
@@ -33,8 +35,17 @@ export function openPool(options: PostgresOptions, log: Logger = silent): Pool {
       `option "postgres" is a Knex instance for ${client.dialect}; one with client 'pg' would do`,
     )
   }
+  const bound = new WeakMap<Client, Db>()
   return {
     knex: db,
+    on: (connection) => {
+      let one = bound.get(connection)
+      if (!one) {
+        one = boundTo(db, connection)
+        bound.set(connection, one)
+      }
+      return one
+    },
     connect: async () => {
       const connection = await client.acquireRawConnection()
       // Without a listener a connection that breaks while idle would end the process.
@@ -47,12 +58,20 @@ export function openPool(options: PostgresOptions, log: Logger = silent): Pool {
   }
 }
 
+function boundTo(db: Knex, connection: Client): Db {
+  const one = db.withUserParams({})
+  const client = one.client as RawClient
+  client.acquireConnection = async () => connection
+  client.releaseConnection = async () => {}
+  return one
+}
+
 /** The parts of Knex' client that are used here. */
 export interface RawClient {
   readonly dialect: string
   acquireRawConnection(): Promise<Client>
-  acquireConnection(): Promise<Client>
-  releaseConnection(connection: Client): Promise<void>
+  acquireConnection: () => Promise<Client>
+  releaseConnection: (connection: Client) => Promise<void>
 }
 
 function settingsOf(options: string | Knex.PgConnectionConfig, log: Logger): Knex.Config {

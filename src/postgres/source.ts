@@ -45,11 +45,11 @@ export class PostgresSource implements Source<Tx> {
   }
 
   async load(entity: AnyEntity, ids: readonly unknown[], signal: AbortSignal): Promise<Loaded> {
-    if (entity.isolation === 'read committed') {
-      const rows = await entity.load([...ids], { db: this.#db, signal })
-      return { rows, snapshot: undefined }
-    }
     return this.#withConnection(signal, async (connection) => {
+      if (entity.isolation === 'read committed') {
+        const db = this.#options.pool.on(connection)
+        return { rows: await entity.load([...ids], { db, signal }), snapshot: undefined }
+      }
       const tx = await this.#db.transaction({
         connection,
         isolationLevel: 'repeatable read',
@@ -99,8 +99,10 @@ export class PostgresSource implements Source<Tx> {
     run: (connection: Client) => Promise<T>,
   ): Promise<T> {
     const connection = await this.#client.acquireConnection()
-    const endWatch = closeOnAbort(connection, signal)
+    let endWatch = (): void => {}
     try {
+      signal.throwIfAborted()
+      endWatch = closeOnAbort(connection, signal)
       return await run(connection)
     } finally {
       endWatch()
@@ -120,10 +122,11 @@ const recordStatement = `
     from lockstep.namespaces n,
       jsonb_to_recordset($2::jsonb) as k (entity text, ids text[])
     where n.name = $1
-    returning row_id
+    returning row_id, created_at
   )
   select pg_current_xact_id()::text as xid, lockstep.incarnation() as incarnation,
     (select array_agg(row_id::text) from recorded) as row_ids,
+    (select min(created_at)::text from recorded) as recorded_at,
     (select json_agg(json_build_array(entity, version)) from lockstep.schema_versions
       where namespace = $1) as versions,
     set_config('idle_in_transaction_session_timeout', $3, true)`
@@ -132,6 +135,7 @@ interface RecordRow {
   readonly xid: string
   readonly incarnation: string | null
   readonly row_ids: string[] | null
+  readonly recorded_at: string | null
   readonly versions: VersionPairs
 }
 
@@ -141,6 +145,8 @@ class PostgresTransaction implements Transaction<Tx> {
   readonly #release: () => Promise<void>
   readonly #options: PostgresSourceOptions
   #recorded: Recorded | undefined
+  /** PostgreSQL's clock: with the ids, which may come again after a crash, it names the row for good. */
+  #recordedAt: string | null = null
   #finished: Promise<void> | undefined
 
   constructor(
@@ -176,9 +182,16 @@ class PostgresTransaction implements Transaction<Tx> {
       })
       throw new LockstepError('WRITE_ABORTED', 'the database has begun a new incarnation')
     }
+    if (!row.row_ids) {
+      throw new LockstepError(
+        'SCHEMA_MISSING',
+        `namespace "${this.#options.namespace}" is not registered in the database any more: start anew, after \`lockstep migrate\` if need be`,
+      )
+    }
+    this.#recordedAt = row.recorded_at
     this.#recorded = {
       write: { incarnation, xid: parseXid(row.xid) },
-      rowIds: row.row_ids ?? [],
+      rowIds: row.row_ids,
       versions: versionsOf(row.versions),
     }
     return this.#recorded
@@ -188,8 +201,8 @@ class PostgresTransaction implements Transaction<Tx> {
     const deadline = AbortSignal.timeout(this.#options.outcomeDeadlineMs)
     const endWatch = closeOnAbort(this.#connection, deadline)
     try {
-      await this.#connection.query('commit')
-      return 'committed'
+      const { command } = await this.#connection.query('commit')
+      return command === 'ROLLBACK' ? 'aborted' : 'committed'
     } catch (error) {
       if (!isBroken(error) || !this.#recorded) throw error
       return await this.#outcome(this.#recorded.write)
@@ -200,7 +213,7 @@ class PostgresTransaction implements Transaction<Tx> {
   }
 
   async rollback(): Promise<void> {
-    if (this.#finished) return this.#finished
+    if (this.#finished !== undefined) return this.#finished
     const endWatch = closeOnAbort(
       this.#connection,
       AbortSignal.timeout(this.#options.outcomeDeadlineMs),
@@ -263,8 +276,9 @@ class PostgresTransaction implements Transaction<Tx> {
     const found = await this.#ask(signal, async (connection) => {
       const { rows } = await connection.query<{ found: boolean }>(
         `select exists (select from lockstep.outbox
-           where row_id = any($1::bigint[]) and namespace = $2 and xid = $3::xid8) as found`,
-        [rowIds, this.#options.namespace, String(this.#recorded?.write.xid)],
+           where row_id = any($1::bigint[]) and namespace = $2 and xid = $3::xid8
+             and created_at = $4::timestamptz) as found`,
+        [rowIds, this.#options.namespace, String(this.#recorded?.write.xid), this.#recordedAt],
       )
       return rows[0]?.found ?? false
     }).catch(() => undefined)

@@ -61,7 +61,7 @@ export class RedisFastPlane implements FastPlane {
 }
 
 /** `undefined` for anything but an invalidation: another version's message, or noise, does no harm. */
-export function parseTold(message: string): Told | undefined {
+function parseTold(message: string): Told | undefined {
   if (!message.startsWith('{')) return undefined
   try {
     const { i, x, k } = JSON.parse(message) as { i: unknown; x: unknown; k: unknown }

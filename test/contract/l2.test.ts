@@ -3,10 +3,12 @@
  * the real one and its twin in memory promise the same.
  */
 import { describe, expect, test } from 'vitest'
+import { systemClock } from '../../src/model/clock.ts'
 import type { L2 } from '../../src/model/ports.ts'
 import type { Snapshot } from '../../src/model/snapshot.ts'
 import { keySpace } from '../../src/redis/keys.ts'
 import { ownNamespace } from '../support/namespace.ts'
+import { MemoryRedis, memoryL2 } from '../support/ports.ts'
 import { startRedis } from '../support/servers.ts'
 import { required, until } from '../support/world.ts'
 import { openRedisProcess } from './redis-process.ts'
@@ -42,6 +44,7 @@ interface RigOptions {
 
 const implementations: readonly [string, (options?: RigOptions) => Promise<Rig>][] = [
   ['Redis', openRedis],
+  ['memory', openMemory],
 ]
 
 async function openRedis({ retentionMs, isOwn = false }: RigOptions = {}): Promise<Rig> {
@@ -57,6 +60,18 @@ async function openRedis({ retentionMs, isOwn = false }: RigOptions = {}): Promi
     evict: (what, id, version = 1) =>
       one.redis.del(what === 'fence' ? keys.fence('thing', id) : keys.value('thing', version, id)),
     flush: () => one.redis.flushall(),
+  }
+}
+
+async function openMemory({ retentionMs = 60_000 }: RigOptions = {}): Promise<Rig> {
+  const redis = new MemoryRedis(systemClock)
+  const options = { redis, tombstoneRetentionMs: retentionMs }
+  return {
+    one: memoryL2(options),
+    two: memoryL2(options),
+    evict: async (what, id, version = 1) =>
+      what === 'fence' ? redis.evictFence('thing', id) : redis.evictValue('thing', version, id),
+    flush: async () => redis.flush(),
   }
 }
 

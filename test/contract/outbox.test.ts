@@ -1,25 +1,78 @@
 /**
- * What the tail and the janitor rely on of the outbox (DESIGN §6), on PostgreSQL: a row is found
- * when its transaction becomes visible, by whoever looks, until it is pruned; and it is pruned only
- * after everybody who kept up has seen it.
+ * What the tail and the janitor rely on of the outbox (DESIGN §6), on every implementation: a row is
+ * found when its transaction becomes visible, by whoever looks, until it is pruned; and it is
+ * pruned only after everybody who kept up has seen it.
  */
 import fc from 'fast-check'
-import type { Client } from 'pg'
 import { describe, expect, test } from 'vitest'
-import { mostRowsAPoll, outboxBatch } from '../../src/model/defaults.ts'
-import type { OutboxRow } from '../../src/model/ports.ts'
-import { covers, formatSnapshot, visible } from '../../src/model/snapshot.ts'
-import type { Pool } from '../../src/postgres/pool.ts'
-import { connect, ownDatabase } from '../support/database.ts'
-import { openTcpProxy } from '../support/tcp-proxy.ts'
-import { gate, required, until } from '../support/world.ts'
-import { never, openPostgresPlace, type PostgresPlace } from './postgres-place.ts'
+import { systemClock } from '../../src/model/clock.ts'
+import { outboxBatch } from '../../src/model/defaults.ts'
+import type { Outbox, OutboxRow, Poll, Recorded, Transaction } from '../../src/model/ports.ts'
+import { covers, formatSnapshot, type Snapshot, visible } from '../../src/model/snapshot.ts'
+import { MemoryDatabase, memorySource } from '../support/ports.ts'
+import { gate, until } from '../support/world.ts'
+import { never, openPostgresPlace } from './postgres-place.ts'
+
+/** One instance's outbox, and writers beside it. */
+interface OutboxPlace {
+  readonly outbox: Outbox
+  poll(since?: Snapshot): Promise<Poll>
+  begin(): Promise<Pick<Transaction<unknown>, 'record' | 'commit' | 'rollback'>>
+  write(...ids: string[]): Promise<Recorded>
+  another(): Promise<OutboxPlace>
+}
+
+const implementations: readonly [string, (o?: { hasL2: boolean }) => Promise<OutboxPlace>][] = [
+  ['PostgreSQL', openPostgresPlace],
+  ['memory', async (options) => openMemory(options?.hasL2)],
+]
+
+function openMemory(namespaceHasL2 = true): OutboxPlace {
+  const versions = new Map([['thing', [1]]])
+  const database = new MemoryDatabase({ clock: systemClock, namespaceHasL2, versions })
+  const source = memorySource(database)
+  const place: OutboxPlace = {
+    outbox: database,
+    poll: (since) => database.poll(since, never),
+    begin: () => source.begin(never),
+    write: async (...ids) => {
+      const transaction = await source.begin(never)
+      const recorded = await transaction.record([{ entity: 'thing', ids }])
+      await transaction.commit()
+      return recorded
+    },
+    another: async () => place,
+  }
+  return place
+}
 
 /** A transaction that has its outbox row, and is open. */
-async function open(place: PostgresPlace, ...ids: string[]) {
+async function open(place: OutboxPlace, ...ids: string[]) {
   const transaction = await place.begin()
   const recorded = await transaction.record([{ entity: 'thing', ids }])
   return { ...recorded, commit: () => transaction.commit(), rollback: () => transaction.rollback() }
+}
+
+/** So many rows, of one write. */
+async function writeRows(place: OutboxPlace, count: number): Promise<void> {
+  const transaction = await place.begin()
+  await transaction.record(
+    Array.from({ length: count }, (_, index) => ({ entity: 'thing', ids: [`row ${index}`] })),
+  )
+  await transaction.commit()
+}
+
+async function claimAll({ outbox }: OutboxPlace): Promise<readonly string[]> {
+  let ids: readonly string[] = []
+  await outbox.claim(
+    0,
+    async ({ rows }) => {
+      ids = idsOf(rows)
+      return rows.map(({ rowId }) => rowId)
+    },
+    never,
+  )
+  return ids
 }
 
 function idsOf(rows: readonly OutboxRow[]): readonly string[] {
@@ -27,166 +80,6 @@ function idsOf(rows: readonly OutboxRow[]): readonly string[] {
 }
 
 const withoutL2 = { hasL2: false }
-
-// ---------------------------------------------------------------- what a poll brings
-
-describe('a poll', () => {
-  test('without a snapshot to start from brings what L2 has not been told of', async () => {
-    const place = await openPostgresPlace()
-    expect((await place.poll()).rows).toEqual([])
-    const { rowIds, write } = await place.write('a', 'b')
-    expect((await place.poll()).rows).toEqual([
-      { rowId: rowIds[0], xid: write.xid, entity: 'thing', ids: ['a', 'b'], applied: false },
-    ])
-  })
-
-  test('brings every write that its snapshot sees and the one before did not, once', async () => {
-    const place = await openPostgresPlace(withoutL2)
-    const start = await place.poll()
-    const { write } = await place.write('a')
-    const next = await place.poll(start.snapshot)
-    expect(idsOf(next.rows)).toEqual(['a'])
-    expect(visible(write, next.snapshot)).toBe(true)
-    expect(visible(write, start.snapshot)).toBe(false)
-    expect((await place.poll(next.snapshot)).rows).toEqual([])
-    // Whoever is still where it was gets it still.
-    expect(idsOf((await place.poll(start.snapshot)).rows)).toEqual(['a'])
-  })
-
-  test('brings a write that took its id early and committed late', async () => {
-    const place = await openPostgresPlace(withoutL2)
-    const start = await place.poll()
-    const early = await open(place, 'early')
-    const late = await place.write('late')
-    expect(late.write.xid).toBeGreaterThan(early.write.xid)
-    const first = await place.poll(start.snapshot)
-    expect(idsOf(first.rows)).toEqual(['late'])
-    await early.commit()
-    const second = await place.poll(first.snapshot)
-    expect(idsOf(second.rows)).toEqual(['early'])
-    expect((await place.poll(second.snapshot)).rows).toEqual([])
-  })
-
-  test('brings a write whose row was made early and whose id lies above all that had ended', async () => {
-    const place = await openPostgresPlace(withoutL2)
-    const alone = await open(place, 'alone')
-    // Nothing later has ended: the id is at or above xmax, and not listed as in progress.
-    const { snapshot } = await place.poll()
-    expect(visible(alone.write, snapshot)).toBe(false)
-    await alone.commit()
-    expect(idsOf((await place.poll(snapshot)).rows)).toEqual(['alone'])
-  })
-
-  test('never brings a write that was rolled back', async () => {
-    const place = await openPostgresPlace()
-    const start = await place.poll()
-    const given = await open(place, 'given up')
-    await given.rollback()
-    const broken = await place.begin()
-    await broken.record([{ entity: 'thing', ids: ['broken'] }])
-    await expect(broken.handle.raw('select 1 / 0')).rejects.toThrow('division by zero')
-    await broken.rollback()
-    expect((await place.poll(start.snapshot)).rows).toEqual([])
-    expect((await place.poll()).rows).toEqual([])
-  })
-
-  test('brings what was recorded inside a savepoint when the whole transaction is visible', async () => {
-    const place = await openPostgresPlace(withoutL2)
-    const start = await place.poll()
-    const transaction = await place.begin()
-    await transaction.handle.raw('savepoint one')
-    await transaction.handle.raw('select pg_current_xact_id()')
-    await transaction.handle.raw('savepoint two')
-    const { write } = await transaction.record([{ entity: 'thing', ids: ['inside'] }])
-    await transaction.handle.raw('release savepoint two')
-    await place.write('beside')
-    const between = await place.poll(start.snapshot)
-    expect(idsOf(between.rows)).toEqual(['beside'])
-    expect(visible(write, between.snapshot)).toBe(false)
-    await transaction.commit()
-    const { rows, snapshot } = await place.poll(between.snapshot)
-    expect(rows.map(({ ids, xid }) => ({ ids, xid }))).toEqual([
-      { ids: ['inside'], xid: write.xid },
-    ])
-    expect(visible(write, snapshot)).toBe(true)
-  })
-
-  test('brings a write again and again until L2 has been told of it', async () => {
-    const place = await openPostgresPlace()
-    const { rowIds } = await place.write('a')
-    let { snapshot } = await place.poll()
-    for (let turn = 0; turn < 3; turn++) {
-      const poll = await place.poll(snapshot)
-      expect(idsOf(poll.rows)).toEqual(['a'])
-      snapshot = poll.snapshot
-    }
-    await place.outbox.mark(rowIds, never)
-    expect((await place.poll(snapshot)).rows).toEqual([])
-    expect((await place.poll()).rows).toEqual([])
-  })
-
-  test('brings a row once, though it is both new and unapplied', async () => {
-    const place = await openPostgresPlace()
-    const start = await place.poll()
-    const early = await open(place, 'early')
-    await place.write('late')
-    const between = await place.poll(start.snapshot)
-    await early.commit()
-    expect(idsOf((await place.poll(start.snapshot)).rows)).toEqual(['early', 'late'])
-    expect(idsOf((await place.poll(between.snapshot)).rows)).toEqual(['early', 'late'])
-  })
-
-  test('brings nothing of another namespace', async () => {
-    const place = await openPostgresPlace()
-    const start = await place.poll()
-    await place.pool.knex.raw(
-      `insert into lockstep.outbox (namespace, entity, ids) values (?, 'thing', '{a}')`,
-      [`${place.namespace}x`],
-    )
-    expect((await place.poll(start.snapshot)).rows).toEqual([])
-    expect((await place.poll()).rows).toEqual([])
-    await place.pool.knex.raw('delete from lockstep.outbox where namespace = ?', [
-      `${place.namespace}x`,
-    ])
-  })
-
-  test('of a namespace that nobody registered says so', async () => {
-    const place = await openPostgresPlace()
-    await place.pool.knex.raw('delete from lockstep.namespaces where name = ?', [place.namespace])
-    await expect(place.poll()).rejects.toThrow(`namespace "${place.namespace}" is not registered`)
-  })
-
-  test('brings ids of any text as they are', async () => {
-    const place = await openPostgresPlace()
-    const odd = [
-      ' ',
-      '"',
-      "'",
-      '\\',
-      ',',
-      '{}',
-      '{"a"}',
-      'NULL',
-      'ä💶',
-      '\n',
-      '__proto__',
-      '$1',
-      '%s',
-    ]
-    await place.write(...odd)
-    expect((await place.poll()).rows[0]?.ids).toEqual(odd)
-  })
-
-  test('brings all ids of a write that has too many for one row', async () => {
-    const place = await openPostgresPlace()
-    const many = Array.from({ length: 2_500 }, (_, index) => `id ${index}`)
-    const { rowIds, write } = await place.write(...many)
-    expect(rowIds).toHaveLength(3)
-    const { rows } = await place.poll()
-    expect(idsOf(rows)).toEqual(many.toSorted())
-    expect(new Set(rows.map(({ xid }) => xid))).toEqual(new Set([write.xid]))
-  })
-})
 
 type Step = { readonly act: 'begin' | 'commit' | 'rollback' | 'poll'; readonly which: number }
 
@@ -206,603 +99,327 @@ const steps = fc.array(
   { minLength: 30, maxLength: 60 },
 )
 
-test('in any order of beginnings, ends and polls, each poll brings exactly what has committed since', async () => {
-  const place = await openPostgresPlace(withoutL2)
-  let round = 0
-  await fc.assert(
-    fc.asyncProperty(steps, async (steps) => {
-      round++
-      const open_ = new Map<number, Awaited<ReturnType<typeof open>> & { id: string }>()
-      let committed: string[] = []
-      let { snapshot } = await place.poll()
-      for (const [index, { act, which }] of steps.entries()) {
-        const transaction = open_.get(which)
-        const id = `${round}.${index}`
-        if (act === 'poll') {
-          const poll = await place.poll(snapshot)
-          expect(idsOf(poll.rows), formatSnapshot(snapshot)).toEqual(committed.toSorted())
-          expect(covers(poll.snapshot, snapshot)).toBe(true)
-          committed = []
-          snapshot = poll.snapshot
-        } else if (act === 'begin') {
-          if (!transaction) open_.set(which, { ...(await open(place, id)), id })
-        } else if (transaction) {
-          open_.delete(which)
-          await transaction[act]()
-          if (act === 'commit') committed.push(transaction.id)
-        }
-      }
-      for (const transaction of open_.values()) await transaction.rollback()
-    }),
-    { numRuns: 8 },
-  )
-})
+describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
+  // ---------------------------------------------------------------- what a poll brings
 
-// ---------------------------------------------------------------- claims
-
-describe('a claim', () => {
-  test('hands out what is unapplied, and marks what was applied and nothing else', async () => {
-    const place = await openPostgresPlace()
-    const [a, b] = [await place.write('a'), await place.write('b')]
-    const applied = await place.outbox.claim(
-      0,
-      async (claim) => {
-        expect(claim.incarnation).toBe(a.write.incarnation)
-        expect(claim.versions).toEqual(new Map([['thing', [1]]]))
-        expect(claim.rows.map(({ rowId, xid }) => ({ rowId, xid }))).toEqual([
-          { rowId: a.rowIds[0], xid: a.write.xid },
-          { rowId: b.rowIds[0], xid: b.write.xid },
-        ])
-        return a.rowIds
-      },
-      never,
-    )
-    expect(applied).toBe(1)
-    expect(idsOf((await place.poll()).rows)).toEqual(['b'])
-  })
-
-  test('leaves young rows to their writer', async () => {
-    const place = await openPostgresPlace()
-    await place.write('a')
-    const isGiven = async (minAgeMs: number) =>
-      (await place.outbox.claim(
-        minAgeMs,
-        async ({ rows }) => rows.map(({ rowId }) => rowId),
-        never,
-      )) > 0
-    expect(await isGiven(60_000)).toBe(false)
-    await until('the row is old enough', () => isGiven(30))
-  })
-
-  test('is never made of a row that somebody else has claimed', async () => {
-    const place = await openPostgresPlace()
-    const other = await place.another()
-    await addRows(place, outboxBatch + 120)
-    const held = gate()
-    const claimed: string[][] = []
-    const take = (hold: () => Promise<void>) => async (claim: { rows: readonly OutboxRow[] }) => {
-      const rowIds = claim.rows.map(({ rowId }) => rowId)
-      claimed.push(rowIds)
-      await hold()
-      return rowIds
-    }
-    const first = place.outbox.claim(0, take(held.pass), never)
-    await held.held
-    expect(
-      await other.outbox.claim(
-        0,
-        take(async () => {}),
-        never,
-      ),
-    ).toBe(120)
-    expect(
-      await other.outbox.claim(
-        0,
-        take(async () => {}),
-        never,
-      ),
-    ).toBe(0)
-    held.open()
-    expect(await first).toBe(outboxBatch)
-    const all = claimed.flat()
-    expect(new Set(all).size).toBe(all.length)
-    expect(all).toHaveLength(outboxBatch + 120)
-    expect((await place.poll()).rows).toEqual([])
-  })
-
-  test('by several at once, again and again, applies every row exactly once', async () => {
-    const place = await openPostgresPlace()
-    const others = [place, await place.another(), await place.another()]
-    await addRows(place, 1_200)
-    const claimed: string[] = []
-    const drain = async ({ outbox }: PostgresPlace): Promise<void> => {
-      const take = async (claim: { rows: readonly OutboxRow[] }) => {
-        // What is not returned stays, for the next who asks.
-        const rowIds = claim.rows.map(({ rowId }) => rowId).filter((_, index) => index % 3 < 2)
-        claimed.push(...rowIds)
-        return rowIds.length > 0 ? rowIds : claim.rows.map(({ rowId }) => rowId)
-      }
-      while ((await outbox.claim(0, take, never)) > 0);
-    }
-    await Promise.all(others.map(drain))
-    await drain(place)
-    expect(new Set(claimed).size).toBe(claimed.length)
-    expect((await place.poll()).rows).toEqual([])
-  })
-
-  test('whose work fails marks nothing, and its rows are handed out again', async () => {
-    const place = await openPostgresPlace()
-    await place.write('a')
-    const fails = place.outbox.claim(0, () => Promise.reject(new Error('Redis is down')), never)
-    await expect(fails).rejects.toThrow('Redis is down')
-    expect(await claimAll(place)).toEqual(['a'])
-  })
-
-  test('whose connection breaks marks nothing, and its rows are handed out again', async () => {
-    const place = await openPostgresPlace({ url: await ownDatabase() })
-    const { rowIds } = await place.write('a')
-    const held = gate()
-    const breaks = place.outbox.claim(0, async () => held.pass().then(() => rowIds), never)
-    await held.held
-    await place.pool.knex.raw(
-      `select pg_terminate_backend(pid) from pg_stat_activity
-       where datname = current_database() and state = 'idle in transaction'`,
-    )
-    held.open()
-    await expect(breaks).rejects.toMatchObject({ code: 'SOURCE_UNAVAILABLE' })
-    expect(await claimAll(place)).toEqual(['a'])
-  })
-
-  test('leaves the rows of transactions that are still open', async () => {
-    const place = await openPostgresPlace()
-    const transaction = await open(place, 'open')
-    expect(await claimAll(place)).toEqual([])
-    await transaction.commit()
-    expect(await claimAll(place)).toEqual(['open'])
-  })
-})
-
-test('a mark of rows that are not there marks nothing else', async () => {
-  const place = await openPostgresPlace()
-  await place.write('a')
-  await place.outbox.mark(['9007199254740991', '1'], never)
-  await place.outbox.mark([], never)
-  expect(idsOf((await place.poll()).rows)).toEqual(['a'])
-})
-
-// ---------------------------------------------------------------- pruning
-
-describe('pruning', () => {
-  test('removes a row only after it was visible in a snapshot one retention old', async () => {
-    const place = await openPostgresPlace(withoutL2)
-    await pruneMoves(place)
-    const { write } = await place.write('a')
-    // What this moves to is older than the row.
-    expect(await pruneMoves(place)).toBe(0)
-    expect(visible(write, (await place.poll()).pruned)).toBe(false)
-    expect(await pruneMoves(place)).toBe(1)
-    expect(visible(write, (await place.poll()).pruned)).toBe(true)
-  })
-
-  test('keeps everything for one retention', async () => {
-    const place = await openPostgresPlace(withoutL2)
-    const start = await place.poll()
-    await place.write('a')
-    for (let turn = 0; turn < 5; turn++) expect(await place.outbox.prune(60_000, never)).toBe(0)
-    expect(idsOf((await place.poll(start.snapshot)).rows)).toEqual(['a'])
-  })
-
-  test('keeps the row of a long transaction, which is old when it appears', async () => {
-    const place = await openPostgresPlace(withoutL2)
-    const long = await open(place, 'long')
-    for (let turn = 0; turn < 4; turn++) await pruneMoves(place)
-    const { snapshot } = await place.poll()
-    await long.commit()
-    expect(await pruneMoves(place)).toBe(0)
-    expect(idsOf((await place.poll(snapshot)).rows)).toEqual(['long'])
-    expect(await pruneMoves(place)).toBe(1)
-  })
-
-  test('never removes what L2 has not been told of', async () => {
-    const place = await openPostgresPlace()
-    const { rowIds } = await place.write('a')
-    for (let turn = 0; turn < 4; turn++) expect(await pruneMoves(place)).toBe(0)
-    expect(idsOf((await place.poll()).rows)).toEqual(['a'])
-    await place.outbox.mark(rowIds, never)
-    await until('it is pruned', async () => (await pruneMoves(place)) === 1)
-  })
-
-  test('tells who slept longer of the gap, and nobody else', async () => {
-    const place = await openPostgresPlace(withoutL2)
-    const asleep = (await place.poll()).snapshot
-    await place.write('a')
-    const awake = (await place.poll()).snapshot
-    await until('the row is pruned', async () => (await pruneMoves(place)) === 1)
-    const { pruned } = await place.poll()
-    expect(covers(asleep, pruned)).toBe(false)
-    await until('what is pruned sees more than it did', async () => {
-      await pruneMoves(place)
-      return covers((await place.poll()).pruned, awake)
+  describe('a poll', () => {
+    test('without a snapshot to start from brings what L2 has not been told of', async () => {
+      const place = await openPlace()
+      expect((await place.poll()).rows).toEqual([])
+      const { rowIds, write } = await place.write('a', 'b')
+      expect((await place.poll()).rows).toEqual([
+        { rowId: rowIds[0], xid: write.xid, entity: 'thing', ids: ['a', 'b'], applied: false },
+      ])
     })
-    const kept = (await place.poll()).snapshot
-    expect(covers(kept, (await place.poll()).pruned)).toBe(true)
+
+    test('brings every write that its snapshot sees and the one before did not, once', async () => {
+      const place = await openPlace(withoutL2)
+      const start = await place.poll()
+      const { write } = await place.write('a')
+      const next = await place.poll(start.snapshot)
+      expect(idsOf(next.rows)).toEqual(['a'])
+      expect(visible(write, next.snapshot)).toBe(true)
+      expect(visible(write, start.snapshot)).toBe(false)
+      expect((await place.poll(next.snapshot)).rows).toEqual([])
+      // Whoever is still where it was gets it still.
+      expect(idsOf((await place.poll(start.snapshot)).rows)).toEqual(['a'])
+    })
+
+    test('brings a write that took its id early and committed late', async () => {
+      const place = await openPlace(withoutL2)
+      const start = await place.poll()
+      const early = await open(place, 'early')
+      const late = await place.write('late')
+      expect(late.write.xid).toBeGreaterThan(early.write.xid)
+      const first = await place.poll(start.snapshot)
+      expect(idsOf(first.rows)).toEqual(['late'])
+      await early.commit()
+      const second = await place.poll(first.snapshot)
+      expect(idsOf(second.rows)).toEqual(['early'])
+      expect((await place.poll(second.snapshot)).rows).toEqual([])
+    })
+
+    test('brings a write whose row was made early and whose id lies above all that had ended', async () => {
+      const place = await openPlace(withoutL2)
+      const alone = await open(place, 'alone')
+      // Nothing later has ended: the id is at or above xmax, and not listed as in progress.
+      const { snapshot } = await place.poll()
+      expect(visible(alone.write, snapshot)).toBe(false)
+      await alone.commit()
+      expect(idsOf((await place.poll(snapshot)).rows)).toEqual(['alone'])
+    })
+
+    test('never brings a write that was rolled back', async () => {
+      const place = await openPlace()
+      const start = await place.poll()
+      const given = await open(place, 'given up')
+      await given.rollback()
+      expect((await place.poll(start.snapshot)).rows).toEqual([])
+      expect((await place.poll()).rows).toEqual([])
+    })
+
+    test('brings a write again and again until L2 has been told of it', async () => {
+      const place = await openPlace()
+      const { rowIds } = await place.write('a')
+      let { snapshot } = await place.poll()
+      for (let turn = 0; turn < 3; turn++) {
+        const poll = await place.poll(snapshot)
+        expect(idsOf(poll.rows)).toEqual(['a'])
+        snapshot = poll.snapshot
+      }
+      await place.outbox.mark(rowIds, never)
+      expect((await place.poll(snapshot)).rows).toEqual([])
+      expect((await place.poll()).rows).toEqual([])
+    })
+
+    test('brings a row once, though it is both new and unapplied', async () => {
+      const place = await openPlace()
+      const start = await place.poll()
+      const early = await open(place, 'early')
+      await place.write('late')
+      const between = await place.poll(start.snapshot)
+      await early.commit()
+      expect(idsOf((await place.poll(start.snapshot)).rows)).toEqual(['early', 'late'])
+      expect(idsOf((await place.poll(between.snapshot)).rows)).toEqual(['early', 'late'])
+    })
+
+    test('brings ids of any text as they are', async () => {
+      const place = await openPlace()
+      const odd = [
+        ' ',
+        '"',
+        "'",
+        '\\',
+        ',',
+        '{}',
+        '{"a"}',
+        'NULL',
+        'ä💶',
+        '\n',
+        '__proto__',
+        '$1',
+        '%s',
+      ]
+      await place.write(...odd)
+      expect((await place.poll()).rows[0]?.ids).toEqual(odd)
+    })
+
+    test('brings all ids of a write that has too many for one row', async () => {
+      const place = await openPlace()
+      const many = Array.from({ length: 2_500 }, (_, index) => `id ${index}`)
+      const { rowIds, write } = await place.write(...many)
+      expect(rowIds).toHaveLength(3)
+      const { rows } = await place.poll()
+      expect(idsOf(rows)).toEqual(many.toSorted())
+      expect(new Set(rows.map(({ xid }) => xid))).toEqual(new Set([write.xid]))
+    })
   })
 
-  test('is never seen before its mark: whoever misses a row finds the gap', async () => {
-    const place = await openPostgresPlace(withoutL2)
-    const other = await place.another()
-    let rounds = 0
-    while (rounds < 5) {
+  test('in any order of beginnings, ends and polls, each poll brings exactly what has committed since', async () => {
+    const place = await openPlace(withoutL2)
+    let round = 0
+    await fc.assert(
+      fc.asyncProperty(steps, async (steps) => {
+        round++
+        const open_ = new Map<number, Awaited<ReturnType<typeof open>> & { id: string }>()
+        let committed: string[] = []
+        let { snapshot } = await place.poll()
+        for (const [index, { act, which }] of steps.entries()) {
+          const transaction = open_.get(which)
+          const id = `${round}.${index}`
+          if (act === 'poll') {
+            const poll = await place.poll(snapshot)
+            expect(idsOf(poll.rows), formatSnapshot(snapshot)).toEqual(committed.toSorted())
+            expect(covers(poll.snapshot, snapshot)).toBe(true)
+            committed = []
+            snapshot = poll.snapshot
+          } else if (act === 'begin') {
+            if (!transaction) open_.set(which, { ...(await open(place, id)), id })
+          } else if (transaction) {
+            open_.delete(which)
+            await transaction[act]()
+            if (act === 'commit') committed.push(transaction.id)
+          }
+        }
+        for (const transaction of open_.values()) await transaction.rollback()
+      }),
+      { numRuns: 8 },
+    )
+  })
+
+  // ---------------------------------------------------------------- claims
+
+  describe('a claim', () => {
+    test('hands out what is unapplied, and marks what was applied and nothing else', async () => {
+      const place = await openPlace()
+      const [a, b] = [await place.write('a'), await place.write('b')]
+      const applied = await place.outbox.claim(
+        0,
+        async (claim) => {
+          expect(claim.incarnation).toBe(a.write.incarnation)
+          expect(claim.versions).toEqual(new Map([['thing', [1]]]))
+          expect(claim.rows.map(({ rowId, xid }) => ({ rowId, xid }))).toEqual([
+            { rowId: a.rowIds[0], xid: a.write.xid },
+            { rowId: b.rowIds[0], xid: b.write.xid },
+          ])
+          return a.rowIds
+        },
+        never,
+      )
+      expect(applied).toBe(1)
+      expect(idsOf((await place.poll()).rows)).toEqual(['b'])
+    })
+
+    test('leaves young rows to their writer', async () => {
+      const place = await openPlace()
+      await place.write('a')
+      const isGiven = async (minAgeMs: number) =>
+        (await place.outbox.claim(
+          minAgeMs,
+          async ({ rows }) => rows.map(({ rowId }) => rowId),
+          never,
+        )) > 0
+      expect(await isGiven(60_000)).toBe(false)
+      await until('the row is old enough', () => isGiven(30))
+    })
+
+    test('is never made of a row that somebody else has claimed', async () => {
+      const place = await openPlace()
+      const other = await place.another()
+      await writeRows(place, outboxBatch + 120)
+      const held = gate()
+      const claimed: string[][] = []
+      const take = (hold: () => Promise<void>) => async (claim: { rows: readonly OutboxRow[] }) => {
+        const rowIds = claim.rows.map(({ rowId }) => rowId)
+        claimed.push(rowIds)
+        await hold()
+        return rowIds
+      }
+      const first = place.outbox.claim(0, take(held.pass), never)
+      await held.held
+      expect(
+        await other.outbox.claim(
+          0,
+          take(async () => {}),
+          never,
+        ),
+      ).toBe(120)
+      expect(
+        await other.outbox.claim(
+          0,
+          take(async () => {}),
+          never,
+        ),
+      ).toBe(0)
+      held.open()
+      expect(await first).toBe(outboxBatch)
+      const all = claimed.flat()
+      expect(new Set(all).size).toBe(all.length)
+      expect(all).toHaveLength(outboxBatch + 120)
+      expect((await place.poll()).rows).toEqual([])
+    })
+
+    test('by several at once, again and again, applies every row exactly once', async () => {
+      const place = await openPlace()
+      const others = [place, await place.another(), await place.another()]
+      await writeRows(place, 1_200)
+      const claimed: string[] = []
+      const drain = async ({ outbox }: OutboxPlace): Promise<void> => {
+        const take = async (claim: { rows: readonly OutboxRow[] }) => {
+          // What is not returned stays, for the next who asks.
+          const rowIds = claim.rows.map(({ rowId }) => rowId).filter((_, index) => index % 3 < 2)
+          claimed.push(...rowIds)
+          return rowIds.length > 0 ? rowIds : claim.rows.map(({ rowId }) => rowId)
+        }
+        while ((await outbox.claim(0, take, never)) > 0);
+      }
+      await Promise.all(others.map(drain))
+      await drain(place)
+      expect(new Set(claimed).size).toBe(claimed.length)
+      expect((await place.poll()).rows).toEqual([])
+    })
+
+    test('whose work fails marks nothing, and its rows are handed out again', async () => {
+      const place = await openPlace()
+      await place.write('a')
+      const fails = place.outbox.claim(0, () => Promise.reject(new Error('Redis is down')), never)
+      await expect(fails).rejects.toThrow('Redis is down')
+      expect(await claimAll(place)).toEqual(['a'])
+    })
+
+    test('leaves the rows of transactions that are still open', async () => {
+      const place = await openPlace()
+      const transaction = await open(place, 'open')
+      expect(await claimAll(place)).toEqual([])
+      await transaction.commit()
+      expect(await claimAll(place)).toEqual(['open'])
+    })
+  })
+
+  test('a mark of rows that are not there marks nothing else', async () => {
+    const place = await openPlace()
+    await place.write('a')
+    await place.outbox.mark(['9007199254740991', '0'], never)
+    await place.outbox.mark([], never)
+    expect(idsOf((await place.poll()).rows)).toEqual(['a'])
+  })
+
+  // ---------------------------------------------------------------- pruning
+
+  describe('pruning', () => {
+    test('removes a row only after it was visible in a snapshot one retention old', async () => {
+      const place = await openPlace(withoutL2)
+      await place.outbox.prune(0, never)
+      const { write } = await place.write('a')
+      // What this moves to is older than the row.
+      expect(await place.outbox.prune(0, never)).toBe(0)
+      expect(visible(write, (await place.poll()).pruned)).toBe(false)
+      expect(await place.outbox.prune(0, never)).toBe(1)
+      expect(visible(write, (await place.poll()).pruned)).toBe(true)
+    })
+
+    test('keeps everything for one retention', async () => {
+      const place = await openPlace(withoutL2)
+      const start = await place.poll()
+      await place.write('a')
+      for (let turn = 0; turn < 5; turn++) expect(await place.outbox.prune(60_000, never)).toBe(0)
+      expect(idsOf((await place.poll(start.snapshot)).rows)).toEqual(['a'])
+    })
+
+    test('keeps the row of a long transaction, which is old when it appears', async () => {
+      const place = await openPlace(withoutL2)
+      const long = await open(place, 'long')
+      for (let turn = 0; turn < 4; turn++) await place.outbox.prune(0, never)
+      const { snapshot } = await place.poll()
+      await long.commit()
+      expect(await place.outbox.prune(0, never)).toBe(0)
+      expect(idsOf((await place.poll(snapshot)).rows)).toEqual(['long'])
+      expect(await place.outbox.prune(0, never)).toBe(1)
+    })
+
+    test('never removes what L2 has not been told of', async () => {
+      const place = await openPlace()
+      const { rowIds } = await place.write('a')
+      for (let turn = 0; turn < 4; turn++) expect(await place.outbox.prune(0, never)).toBe(0)
+      expect(idsOf((await place.poll()).rows)).toEqual(['a'])
+      await place.outbox.mark(rowIds, never)
+      await until('it is pruned', async () => (await place.outbox.prune(0, never)) === 1)
+    })
+
+    test('tells who slept longer of the gap, and nobody else', async () => {
+      const place = await openPlace(withoutL2)
       const asleep = (await place.poll()).snapshot
       await place.write('a')
-      let isPruned = false
-      const pruning = (async () => {
-        while ((await other.outbox.prune(1, never)) === 0);
-        isPruned = true
-      })()
-      while (!isPruned) {
-        const poll = await place.poll(asleep)
-        const isThere = poll.rows.length > 0
-        expect(isThere || !covers(asleep, poll.pruned)).toBe(true)
-      }
-      await pruning
-      rounds++
-    }
-  })
-
-  test('by two at once moves the mark one retention, not two', async () => {
-    const place = await openPostgresPlace(withoutL2)
-    const others = await Promise.all(Array.from({ length: 3 }, () => place.another()))
-    const { rows } = await place.pool.knex.raw(
-      `update lockstep.namespaces set prune_next_at = clock_timestamp() - interval '1 hour'
-       where name = ? returning prune_next::text as next`,
-      [place.namespace],
-    )
-    const next = rows[0].next
-    await place.write('a')
-    await Promise.all([place, ...others].map(({ outbox }) => outbox.prune(60_000, never)))
-    const { pruned } = await place.poll()
-    expect(formatSnapshot(pruned)).toBe(next)
-    expect(idsOf((await place.poll(pruned)).rows)).toEqual(['a'])
+      const awake = (await place.poll()).snapshot
+      await until('the row is pruned', async () => (await place.outbox.prune(0, never)) === 1)
+      const { pruned } = await place.poll()
+      expect(covers(asleep, pruned)).toBe(false)
+      await until('what is pruned sees more than it did', async () => {
+        await place.outbox.prune(0, never)
+        return covers((await place.poll()).pruned, awake)
+      })
+      const kept = (await place.poll()).snapshot
+      expect(covers(kept, (await place.poll()).pruned)).toBe(true)
+    })
   })
 })
-
-// ---------------------------------------------------------------- a large outbox
-
-describe('with 50,000 rows', () => {
-  test('a poll reads indexes only, and is fast', async () => {
-    const statements: Statement[] = []
-    const url = await ownDatabase()
-    const place = await openPostgresPlace({
-      url,
-      hasL2: false,
-      wrap: (pool) => recording(pool, statements),
-    })
-    await addRows(place, 50_000, true)
-    await place.pool.knex.raw('analyze lockstep.outbox')
-    const long = await open(place, 'long')
-    await addRows(place, 10, true)
-    await addRows(place, 10, false)
-    const { snapshot } = await place.poll()
-    expect(snapshot.xip).toContain(long.write.xid)
-    await place.write('new')
-    await long.commit()
-    statements.length = 0
-    expect((await place.poll(snapshot)).rows).toHaveLength(12)
-    const [poll] = statements
-    expect(statements).toHaveLength(1)
-    const plan = await explain(await connect(url), poll as Statement)
-    expect(scansOf(plan)).not.toContain('Seq Scan')
-    expect(await medianMs(() => place.poll(snapshot))).toBeLessThan(20)
-  })
-
-  test('a poll that finds more new rows than it returns says that some are missing', async () => {
-    const place = await openPostgresPlace({ url: await ownDatabase(), hasL2: false })
-    const start = await place.poll()
-    await addRows(place, mostRowsAPoll, true)
-    expect(await place.poll(start.snapshot)).toMatchObject({
-      missedNew: false,
-      missedUnapplied: false,
-    })
-    await addRows(place, 1, true)
-    const poll = await place.poll(start.snapshot)
-    expect(poll).toMatchObject({ missedNew: true, missedUnapplied: false })
-    expect((await place.poll(poll.snapshot)).missedNew).toBe(false)
-  })
-
-  test('a poll is fast although L2 has not been told of 10,000 writes', async () => {
-    const place = await openPostgresPlace({ url: await ownDatabase() })
-    await addRows(place, mostRowsAPoll)
-    const { snapshot } = await place.poll()
-    expect((await place.poll(snapshot)).rows).toHaveLength(mostRowsAPoll)
-    // The bound on staleness is 1 s by default, and each poll has to be over well before.
-    expect(await medianMs(() => place.poll(snapshot))).toBeLessThan(500)
-    await addRows(place, 1)
-    expect(await place.poll(snapshot)).toMatchObject({ missedNew: false, missedUnapplied: false })
-    const late = (await place.poll()).snapshot
-    expect(await place.poll(late)).toMatchObject({ missedNew: false, missedUnapplied: true })
-  })
-})
-
-// ---------------------------------------------------------------- connections
-
-describe('connections', () => {
-  test('a tail whose connection was killed goes on with the next poll, and misses nothing', async () => {
-    const pids: number[] = []
-    const place = await openPostgresPlace({ wrap: (pool) => noting(pool, pids), hasL2: false })
-    const { snapshot } = await place.poll()
-    await kill(place, pids.at(-1))
-    await place.write('meanwhile')
-    const poll = await place.poll(snapshot).catch(() => place.poll(snapshot))
-    expect(idsOf(poll.rows)).toEqual(['meanwhile'])
-    expect(new Set(pids).size).toBeGreaterThan(1)
-  })
-
-  test('a poll under way when its connection is killed rejects, and the next goes on', async () => {
-    const url = await ownDatabase()
-    const pids: number[] = []
-    const place = await openPostgresPlace({ url, wrap: (pool) => noting(pool, pids) })
-    const locked = await lockOutbox(url)
-    const polling = place.poll()
-    polling.catch(() => {})
-    await locked.somebodyWaits()
-    await kill(place, pids.at(-1))
-    await expect(polling).rejects.toMatchObject({ code: 'SOURCE_UNAVAILABLE', retryable: true })
-    await locked.release()
-    expect((await place.poll()).rows).toEqual([])
-  })
-
-  test('a poll that is given up rejects at once, and leaves no connection behind', async () => {
-    const url = await ownDatabase()
-    const pids: number[] = []
-    const place = await openPostgresPlace({ url, wrap: (pool) => noting(pool, pids) })
-    const locked = await lockOutbox(url)
-    const giveUp = new AbortController()
-    const polling = place.poll(undefined, giveUp.signal)
-    polling.catch(() => {})
-    await locked.somebodyWaits()
-    giveUp.abort()
-    await expect(polling).rejects.toMatchObject({ code: 'SOURCE_UNAVAILABLE' })
-    await locked.release()
-    await until('its backend is gone', async () => !(await isRunning(place, pids.at(-1))))
-    expect((await place.poll()).rows).toEqual([])
-  })
-
-  test.each(['claim', 'mark', 'prune'] as const)(
-    'a %s that is given up rejects at once, changes nothing and gives its connection back',
-    async (act) => {
-      const url = await ownDatabase()
-      const place = await openPostgresPlace({ url, poolSize: 1 })
-      const { rowIds } = await place.write('a')
-      const locked = await lockOutbox(url)
-      for (let turn = 0; turn < 3; turn++) {
-        const giveUp = new AbortController()
-        const doing = {
-          claim: () => place.outbox.claim(0, async () => rowIds, giveUp.signal),
-          mark: () => place.outbox.mark(rowIds, giveUp.signal),
-          prune: () => place.outbox.prune(0, giveUp.signal),
-        }[act]()
-        doing.catch(() => {})
-        await locked.somebodyWaits()
-        giveUp.abort()
-        await expect(doing).rejects.toMatchObject({ code: 'SOURCE_UNAVAILABLE' })
-      }
-      await locked.release()
-      expect(idsOf((await place.poll()).rows)).toEqual(['a'])
-      expect(await claimAll(place)).toEqual(['a'])
-    },
-  )
-
-  test('nothing is begun under a signal that has aborted', async () => {
-    const place = await openPostgresPlace()
-    const { rowIds } = await place.write('a')
-    const gone = AbortSignal.abort()
-    const calls = [
-      () => place.poll(undefined, gone),
-      () => place.outbox.claim(0, async () => rowIds, gone),
-      () => place.outbox.mark(rowIds, gone),
-      () => place.outbox.prune(0, gone),
-    ]
-    for (const call of calls) await expect(call()).rejects.toThrow()
-    expect(idsOf((await place.poll()).rows)).toEqual(['a'])
-  })
-
-  test('a connection that comes after its poll was given up is closed, and disturbs no other poll', async () => {
-    const proxy = await openTcpProxy(required('DATABASE_URL'))
-    const place = await openPostgresPlace()
-    const { poll, outbox } = await openPostgresPlace({
-      url: proxy.through(required('DATABASE_URL')),
-    })
-    outbox.close()
-    await until('it has no connection', () => proxy.open === 0)
-    const slow = proxy.holdNext()
-    const giveUp = new AbortController()
-    const given = poll(undefined, giveUp.signal)
-    given.catch(() => {})
-    await slow.accepted
-    giveUp.abort()
-    // The tail does not wait for it.
-    const { snapshot } = await poll()
-    slow.release()
-    await expect(given).rejects.toThrow()
-    await place.write('a')
-    expect(idsOf((await poll(snapshot)).rows)).toEqual(['a'])
-    outbox.close()
-    await until('the tail has let go of all it opened', () => proxy.open === 0)
-  })
-
-  test('a database that cannot be reached is told as such, without its password', async () => {
-    const url = new URL(required('DATABASE_URL'))
-    url.password = 'hunter2'
-    const proxy = await openTcpProxy(url.href)
-    const place = await openPostgresPlace({ url: proxy.through(url.href) })
-    await proxy.refuse()
-    const calls = [
-      () => place.poll(),
-      () => place.outbox.mark([], never),
-      () => place.outbox.prune(1, never),
-    ]
-    for (const call of calls) {
-      const error = await call().catch((reason: unknown) => reason)
-      expect(error).toMatchObject({ code: 'SOURCE_UNAVAILABLE', retryable: true })
-      expect(String(error)).not.toContain('hunter2')
-    }
-    await proxy.pass()
-    await until('it is found again', () =>
-      place.poll().then(
-        () => true,
-        () => false,
-      ),
-    )
-  })
-
-  test('a close ends the tail, and only the tail', async () => {
-    const pids: number[] = []
-    const place = await openPostgresPlace({ wrap: (pool) => noting(pool, pids) })
-    await place.poll()
-    place.outbox.close()
-    await until('its backend is gone', async () => !(await isRunning(place, pids.at(-1))))
-    await place.write('a')
-    place.outbox.close()
-  })
-})
-
-// ---------------------------------------------------------------- helpers
-
-/** Rows as a writer in this namespace leaves them, in one transaction. */
-async function addRows(place: PostgresPlace, count: number, applied = false): Promise<void> {
-  await place.pool.knex.raw(
-    `insert into lockstep.outbox (namespace, entity, ids, applied)
-     select ?, 'thing', array['row ' || n], ? from generate_series(1, ?::int) n`,
-    [place.namespace, applied, count],
-  )
-}
-
-async function claimAll({ outbox }: PostgresPlace): Promise<readonly string[]> {
-  let ids: readonly string[] = []
-  await outbox.claim(
-    0,
-    async ({ rows }) => {
-      ids = idsOf(rows)
-      return rows.map(({ rowId }) => rowId)
-    },
-    never,
-  )
-  return ids
-}
-
-/** Prunes with the shortest retention until the mark has moved once; the number of rows removed. */
-async function pruneMoves({ outbox, pool, namespace }: PostgresPlace): Promise<number> {
-  const movedAt = async () => {
-    const { rows } = await pool.knex.raw(
-      'select prune_next_at::text as at from lockstep.namespaces where name = ?',
-      [namespace],
-    )
-    return rows[0].at as string
-  }
-  const before = await movedAt()
-  let removed = 0
-  await until('the mark has moved', async () => {
-    removed += await outbox.prune(1, never)
-    return (await movedAt()) !== before
-  })
-  return removed
-}
-
-interface Statement {
-  readonly text: string
-  readonly values: readonly unknown[]
-}
-
-/** A pool whose own connections write down what they are asked. */
-function recording(pool: Pool, statements: Statement[]): Pool {
-  return {
-    ...pool,
-    connect: async () => {
-      const connection = await pool.connect()
-      const query = connection.query.bind(connection) as (...args: unknown[]) => unknown
-      connection.query = ((text: string, values: readonly unknown[]) => {
-        statements.push({ text, values })
-        return query(text, values)
-      }) as never
-      return connection
-    },
-  }
-}
-
-/** A pool that notes the process ids of the backends of its own connections. */
-function noting(pool: Pool, pids: number[]): Pool {
-  return {
-    ...pool,
-    connect: async () => {
-      const connection = await pool.connect()
-      const { rows } = await connection.query<{ pid: number }>('select pg_backend_pid() as pid')
-      pids.push(rows[0]?.pid as number)
-      return connection
-    },
-  }
-}
-
-async function kill({ pool }: PostgresPlace, pid: number | undefined): Promise<void> {
-  await pool.knex.raw('select pg_terminate_backend(?::int)', [pid as number])
-  await until('it has ended', async () => {
-    const { rows } = await pool.knex.raw('select from pg_stat_activity where pid = ?', [
-      pid as number,
-    ])
-    return rows.length === 0
-  })
-}
-
-async function isRunning({ pool }: PostgresPlace, pid: number | undefined): Promise<boolean> {
-  const { rows } = await pool.knex.raw('select from pg_stat_activity where pid = ?', [
-    pid as number,
-  ])
-  return rows.length > 0
-}
-
-/** The outbox of a database, locked against everybody until it is released. */
-async function lockOutbox(url: string) {
-  const client = await connect(url)
-  const watching = await connect(url)
-  await client.query(
-    'begin; lock table lockstep.outbox, lockstep.namespaces in access exclusive mode',
-  )
-  return {
-    somebodyWaits: () =>
-      until('somebody waits for the lock', async () => {
-        const { rows } = await watching.query(
-          `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
-        )
-        return rows.length > 0
-      }),
-    release: () => client.query('rollback'),
-  }
-}
-
-interface Plan {
-  readonly 'Node Type': string
-  readonly 'Relation Name'?: string
-  readonly Plans?: readonly Plan[]
-}
-
-async function explain(client: Client, { text, values }: Statement): Promise<Plan> {
-  const { rows } = await client.query(`explain (analyze, format json) ${text}`, [...values])
-  return rows[0]['QUERY PLAN'][0].Plan
-}
-
-/** How the outbox is read, at each place of the plan. */
-function scansOf(plan: Plan): readonly string[] {
-  const below = (plan.Plans ?? []).flatMap(scansOf)
-  const isOutbox = plan['Relation Name'] === 'outbox'
-  return isOutbox ? [plan['Node Type'], ...below] : below
-}
-
-async function medianMs(call: () => Promise<unknown>): Promise<number> {
-  const times: number[] = []
-  for (let turn = 0; turn < 9; turn++) {
-    const began = performance.now()
-    await call()
-    times.push(performance.now() - began)
-  }
-  return times.sort((a, b) => a - b)[4] as number
-}

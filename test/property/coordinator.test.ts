@@ -61,6 +61,8 @@ class Schedule {
   readonly #trouble: Trouble
   readonly #locks = new Map<number, Promise<void>>()
   readonly #underWay = new Set<Promise<void>>()
+  /** The newest version that a strong read was answered with. */
+  readonly #seen = new Map<number, number>()
   #step = 0
   answers = 0
 
@@ -90,21 +92,15 @@ class Schedule {
 
   async run(): Promise<void> {
     const { world } = this
-    const { clock, redis, database } = world
+    const { clock, database } = world
     const processes = await Promise.all([this.#start(false), this.#start(true), this.#start(false)])
     for (let step = 0; step < 60; step++) {
       const one = this.pick(processes)
       const kind = this.random()
       if (kind < 0.3) this.#track(this.#write(one))
       else if (kind < 0.9) this.#track(this.#read(one))
-      else if (kind < 0.95 && this.#trouble.evicts) {
-        const id = String(this.pick(ids))
-        this.pick([
-          () => redis.evictFence('city', id),
-          () => redis.evictValue('city', 1, id),
-          () => redis.flush(),
-        ])()
-      } else if (kind < 0.97 && this.#trouble.crashes) database.crash()
+      else if (kind < 0.95) this.#evict()
+      else if (kind < 0.97 && this.#trouble.crashes) database.crash()
       else if (this.#trouble.stepsClock) clock.stepWall(this.pick([-120_000, -500, 500, 70_000]))
       await clock.advance(this.pick([0, 0, 1, 5, 20, 60, 250]))
     }
@@ -129,6 +125,8 @@ class Schedule {
         load: (some, { db, signal }) => this.#load(some, db, signal),
       }),
       isTold: false,
+      // Without a lag every poll moves the floor, and slow loads have to be kept out.
+      ...(this.chance(0.5) ? { floorLagMs: 0 } : {}),
       wrapL2: (l2) => this.#slowL2(l2),
       wrapSource: (source) => this.#slowSource(source),
       wrapOutbox: (outbox) => this.#slowOutbox(outbox),
@@ -143,6 +141,16 @@ class Schedule {
       }
     })
     return one
+  }
+
+  #evict(): void {
+    if (!this.#trouble.evicts) return
+    const { redis } = this.world
+    const id = String(this.pick(ids))
+    const act = this.pick(['fence', 'value', 'both', 'all'])
+    if (act === 'fence' || act === 'both') redis.evictFence('city', id)
+    if (act === 'value' || act === 'both') redis.evictValue('city', 1, id)
+    if (act === 'all') redis.flush()
   }
 
   #pause(): Promise<void> {
@@ -244,6 +252,7 @@ class Schedule {
       },
       commit: async () => {
         await this.#pause()
+        if (this.chance(0.3)) this.#evict()
         const outcome = await commit()
         for (const version of this.versions) {
           if (!written.includes(version.number) || !this.#isThere(version)) continue
@@ -364,6 +373,9 @@ class Schedule {
         this.violations.push(`${promise}: ${number} from ${tier}, ${atLeast} was due (id ${id})`)
       }
       judge(least, why)
+      if (request.consistency === 'strong') {
+        this.#seen.set(id, Math.max(number, this.#seen.get(id) ?? 0))
+      }
       if (isProven || tier === 'l1') {
         const boundMs = beganAtMs - timing.stalenessBoundMs
         const due = this.versions.filter(
@@ -377,6 +389,11 @@ class Schedule {
     }
   }
 
+  get #isLinearizable(): boolean {
+    const { evicts, losesCalls, crashes, stepsClock } = this.#trouble
+    return !evicts && !losesCalls && !crashes && !stepsClock
+  }
+
   /** What a read asks for, and the oldest version that it may be answered with. */
   #demand(id: number, beganStep: number): { request: ReadRequest; least: number; why: string } {
     const mine = this.versions.filter((one) => one.id === id)
@@ -384,7 +401,9 @@ class Schedule {
     const tickets = mine.filter(({ ticket }) => ticket !== undefined)
     if (kind < 0.4) {
       const acked = mine.filter(({ ackedAt }) => ackedAt < beganStep)
-      const least = Math.max(...acked.map(({ number }) => number))
+      // While Redis keeps everything, what one strong read has seen the next one sees too.
+      const seen = this.#isLinearizable ? (this.#seen.get(id) ?? 0) : 0
+      const least = Math.max(seen, ...acked.map(({ number }) => number))
       return { request: { consistency: 'strong' }, least, why: 'I4' }
     }
     if (kind < 0.6 && tickets.length > 0) {

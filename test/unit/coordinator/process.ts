@@ -78,6 +78,7 @@ export interface ProcessOptions {
   readonly mayFillL2?: () => boolean
   readonly isPolling?: boolean
   readonly boundMs?: number
+  readonly floorLagMs?: number
   readonly readDeadlineMs?: number
   readonly loadDeadlineMs?: number
   readonly maxConcurrentLoads?: number
@@ -104,7 +105,11 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   const region = new L1Region(entity, new S3Fifo(entity.maxEntries))
   const regions = new Map([[entity.name, region]])
   const told = new ToldRegions(regions)
-  const trust = new Trust({ regions: [region], boundMs, floorLagMs: loadDeadlineMs * 3 })
+  const trust = new Trust({
+    regions: [region],
+    boundMs,
+    floorLagMs: options.floorLagMs ?? loadDeadlineMs * 3,
+  })
   const outbox = options.wrapOutbox?.(database) ?? database
   const tail = new Tail({
     outbox,
