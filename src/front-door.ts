@@ -33,12 +33,17 @@ export function frontDoor<Entities extends Record<string, AnyEntity>>(
   const methods: CacheMethods = {
     write: (keys, run, options) => write(cache, keysOf(cache, keys), run, options),
     invalidate: (keys, options) => invalidate(cache, keysOf(cache, keys), options),
-    stats: () =>
-      Object.fromEntries([...cache.entities].map(([name, parts]) => [name, statsOf(parts)])),
     close: (options) => close(cache, options?.timeout),
     [Symbol.asyncDispose]: () => close(cache, undefined),
   }
-  return Object.freeze({ ...Object.fromEntries(doors), ...methods }) as Cache<Entities>
+  const stats = (): object =>
+    Object.fromEntries(
+      Object.entries(entities).map(([key, { name }]) => [
+        key,
+        statsOf(cache.entities.get(name) as EntityParts),
+      ]),
+    )
+  return Object.freeze({ ...Object.fromEntries(doors), ...methods, stats }) as Cache<Entities>
 }
 
 function entityDoor(

@@ -92,7 +92,12 @@ async function openRedis(
       waits,
       tombstoneRetentionMs: timing.tombstoneRetentionMs,
     }),
-    fastPlane: new RedisFastPlane(connections.subscriber, keys, waits),
+    fastPlane: new RedisFastPlane(
+      connections.subscriber,
+      keys,
+      waits,
+      connections.commands.options.keyPrefix,
+    ),
     close: () => {
       connections.close()
       hop.close()

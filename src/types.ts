@@ -117,8 +117,6 @@ export interface CacheMethods {
     keys: readonly Key[],
     options?: WriteOptions,
   ): Promise<{ ticket: string; fenced: boolean }>
-  /** What the reads came to, by entity. */
-  stats(): Record<string, EntityStats>
   /**
    * Ends reads and writes that are under way, within the timeout (default 5 s), then aborts what is
    * left. Connections that were opened here are closed; instances that were passed in stay open.
@@ -145,7 +143,10 @@ type EntityCacheOf<E> =
 
 export type Cache<Entities extends Record<string, AnyEntity>> = {
   readonly [K in keyof Entities]: EntityCacheOf<Entities[K]>
-} & CacheMethods
+} & CacheMethods & {
+    /** What the reads came to, by entity. */
+    stats(): { readonly [K in keyof Entities]: EntityStats }
+  }
 
 export interface LockstepOptions<Entities extends Record<string, AnyEntity>> {
   /** First part of every name in Redis, and the name that instances of one cache share. */

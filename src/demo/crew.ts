@@ -33,7 +33,7 @@ interface Worker {
   readonly exited: Promise<unknown>
 }
 
-/** Resolves with the seconds that the run took; rejects when a process fails, dies or hangs. */
+/** Resolves when the run is over; rejects when a process fails, dies or hangs, or the signal aborts. */
 export async function work(options: CrewOptions): Promise<void> {
   const { settings, seconds, signal } = options
   const workers: Worker[] = []

@@ -132,7 +132,7 @@ export function failureOf(
 ): string | undefined {
   const { staleStrong, staleBeyondBound, absent, reads, failedReads } = results
   if (staleStrong + staleBeyondBound + absent > 0) {
-    return `${staleStrong + staleBeyondBound} answers were stale, ${absent} told of a row that it doesn't exist`
+    return `stale answers: ${staleStrong + staleBeyondBound}; rows that were said not to exist: ${absent}`
   }
   if (reads === 0) return `no read was answered${firstFailure ? `: ${firstFailure}` : ''}`
   if (failedReads > failedShare * (reads + failedReads)) {

@@ -35,8 +35,10 @@ const pollStatement = `
     (select row_id, xid, entity, ids, applied from lockstep.outbox
       where namespace = $1 and xid = any($3::xid8[]) limit $4)
     union all
-    (select row_id, xid, entity, ids, applied from lockstep.outbox
-      where namespace = $1 and not applied and xid < $2::xid8 and xid <> all($3::xid8[]) limit $4)
+    (select * from
+      (select row_id, xid, entity, ids, applied from lockstep.outbox
+        where namespace = $1 and not applied order by row_id limit $4) unapplied
+      where xid < $2::xid8 and xid <> all($3::xid8[]))
   )
   select pg_current_snapshot()::text as snapshot, lockstep.incarnation() as incarnation,
     n.pruned::text as pruned, f.row_id::text, f.xid::text, f.entity, f.ids, f.applied

@@ -10,7 +10,7 @@ import type { AnyEntity } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
 import type { EntityIds, Loaded, Recorded, Source, Transaction } from '../model/ports.ts'
 import { parseXid, type WriteId } from '../model/snapshot.ts'
-import { sleep } from '../resilience/deadline.ts'
+import { abortable, sleep } from '../resilience/deadline.ts'
 import { closeOnAbort } from './abort.ts'
 import {
   type Db,
@@ -103,7 +103,8 @@ export class PostgresSource implements Source<Tx> {
     try {
       signal.throwIfAborted()
       endWatch = closeOnAbort(connection, signal)
-      return await run(connection)
+      // A loader that heeds no signal must not keep the connection from the others.
+      return await abortable(run(connection), signal)
     } finally {
       endWatch()
       await this.#client.releaseConnection(connection)

@@ -1,7 +1,10 @@
 /** The connections to Redis: one for commands, one that listens to the fast plane. */
 import { Redis, type RedisOptions } from 'ioredis'
+import { systemClock } from '../model/clock.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
 import type { Logger } from '../model/log.ts'
+import { withDeadline } from '../resilience/deadline.ts'
+import { readScripts, runScript } from './scripts.ts'
 
 /** A URL, ioredis options, or an ioredis instance of one's own (which stays open). */
 export type RedisConnectionOptions = string | RedisOptions | Redis
@@ -46,46 +49,54 @@ export async function connectRedis(
   const subscriber = commands.duplicate({
     ...settings,
     enableReadyCheck: false,
+    keyPrefix: '',
     // It may be silent for hours.
     socketTimeout: undefined,
   } as RedisOptions)
+  let lastError: unknown
+  const noteError = (error: unknown): void => {
+    lastError = error
+  }
+  // Without a listener ioredis prints each failed attempt.
+  for (const connection of [commands, subscriber]) connection.on('error', noteError)
+  // Again after each reconnect.
+  subscriber.on('ready', () => {
+    subscriber.subscribe(bus).catch(noteError)
+  })
   const connections: RedisConnections = {
     commands,
     subscriber,
     close: () => {
       subscriber.disconnect()
       if (isOwn) commands.disconnect()
+      else commands.off('error', noteError)
     },
   }
-  let lastError: unknown
-  for (const connection of [commands, subscriber]) {
-    // Without a listener ioredis prints each failed attempt.
-    connection.on('error', (error) => {
-      lastError = error
-    })
-  }
-  // Subscribed again by ioredis after each reconnect.
-  subscriber.on('ready', () => {
-    subscriber.subscribe(bus).catch(() => {})
-  })
   try {
-    await ready(commands, deadlineMs)
-    await checkServer(commands)
+    await inTime(deadlineMs, async () => {
+      await ready(commands)
+      await checkServer(commands, bus)
+      await ready(subscriber)
+      await subscriber.subscribe(bus)
+    })
   } catch (error) {
-    const cause = lastError ?? error
-    if (isRefusal(cause) || cause instanceof LockstepError) {
+    const refusal = [error, lastError].find(isRefusal)
+    if (refusal !== undefined) {
       connections.close()
-      throw cause instanceof LockstepError ? cause : refused(messageOf(cause), cause)
+      throw refusal instanceof LockstepError ? refusal : refused(messageOf(refusal), refusal)
     }
-    log.warn({ err: cause }, 'Redis cannot be reached; the cache runs without it until it can')
+    log.warn(
+      { err: lastError ?? error },
+      'Redis cannot be reached; the cache runs without it until it can',
+    )
+    if (subscriber.status === 'wait') subscriber.connect().catch(() => {})
   }
-  subscriber.connect().catch(() => {})
   return connections
 }
 
 function open(options: string | RedisOptions): Redis {
   if (typeof options !== 'string') return new Redis({ ...settings, ...commandSettings, ...options })
-  if (!URL.canParse(options) || !/^rediss?:$/.test(new URL(options).protocol)) {
+  if (!isRedisUrl(options)) {
     throw new LockstepError(
       'OPTION_INVALID',
       'option "redis" is no URL of Redis; redis://user:password@host:6379/0 would do',
@@ -94,33 +105,63 @@ function open(options: string | RedisOptions): Redis {
   return new Redis(options, { ...settings, ...commandSettings })
 }
 
-function ready(redis: Redis, deadlineMs: number): Promise<void> {
+function isRedisUrl(text: string): boolean {
+  if (!URL.canParse(text)) return false
+  const { protocol, username, password } = new URL(text)
+  try {
+    decodeURIComponent(username + password)
+  } catch {
+    return false
+  }
+  return protocol === 'redis:' || protocol === 'rediss:'
+}
+
+/** Rejects when the deadline is over; `call` goes on, to no effect. */
+function inTime(deadlineMs: number, call: () => Promise<void>): Promise<void> {
+  const late = (): Error => new Error(`no answer in ${deadlineMs} ms`)
+  return withDeadline(deadlineMs, late, undefined, systemClock, call)
+}
+
+/** Rejects with the first error on the way: it may be the reason why there will be no second try. */
+function ready(redis: Redis): Promise<void> {
   return new Promise((resolve, reject) => {
-    if (redis.status === 'ready') return resolve()
-    const timer = setTimeout(() => settle(new Error(`no answer in ${deadlineMs} ms`)), deadlineMs)
     const settle = (error?: unknown): void => {
-      clearTimeout(timer)
       redis.off('ready', settle)
       redis.off('error', settle)
       if (error) reject(error)
       else resolve()
     }
-    redis.once('ready', () => settle())
+    if (redis.status === 'ready') return resolve()
+    redis.once('ready', settle)
     redis.once('error', settle)
     if (redis.status === 'wait') redis.connect().catch(settle)
   })
 }
 
-async function checkServer(redis: Redis): Promise<void> {
+async function checkServer(redis: Redis, bus: string): Promise<void> {
   const info = await redis.info('server')
   const version = /redis_version:(\d+)\.(\S+)/.exec(info)
   if (version && Number(version[1]) < oldestMajor) {
     throw refused(`version ${version[1]}.${version[2]} has no script flags; 7.0 or newer would do`)
   }
+  // ioredis goes on with database 0 when the one that was asked for doesn't exist.
+  const { db } = redis.options
+  if (db) await redis.select(db)
+  await redis.mget(bus)
+  try {
+    await runScript(redis, readScripts().probe, [`${bus}:probe`], [bus])
+  } catch (error) {
+    // Inside a script Redis words a missing right in other ways than NOPERM, and by version.
+    if (/user executing the script|ACL failure in script/i.test(messageOf(error))) {
+      throw refused(`NOPERM in a script: ${messageOf(error)}`, error)
+    }
+    throw error
+  }
 }
 
 function isRefusal(error: unknown): boolean {
-  return /WRONGPASS|NOAUTH|NOPERM|invalid password|invalid username|DENIED|without any password/i.test(
+  if (error instanceof LockstepError) return true
+  return /WRONGPASS|NOAUTH|NOPERM|No permissions|invalid password|invalid username|DENIED|without any password|DB index/i.test(
     messageOf(error),
   )
 }

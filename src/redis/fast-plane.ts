@@ -12,6 +12,9 @@ import type { KeySpace } from './keys.ts'
 export class FillWaits {
   readonly #clock: Clock
   readonly #waiting = new Map<string, Set<() => void>>()
+  /** When a key was last asked for, and last heard of: a wake-up may overtake the answer that says to wait. */
+  readonly #askedAtMs = new Map<string, number>()
+  readonly #wokenAtMs = new Map<string, number>()
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -29,7 +32,9 @@ export class FillWaits {
         resolve()
       }
       const cancel = this.#clock.after(pollAfterMs, done)
-      if (signal.aborted) return done()
+      const askedAtMs = this.#askedAtMs.get(valueKey)
+      const isWoken = askedAtMs !== undefined && (this.#wokenAtMs.get(valueKey) ?? 0) >= askedAtMs
+      if (signal.aborted || isWoken) return done()
       signal.addEventListener('abort', done, { once: true })
       const waiting = this.#waiting.get(valueKey)
       if (waiting) waiting.add(done)
@@ -37,20 +42,39 @@ export class FillWaits {
     })
   }
 
+  /** The answer to an `acquire` that was sent then will say to wait. */
+  asked(valueKey: string, sentAtMs: number): void {
+    remember(this.#askedAtMs, valueKey, sentAtMs)
+  }
+
   wake(valueKey: string): void {
+    remember(this.#wokenAtMs, valueKey, this.#clock.monotonicMs())
     for (const done of [...(this.#waiting.get(valueKey) ?? [])]) done()
+  }
+}
+
+const mostRemembered = 4_096
+
+function remember(times: Map<string, number>, key: string, atMs: number): void {
+  times.delete(key)
+  times.set(key, atMs)
+  if (times.size <= mostRemembered) return
+  for (const oldest of times.keys()) {
+    times.delete(oldest)
+    return
   }
 }
 
 export class RedisFastPlane implements FastPlane {
   readonly #listeners: ((message: Told) => void)[] = []
 
-  /** `subscriber` is a connection for this alone. */
-  constructor(subscriber: Redis, keys: KeySpace, waits: FillWaits) {
+  /** `subscriber` is a connection for this alone; `keyPrefix` that of the one for commands. */
+  constructor(subscriber: Redis, keys: KeySpace, waits: FillWaits, keyPrefix = '') {
     subscriber.on('message', (channel: string, message: string) => {
       if (channel !== keys.bus) return
       const told = parseTold(message)
-      if (!told) return waits.wake(message)
+      // Lua publishes the key as Redis has it, with an ioredis prefix if there is one.
+      if (!told) return waits.wake(message.slice(keyPrefix.length))
       for (const listener of this.#listeners) listener(told)
     })
   }

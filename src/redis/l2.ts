@@ -63,7 +63,7 @@ export class RedisL2 implements L2 {
   }
 
   async lookup(entity: AnyEntity, ids: readonly string[]): Promise<readonly Lookup[]> {
-    const keys = ids.map((id) => this.#keys.value(entity.name, entity.version, id))
+    const keys = ids.map((id) => this.#valueKey(entity, id))
     try {
       const values = await this.#hop.run(() => this.#redis.mgetBuffer(keys))
       const nowMs = this.#redisClock.nowMs()
@@ -94,7 +94,11 @@ export class RedisL2 implements L2 {
         ])) as (readonly Buffer[])[]
         this.#redisClock.sample(Number(String(answers.at(-1))), sentAtMs)
         const nowMs = this.#redisClock.nowMs()
-        return some.map((id, index) => grantOf(id, answers[index] as readonly Buffer[], nowMs))
+        return some.map((id, index) => {
+          const grant = grantOf(id, answers[index] as readonly Buffer[], nowMs)
+          if (grant.kind === 'wait') this.#waits.asked(this.#valueKey(entity, id), sentAtMs)
+          return grant
+        })
       } catch (cause) {
         return some.map((): Grant => ({ kind: 'unavailable', cause }))
       }
@@ -134,7 +138,7 @@ export class RedisL2 implements L2 {
   }
 
   filled(entity: AnyEntity, id: string, pollAfterMs: number, signal: AbortSignal): Promise<void> {
-    return this.#waits.wait(this.#keys.value(entity.name, entity.version, id), pollAfterMs, signal)
+    return this.#waits.wait(this.#valueKey(entity, id), pollAfterMs, signal)
   }
 
   async invalidate(write: WriteId, drops: readonly Drop[]): Promise<Dropped> {
@@ -191,10 +195,7 @@ export class RedisL2 implements L2 {
   }
 
   #pairs(entity: AnyEntity, ids: readonly string[]): string[] {
-    return ids.flatMap((id) => [
-      this.#keys.fence(entity.name, id),
-      this.#keys.value(entity.name, entity.version, id),
-    ])
+    return ids.flatMap((id) => [this.#keys.fence(entity.name, id), this.#valueKey(entity, id)])
   }
 
   #fillArgs(fill: Fill): readonly (string | Buffer)[] {
@@ -206,6 +207,10 @@ export class RedisL2 implements L2 {
       payload: fill.payload,
     })
     return [fill.lease.nonce, bytes, String(Math.max(1, Math.ceil(fill.ttlMs + fill.graceMs)))]
+  }
+
+  #valueKey(entity: AnyEntity, id: string): string {
+    return this.#keys.value(entity.name, entity.version, id)
   }
 
   #newNonce(): string {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Redis } from 'ioredis'
 
-export type ScriptName = 'acquire' | 'fill' | 'invalidate' | 'release'
+export type ScriptName = 'acquire' | 'fill' | 'invalidate' | 'probe' | 'release'
 
 export interface Script {
   readonly source: string
@@ -22,6 +22,7 @@ export function readScripts(): Record<ScriptName, Script> {
     acquire: script('acquire'),
     fill: script('fill'),
     invalidate: script('invalidate'),
+    probe: script('probe'),
     release: script('release'),
   }
 }

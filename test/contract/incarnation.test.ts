@@ -73,7 +73,7 @@ test('an incarnation ends with the promotion of a standby', async () => {
 })
 
 test('after a crash xids come again, and what was seen before sees none of them', async () => {
-  const server = await startPostgres({ fsync: true })
+  const server = await startPostgres()
   const place = await openPostgresPlace({ url: await migratedDatabase(server) })
   await place.write('before')
   await server.stopFlushing()

@@ -49,7 +49,12 @@ export async function openRedisProcess(options: RedisProcessOptions): Promise<Re
       waits,
       tombstoneRetentionMs: retentionMs,
     }),
-    fastPlane: new RedisFastPlane(connections.subscriber, keys, waits),
+    fastPlane: new RedisFastPlane(
+      connections.subscriber,
+      keys,
+      waits,
+      connections.commands.options.keyPrefix,
+    ),
     redis: connections.commands,
   }
 }

@@ -28,7 +28,7 @@ async function slowLoadAgainstWrite(
   await between(world)
   held.open()
   await first
-  await until('the load has landed', () => loading.stats().item?.misses === 1)
+  await until('the load has landed', () => loading.stats().item.misses === 1)
   await loading.close()
   const again = await world.open()
   return {
@@ -55,7 +55,7 @@ test('a load that began before a write does not enter the L1 of its own process'
   await world.write(writing, id)
   held.open()
   await first
-  await until('the fill was answered', () => loading.stats().item?.refusedFills === 1)
+  await until('the fill was answered', () => loading.stats().item.refusedFills === 1)
   expect(loading.item.peek(id)).toBeUndefined()
   expect((await loading.item.get(id))?.version).toBe(1)
 })

@@ -33,6 +33,36 @@ test.each(isolations)(
   },
 )
 
+test.each(isolations)('a loader under %s may ask several things at once', async (isolation) => {
+  const { source } = await openPostgresPlace({ poolSize: 2 })
+  const warnings: Error[] = []
+  const warned = (warning: Error) => warnings.push(warning)
+  process.on('warning', warned)
+  onTestFinished(() => {
+    process.off('warning', warned)
+  })
+  const entity = loading(isolation, async (_ids, { db }) => {
+    const asked = [1, 2, 3].map((one) => db.raw('select ?::int as one', [one]))
+    return (await Promise.all(asked)).flatMap(({ rows }) => rows)
+  })
+  const { rows } = await source.load(entity, ['a'], never)
+  expect(rows).toEqual([{ one: 1 }, { one: 2 }, { one: 3 }])
+  // A warning is told with the next turn of the event loop.
+  await new Promise((resolve) => setImmediate(resolve))
+  expect(warnings).toEqual([])
+})
+
+test('a load under read committed may use a transaction of its own', async () => {
+  const { source } = await openPostgresPlace({ poolSize: 1 })
+  const entity = loading('read committed', async (_ids, { db }) => {
+    return db.transaction(async (tx) => (await tx.raw('select 1 as one')).rows)
+  })
+  for (let turn = 0; turn < 3; turn++) {
+    const { rows } = await source.load(entity, ['a'], never)
+    expect(rows).toEqual([{ one: 1 }])
+  }
+})
+
 test('a load under repeatable read tells the snapshot that its rows were read under', async () => {
   const place = await openPostgresPlace()
   const begun = gate()

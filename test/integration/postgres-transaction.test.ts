@@ -273,7 +273,7 @@ describe('a connection that breaks at COMMIT', () => {
   ] as const)(
     'and a database that crashes then: %s is told right in the next life',
     async (outcome, act) => {
-      const server = await startPostgres({ fsync: true })
+      const server = await startPostgres()
       const url = await migratedDatabase(server)
       const place = await open({ url, source: { outcomeDeadlineMs: 20_000 } })
       const transaction = await place.begin()
@@ -297,7 +297,7 @@ describe('a connection that breaks at COMMIT', () => {
   )
 
   test('and a database that crashes then: a write that was lost is not mistaken for the next one', async () => {
-    const server = await startPostgres({ fsync: true })
+    const server = await startPostgres()
     const url = await migratedDatabase(server)
     const lost = await open({ url, source: { outcomeDeadlineMs: 20_000 } })
     await server.stopFlushing()

@@ -22,6 +22,9 @@ import {
 } from '../unit/coordinator/process.ts'
 
 const ids = [1, 2]
+/** Short, so that a schedule is many of them. */
+const boundMs = 200
+const pollIntervalMs = 50
 
 /** mulberry32 */
 function randomFrom(seed: number): () => number {
@@ -64,6 +67,7 @@ class Schedule {
   /** The newest version that a strong read was answered with. */
   readonly #seen = new Map<number, number>()
   #step = 0
+  #isStarted = false
   answers = 0
 
   constructor(seed: number, trouble: Trouble) {
@@ -94,6 +98,7 @@ class Schedule {
     const { world } = this
     const { clock, database } = world
     const processes = await Promise.all([this.#start(false), this.#start(true), this.#start(false)])
+    this.#isStarted = true
     for (let step = 0; step < 60; step++) {
       const one = this.pick(processes)
       const kind = this.random()
@@ -125,6 +130,8 @@ class Schedule {
         load: (some, { db, signal }) => this.#load(some, db, signal),
       }),
       isTold: false,
+      boundMs,
+      pollIntervalMs,
       // Without a lag every poll moves the floor, and slow loads have to be kept out.
       ...(this.chance(0.5) ? { floorLagMs: 0 } : {}),
       wrapL2: (l2) => this.#slowL2(l2),
@@ -278,8 +285,9 @@ class Schedule {
   #slowOutbox(outbox: Outbox): Outbox {
     return {
       poll: async (...args) => {
+        if (!this.#isStarted) return outbox.poll(...args)
         await this.#pause()
-        if (this.#step > 0 && this.chance(0.1)) throw new Error('the connection broke')
+        if (this.chance(0.1)) throw new Error('the connection broke')
         const poll = await outbox.poll(...args)
         await this.#pause()
         if (this.chance(0.1)) await this.#pause()
@@ -377,9 +385,9 @@ class Schedule {
         this.#seen.set(id, Math.max(number, this.#seen.get(id) ?? 0))
       }
       if (isProven || tier === 'l1') {
-        const boundMs = beganAtMs - timing.stalenessBoundMs
+        const dueAtMs = beganAtMs - boundMs
         const due = this.versions.filter(
-          (one) => one.id === id && one.state === 'committed' && one.committedAtMs < boundMs,
+          (one) => one.id === id && one.state === 'committed' && one.committedAtMs < dueAtMs,
         )
         judge(Math.max(...due.map((one) => one.number)), `I3 (${tier})`)
       }

@@ -78,6 +78,7 @@ export interface ProcessOptions {
   readonly mayFillL2?: () => boolean
   readonly isPolling?: boolean
   readonly boundMs?: number
+  readonly pollIntervalMs?: number
   readonly floorLagMs?: number
   readonly readDeadlineMs?: number
   readonly loadDeadlineMs?: number
@@ -117,7 +118,7 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
     told: (row, write) => told.tell(row.entity, row.ids, write, !row.applied),
     clock,
     log: silent,
-    pollIntervalMs: timing.pollIntervalMs,
+    pollIntervalMs: options.pollIntervalMs ?? timing.pollIntervalMs,
     pollDeadlineMs: boundMs,
   })
   const marks = new Marks(outbox, clock, silent, loadDeadlineMs)

@@ -59,14 +59,12 @@ test('the counts of all processes are added up, and the first failure is kept', 
 
 describe('a run fails', () => {
   test('when an answer was stale', () => {
-    expect(failureOf(results({ staleStrong: 1 }), undefined)).toContain('1 answers were stale')
-    expect(failureOf(results({ staleBeyondBound: 2 }), undefined)).toContain('2 answers were stale')
+    expect(failureOf(results({ staleStrong: 1 }), undefined)).toContain('stale answers: 1')
+    expect(failureOf(results({ staleBeyondBound: 2 }), undefined)).toContain('stale answers: 2')
   })
 
   test('when a row was said not to exist', () => {
-    expect(failureOf(results({ absent: 1 }), undefined)).toContain(
-      "1 told of a row that it doesn't",
-    )
+    expect(failureOf(results({ absent: 1 }), undefined)).toContain('said not to exist: 1')
   })
 
   test('when hardly anything was answered, with the reason', () => {
