@@ -48,10 +48,11 @@ export async function pendingAmong(
   const { newest } = context.trust
   const isSeen = (tombstone: Tombstone): boolean =>
     newest !== undefined && passes(tombstone, newest)
-  if (lists.every((tombstones) => tombstones.every(isSeen))) return lists.map(() => false)
+  const unseen = lists.map((tombstones) => tombstones.filter((tombstone) => !isSeen(tombstone)))
+  if (unseen.every((tombstones) => tombstones.length === 0)) return lists.map(() => false)
   const snapshot = await freshSnapshot(context)
-  return lists.map(
-    (tombstones) => !snapshot || tombstones.some((tombstone) => isPending(tombstone, snapshot)),
+  return unseen.map((tombstones) =>
+    tombstones.some((tombstone) => !snapshot || isPending(tombstone, snapshot)),
   )
 }
 

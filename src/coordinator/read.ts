@@ -71,6 +71,7 @@ export class Reader {
     }
     // One listener on the caller's signal, however many ids there are.
     const { signal, ...each } = request
+    signal?.throwIfAborted()
     const reads = Promise.allSettled([...byKey].map(([key, id]) => this.#read(key, id, each)))
     const answers = await (signal ? abortable(reads, signal) : reads)
     const values = new Map<unknown, unknown>()

@@ -6,6 +6,8 @@ interface RawConnection {
   readonly host: string
   readonly port: number
   readonly ssl: unknown
+  /** What Knex looks at before it gives a connection out again. */
+  __knex__disposed?: unknown
   readonly processID: number | null
   readonly secretKey: number | null
 }
@@ -29,6 +31,7 @@ export function closeOnAbort(connection: Client, signal: AbortSignal): () => voi
   const close = (): void => {
     const raw = connection as unknown as RawConnection
     cancel(raw)
+    raw.__knex__disposed = signal.reason
     raw.connection.stream.destroy()
   }
   if (signal.aborted) close()

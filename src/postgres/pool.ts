@@ -63,7 +63,20 @@ function boundTo(db: Knex, connection: Client): Db {
   const client = one.client as RawClient
   client.acquireConnection = async () => connection
   client.releaseConnection = async () => {}
+  inTurn(one)
   return one
+}
+
+/** Queries of one connection run one after the other: pg takes no second one while one is under way. */
+export function inTurn(db: Knex): void {
+  const client = db.client as RawClient
+  const query = client._query.bind(client)
+  let last: Promise<unknown> = Promise.resolve()
+  client._query = (...args) => {
+    const next = last.then(() => query(...args))
+    last = next.catch(() => {})
+    return next
+  }
 }
 
 /** The parts of Knex' client that are used here. */
@@ -72,6 +85,7 @@ export interface RawClient {
   acquireRawConnection(): Promise<Client>
   acquireConnection: () => Promise<Client>
   releaseConnection: (connection: Client) => Promise<void>
+  _query: (connection: Client, query: unknown) => Promise<unknown>
 }
 
 function settingsOf(options: string | Knex.PgConnectionConfig, log: Logger): Knex.Config {

@@ -14,6 +14,7 @@ import { abortable, sleep } from '../resilience/deadline.ts'
 import { closeOnAbort } from './abort.ts'
 import {
   type Db,
+  inTurn,
   isBroken,
   isRetryable,
   type Pool,
@@ -55,6 +56,7 @@ export class PostgresSource implements Source<Tx> {
         isolationLevel: 'repeatable read',
         readOnly: true,
       })
+      inTurn(tx)
       try {
         const snapshot = await takeSnapshot(connection)
         const rows = await entity.load([...ids], { db: tx, signal })
@@ -79,6 +81,7 @@ export class PostgresSource implements Source<Tx> {
         signal.throwIfAborted()
         endWatch = closeOnAbort(connection, signal)
         const tx = await this.#db.transaction({ connection })
+        inTurn(tx)
         return new PostgresTransaction(tx, connection, release, this.#options)
       } catch (error) {
         await release()

@@ -383,6 +383,8 @@ describe.each(implementations)('L2 in %s', (_name, open) => {
       await filled(upTo(100), upTo(101))
       await filled(snapshot('100:110:100,105'), snapshot('100:110:100'))
       await filled(snapshot('100:110:100,109'), snapshot('100:109:100'))
+      await filled(snapshot('100:104:100,101,102,103'), upTo(100))
+      await filled(snapshot('100:103:100,102'), snapshot('100:100:', present, 101))
       await filled(snapshot('100:100:', present, 104), snapshot('101:105:101', present, 101))
     })
 

@@ -8,7 +8,12 @@ import { openTcpProxy } from '../support/tcp-proxy.ts'
 import { type ItemWorldCache, openWorld, required, until, type World } from '../support/world.ts'
 
 const id = 1
-const timing = { loadDeadline: '500ms', readDeadline: '3s', writeDeadline: '500ms' } as const
+const timing = {
+  redisDeadline: '200ms',
+  loadDeadline: '500ms',
+  readDeadline: '3s',
+  writeDeadline: '500ms',
+} as const
 
 async function strongVersion(cache: ItemWorldCache): Promise<number | undefined> {
   return (await cache.item.get(id, { consistency: 'strong' }))?.version

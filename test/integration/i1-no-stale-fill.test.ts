@@ -143,7 +143,9 @@ test('a write-through is what the next reader finds in Redis', async () => {
 })
 
 test('a write of another schema version drops the value of this one', async () => {
-  const world = await openWorld()
+  // Before a new version is filled, every transaction of the server that is older has to end.
+  const postgres = await startPostgres()
+  const world = await openWorld({ databaseUrl: await migratedDatabase(postgres) })
   const old = await world.open()
   const next = await world.open({ entity: { version: 2 } })
   await old.item.get(id)

@@ -318,6 +318,30 @@ describe('a connection that breaks at COMMIT', () => {
   }, 60_000)
 })
 
+test('a COMMIT that waits for its standby is not cut short, and not taken for committed', async () => {
+  const server = await startPostgres()
+  const url = await migratedDatabase(server)
+  const place = await open({ url, source: { outcomeDeadlineMs: 300 } })
+  const transaction = await place.begin()
+  await place.bump(transaction)
+  const { write } = await place.record(transaction)
+  await place.client.query('set synchronous_commit = local')
+  await place.client.query(`alter system set synchronous_standby_names = 'nobody'`)
+  await place.client.query('select pg_reload_conf()')
+  await until('the standby is waited for', async () => {
+    const { rows } = await place.client.query('show synchronous_standby_names')
+    return rows[0].synchronous_standby_names === 'nobody'
+  })
+  expect(await transaction.commit()).toBe('unknown')
+  const { rows } = await place.client.query('select pg_xact_status($1::text::xid8) as status', [
+    write.xid,
+  ])
+  expect(rows).toEqual([{ status: 'in progress' }])
+  await place.client.query('alter system reset synchronous_standby_names')
+  await place.client.query('select pg_reload_conf()')
+  await until('it has committed', async () => (await place.version()) === 1)
+})
+
 // ---------------------------------------------------------------- deadlines
 
 describe('a write that is given up', () => {

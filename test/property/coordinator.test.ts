@@ -469,7 +469,7 @@ test.each<[name: string, Trouble]>([
 ])(
   'no answer is older than it was promised to be, while %s',
   async (_, trouble) => {
-    await judge(trouble, 15)
+    await judge(trouble, 10)
   },
   30_000,
 )

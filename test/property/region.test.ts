@@ -264,6 +264,8 @@ class World {
   readonly underWay: (() => void)[] = []
   newest: Snapshot | undefined
   floor: Snapshot | undefined
+  /** What the last poll saw: it outlives the trust, so that the next one tells of all that came since. */
+  #since: Snapshot | undefined
   #nextXid = 1
   #finished = 0
 
@@ -293,7 +295,7 @@ class World {
   }
 
   poll(isLaggingFloor: boolean, isL2Known = true): void {
-    const since = this.newest
+    const since = this.#since
     const taken = this.snapshot()
     const unapplied = new Set<Xid>()
     for (const written of this.writes) {
@@ -304,6 +306,7 @@ class World {
       this.tell(written, !written.isApplied)
     }
     this.newest = taken
+    this.#since = taken
     if (!isLaggingFloor || !this.floor) this.floor = taken
     this.region.settle(this.floor, isL2Known ? unapplied : undefined)
   }

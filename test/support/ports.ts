@@ -302,7 +302,7 @@ export interface MemoryL2Options {
 }
 
 /** What one process was asked to do, in order. */
-export interface L2Call {
+interface L2Call {
   readonly act: 'lookup' | 'acquire' | 'fill' | 'release' | 'invalidate'
   readonly ids: readonly string[]
 }
@@ -828,7 +828,7 @@ export interface MemorySource extends Source<MemoryTx> {
   readonly outcomes: CommitOutcome[]
 }
 
-export type CommitOutcome =
+type CommitOutcome =
   | 'committed'
   | 'aborted'
   /** It has committed, and nobody can say so. */

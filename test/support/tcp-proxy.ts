@@ -40,7 +40,7 @@ export type Act =
   | 'hang reply'
   | { readonly cutReplyAfterBytes: number }
 
-export interface Held {
+interface Held {
   readonly accepted: Promise<void>
   release(): void
 }

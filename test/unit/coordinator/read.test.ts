@@ -1016,9 +1016,15 @@ describe('the end of a read', () => {
 
   test('a signal that has aborted asks nobody', async () => {
     const one = await start()
-    const read = watch(one.name(42, { signal: AbortSignal.abort('before') }))
+    const request = { signal: AbortSignal.abort('before') }
+    const reads = [
+      watch(one.reader.get(42, request)),
+      watch(one.reader.getEntry(42, request)),
+      watch(one.reader.getMany([42, 1], request)),
+    ]
     await world.clock.settle()
-    expect([read.error, one.calls]).toEqual(['before', []])
+    expect(reads.map(({ error }) => error)).toEqual(['before', 'before', 'before'])
+    expect(one.calls).toEqual([])
   })
 
   test('a timeout of one read ends it in time', async () => {

@@ -585,25 +585,29 @@ describe('write-through', () => {
     expect(other.loads).toEqual([])
   })
 
-  test('the value carries the snapshot of before the transaction, and the own xid', async () => {
-    const one = await start({ entity })
-    const before = one.trust.newest
-    const drops: (readonly Drop[])[] = []
-    const two = await start({
+  test('it is filled under the nonce of the first delete, the snapshot of before the transaction, and the own xid', async () => {
+    const drops: Drop[] = []
+    const nonces: string[] = []
+    const one = await start({
       entity,
       wrapL2: (l2) => ({
         ...l2,
-        invalidate: (write, some) => {
-          drops.push(some)
-          return l2.invalidate(write, some)
+        invalidate: async (write, some) => {
+          const dropped = await l2.invalidate(write, some)
+          drops.push(...some)
+          nonces.push(...(dropped.kind === 'dropped' ? dropped.nonces : []))
+          return dropped
         },
       }),
     })
-    const { ticket } = await now(world, two.write(42, 'new'))
-    const through = drops[1]?.[0]?.through
+    const before = one.trust.newest
+    const { ticket } = await now(world, one.write(42, 'new'))
     const [write] = parseTicket(ticket) as [WriteId]
-    expect(drops[0]?.[0]?.through).toBeUndefined()
-    expect(through?.snapshot).toEqual({ ...before, own: write.xid })
+    const [first, second] = drops
+    expect(first?.through).toBeUndefined()
+    expect(second?.through?.snapshot).toEqual({ ...before, own: write.xid })
+    expect(second?.through?.lease.nonce).toBe(nonces[0])
+    expect(second?.through?.version).toBe(entity.version)
   })
 
   test('a second write between the two deletes keeps the first one’s value out', async () => {

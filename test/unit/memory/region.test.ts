@@ -97,6 +97,15 @@ test('a value read from L2 while that was not known does not enter when it is kn
   expect(region.fillFromL2(1, candidate(snapshot('10:10:')), mark)).toBe(false)
 })
 
+test('a value read from L2 while there was no trust does not enter when there is some again', () => {
+  region.settle(snapshot('10:10:'), none)
+  region.reset()
+  const { mark } = region
+  // What was written and applied in between is seen by the new floor, and nobody was told of it.
+  region.settle(snapshot('13:13:'), none)
+  expect(region.fillFromL2(1, candidate(snapshot('10:10:')), mark)).toBe(false)
+})
+
 test('of two loads the one that sees less does not replace the other, in whatever order they end', () => {
   region.settle(snapshot('10:10:'), none)
   region.fillFromSource(1, candidate(snapshot('12:12:'), 'new'))
