@@ -86,6 +86,7 @@ export class L1Region implements Region {
     this.#policy.clear()
     this.#weightBytes = 0
     this.#floor = undefined
+    this.#isL2Open = false
     this.mark++
   }
 

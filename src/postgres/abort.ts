@@ -25,12 +25,17 @@ const cancelTimeoutMs = 2_000
 /**
  * Breaks the connection when the signal aborts: whatever waits for it is rejected at once, and
  * PostgreSQL rolls back what was not committed. A statement that runs would notice only when it ends,
- * and keep its locks until then, so it is cancelled too. The returned function ends the watch.
+ * and keep its locks until then, so it is cancelled too; all but a COMMIT, which a cancel would keep
+ * from waiting for its standby. The returned function ends the watch.
  */
-export function closeOnAbort(connection: Client, signal: AbortSignal): () => void {
+export function closeOnAbort(
+  connection: Client,
+  signal: AbortSignal,
+  then: 'cancel' | 'leave' = 'cancel',
+): () => void {
   const close = (): void => {
     const raw = connection as unknown as RawConnection
-    cancel(raw)
+    if (then === 'cancel') cancel(raw)
     raw.__knex__disposed = signal.reason
     raw.connection.stream.destroy()
   }

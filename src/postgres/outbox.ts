@@ -21,27 +21,28 @@ interface Row {
 }
 
 interface PollRow extends Partial<Row> {
+  readonly is_new?: boolean
   readonly snapshot: string
   readonly incarnation: string | null
   readonly pruned: string
 }
 
+type FoundRow = PollRow & Row
+
 // Each branch reads one index: with `or`, or with "not visible in" as a filter, all rows would be read.
 const pollStatement = `
   with found as (
-    (select row_id, xid, entity, ids, applied from lockstep.outbox
+    (select true as is_new, row_id, xid, entity, ids, applied from lockstep.outbox
       where namespace = $1 and xid >= $2::xid8 limit $4)
     union all
-    (select row_id, xid, entity, ids, applied from lockstep.outbox
+    (select true, row_id, xid, entity, ids, applied from lockstep.outbox
       where namespace = $1 and xid = any($3::xid8[]) limit $4)
     union all
-    (select * from
-      (select row_id, xid, entity, ids, applied from lockstep.outbox
-        where namespace = $1 and not applied order by row_id limit $4) unapplied
-      where xid < $2::xid8 and xid <> all($3::xid8[]))
+    (select false, row_id, xid, entity, ids, applied from lockstep.outbox
+      where namespace = $1 and not applied order by row_id limit 2 * $4)
   )
   select pg_current_snapshot()::text as snapshot, lockstep.incarnation() as incarnation,
-    n.pruned::text as pruned, f.row_id::text, f.xid::text, f.entity, f.ids, f.applied
+    n.pruned::text as pruned, f.is_new, f.row_id::text, f.xid::text, f.entity, f.ids, f.applied
   from lockstep.namespaces n left join found f on true
   where n.name = $1`
 
@@ -155,14 +156,16 @@ export class PostgresOutbox implements Outbox {
       return this.#poll(connection, since)
     }
     const incarnation = parseIncarnation(first.incarnation)
-    const found = rows.filter((row): row is PollRow & Row => row.row_id != null).map(outboxRow)
-    const isNew = (row: OutboxRow): boolean =>
-      since !== undefined && (row.xid >= since.xmax || since.xip.includes(row.xid))
+    const found = rows.filter((row): row is FoundRow => row.row_id != null)
+    const isNew = found.filter((row) => row.is_new)
+    const newIds = new Set(isNew.map((row) => row.row_id))
+    // New ones lie among them: with room for as many of both, none is cut off unnoticed.
+    const unapplied = found.filter((row) => !row.is_new && !newIds.has(row.row_id))
     return {
       snapshot: parseSnapshot(first.snapshot, incarnation),
-      rows: found,
-      missedNew: found.filter(isNew).length > mostRowsAPoll,
-      missedUnapplied: found.filter((row) => !isNew(row)).length > mostRowsAPoll,
+      rows: [...isNew, ...unapplied].map(outboxRow),
+      missedNew: isNew.length > mostRowsAPoll,
+      missedUnapplied: unapplied.length > mostRowsAPoll,
       pruned: parseSnapshot(first.pruned, incarnation),
     }
   }

@@ -203,7 +203,7 @@ class PostgresTransaction implements Transaction<Tx> {
 
   async commit(): Promise<'committed' | 'aborted' | 'unknown'> {
     const deadline = AbortSignal.timeout(this.#options.outcomeDeadlineMs)
-    const endWatch = closeOnAbort(this.#connection, deadline)
+    const endWatch = closeOnAbort(this.#connection, deadline, 'leave')
     try {
       const { command } = await this.#connection.query('commit')
       return command === 'ROLLBACK' ? 'aborted' : 'committed'

@@ -73,10 +73,10 @@ export async function connectRedis(
     },
   }
   try {
-    await inTime(deadlineMs, async () => {
-      await ready(commands)
+    await inTime(deadlineMs, async (signal) => {
+      await ready(commands, signal)
       await checkServer(commands, bus)
-      await ready(subscriber)
+      await ready(subscriber, signal)
       await subscriber.subscribe(bus)
     })
   } catch (error) {
@@ -117,13 +117,13 @@ function isRedisUrl(text: string): boolean {
 }
 
 /** Rejects when the deadline is over; `call` goes on, to no effect. */
-function inTime(deadlineMs: number, call: () => Promise<void>): Promise<void> {
+function inTime(deadlineMs: number, call: (signal: AbortSignal) => Promise<void>): Promise<void> {
   const late = (): Error => new Error(`no answer in ${deadlineMs} ms`)
   return withDeadline(deadlineMs, late, undefined, systemClock, call)
 }
 
 /** Rejects with the first error on the way: it may be the reason why there will be no second try. */
-function ready(redis: Redis): Promise<void> {
+function ready(redis: Redis, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const settle = (error?: unknown): void => {
       redis.off('ready', settle)
@@ -134,6 +134,7 @@ function ready(redis: Redis): Promise<void> {
     if (redis.status === 'ready') return resolve()
     redis.once('ready', settle)
     redis.once('error', settle)
+    signal.addEventListener('abort', () => settle(signal.reason), { once: true })
     if (redis.status === 'wait') redis.connect().catch(settle)
   })
 }

@@ -155,6 +155,22 @@ describe('with 50,000 rows', () => {
     expect((await place.poll(poll.snapshot)).missedNew).toBe(false)
   })
 
+  test('a poll that does not bring all that L2 has not been told of says so, whatever else it brings', async () => {
+    const place = await openPostgresPlace({ url: await ownDatabase() })
+    // The first row of all, and the last to be seen.
+    const long = await place.begin()
+    await long.record([{ entity: 'thing', ids: ['long'] }])
+    await addRows(place, mostRowsAPoll + 1)
+    const { snapshot, missedUnapplied } = await place.poll()
+    expect(missedUnapplied).toBe(true)
+    await long.commit()
+    const poll = await place.poll(snapshot)
+    const told = new Set(poll.rows.map(({ rowId }) => rowId))
+    expect(idsOf(poll.rows)).toContain('long')
+    const isAllThere = told.size === mostRowsAPoll + 2
+    expect(isAllThere || poll.missedUnapplied).toBe(true)
+  })
+
   test('a poll is fast although L2 has not been told of 10,000 writes', async () => {
     const place = await openPostgresPlace({ url: await ownDatabase() })
     await addRows(place, mostRowsAPoll)

@@ -325,6 +325,11 @@ test('a COMMIT that waits for its standby is not cut short, and not taken for co
   const transaction = await place.begin()
   await place.bump(transaction)
   const { write } = await place.record(transaction)
+  const letGo = async () => {
+    await place.client.query('alter system reset synchronous_standby_names')
+    await place.client.query('select pg_reload_conf()')
+  }
+  onTestFinished(letGo)
   await place.client.query('set synchronous_commit = local')
   await place.client.query(`alter system set synchronous_standby_names = 'nobody'`)
   await place.client.query('select pg_reload_conf()')
@@ -337,8 +342,7 @@ test('a COMMIT that waits for its standby is not cut short, and not taken for co
     write.xid,
   ])
   expect(rows).toEqual([{ status: 'in progress' }])
-  await place.client.query('alter system reset synchronous_standby_names')
-  await place.client.query('select pg_reload_conf()')
+  await letGo()
   await until('it has committed', async () => (await place.version()) === 1)
 })
 

@@ -271,6 +271,18 @@ test('an instance that was passed in stays open, and as it was', async () => {
   expect(listeners()).toEqual(before)
 })
 
+test('an instance that did not answer in time is as it was after the close', async () => {
+  const proxy = await openTcpProxy(required('REDIS_URL'))
+  proxy.hang()
+  const redis = instance(proxy.through(required('REDIS_URL')))
+  const listeners = () => redis.eventNames().map((name) => [name, redis.listenerCount(name)])
+  const before = listeners()
+  const { close, warnings } = await connect(redis, 100)
+  expect(warnings).toHaveLength(1)
+  close()
+  expect(listeners()).toEqual(before)
+})
+
 test('an instance that is not connected yet is connected', async () => {
   const redis = instance(required('REDIS_URL'), { lazyConnect: true })
   const { warnings } = await connect(redis)

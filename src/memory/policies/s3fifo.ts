@@ -100,7 +100,9 @@ class Ghost {
   add(hash: number): void {
     const slot = hash & (this.#fingerprints.length - 1)
     this.#fingerprints[slot] = hash
-    this.#insertedAt[slot] = ++this.#insertions
+    // 0 stands for an empty slot.
+    this.#insertions = (this.#insertions + 1) >>> 0 || 1
+    this.#insertedAt[slot] = this.#insertions
   }
 
   /** Was it here? It is no more afterwards. */
@@ -109,7 +111,8 @@ class Ghost {
     const insertedAt = this.#insertedAt[slot] as number
     if (insertedAt === 0 || this.#fingerprints[slot] !== hash) return false
     this.#insertedAt[slot] = 0
-    return this.#insertions - insertedAt < this.#capacity
+    // Both wrap at 2^32.
+    return (this.#insertions - insertedAt) >>> 0 < this.#capacity
   }
 
   clear(): void {
