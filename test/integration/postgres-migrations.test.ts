@@ -183,6 +183,25 @@ test.each(['', 'localhost', '//127.0.0.1', 'http://127.0.0.1', 'postgres://host:
   },
 )
 
+test.each([
+  ['a number', 42],
+  ['a list', [{ host: '10.0.0.1' }]],
+  ['a URL object', new URL('postgres://10.0.0.1/db')],
+  ['a function that is no Knex', () => {}],
+])(
+  '%s is refused by the name of the option, and not taken for this machine',
+  async (_what, odd) => {
+    const opening = async () => {
+      const opened = openPool(odd as never)
+      await opened.close()
+    }
+    expect(await failure(opening())).toMatchObject({
+      code: 'OPTION_INVALID',
+      message: expect.stringContaining('"postgres"'),
+    })
+  },
+)
+
 test('a standby is told as such: it takes no writes', async () => {
   const server = await startPostgres()
   await migrate(pool(server.url))

@@ -1,7 +1,7 @@
 /** The way to Redis: what is refused at the start by name, what is waited for, and what is left when it is closed. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { Redis, type RedisOptions } from 'ioredis'
+import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import { expect, onTestFinished, test } from 'vitest'
 import { LockstepError } from '../../src/model/errors.ts'
 import type { Logger } from '../../src/model/log.ts'
@@ -80,6 +80,21 @@ test.each([
   expect(error.message).toContain('"redis"')
   expect(error.message).not.toContain('secret-word')
 })
+
+test.each([
+  ['a number', 42],
+  ['a list of nodes', [{ host: '10.0.0.1', port: 6379 }]],
+  ['a cluster', new Cluster([{ host: '10.0.0.1', port: 6379 }], { lazyConnect: true })],
+  ['a URL object', new URL('redis://10.0.0.1:6379')],
+])(
+  '%s is refused by the name of the option, and not taken for this machine',
+  async (_what, odd) => {
+    expect(await failure(odd as never)).toMatchObject({
+      code: 'OPTION_INVALID',
+      message: expect.stringContaining('"redis"'),
+    })
+  },
+)
 
 test('a wrong password is told at the start, and not repeated', async () => {
   const server = await startRedis({ config: { requirepass: 'right' } })
