@@ -184,3 +184,10 @@ const knownOptions: ReadonlySet<string> = new Set<keyof EntityOptions<0, 0, 0>>(
 export function wrong(option: string, value: unknown, wouldDo: string): LockstepError {
   return new LockstepError('OPTION_INVALID', `option "${option}" is ${describe(value)}; ${wouldDo}`)
 }
+
+/** An object of options: no instance of anything, no array. */
+export function isPlainObject(value: unknown): value is object {
+  if (value === null || typeof value !== 'object') return false
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
+}

@@ -1,5 +1,6 @@
 import knex, { type Knex } from 'knex'
 import type { Client } from 'pg'
+import { isPlainObject, wrong } from '../model/entity.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
 import { type Logger, silent } from '../model/log.ts'
 
@@ -27,6 +28,13 @@ const connectTimeoutMs = 2_000
 
 export function openPool(options: PostgresOptions, log: Logger = silent): Pool {
   const isOwn = typeof options !== 'function'
+  const isUsable = isOwn
+    ? typeof options === 'string' || isPlainObject(options)
+    : 'client' in options
+  // Anything else would be taken for a connection without a host, which is this machine.
+  if (!isUsable) {
+    throw wrong('postgres', options, 'a URL, a connection object or a Knex instance would do')
+  }
   const db = isOwn ? knex(settingsOf(options, log)) : options
   const client = db.client as RawClient
   if (client.dialect !== 'postgresql') {

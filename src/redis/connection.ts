@@ -1,6 +1,7 @@
 /** The connections to Redis: one for commands, one that listens to the fast plane. */
 import { Redis, type RedisOptions } from 'ioredis'
 import { systemClock } from '../model/clock.ts'
+import { isPlainObject, wrong } from '../model/entity.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
 import type { Logger } from '../model/log.ts'
 import { withDeadline } from '../resilience/deadline.ts'
@@ -95,7 +96,13 @@ export async function connectRedis(
 }
 
 function open(options: string | RedisOptions): Redis {
-  if (typeof options !== 'string') return new Redis({ ...settings, ...commandSettings, ...options })
+  if (typeof options !== 'string') {
+    // Anything else would be taken for options without a host, which is this machine.
+    if (!isPlainObject(options)) {
+      throw wrong('redis', options, 'a URL, ioredis options or an ioredis instance would do')
+    }
+    return new Redis({ ...settings, ...commandSettings, ...options })
+  }
   if (!isRedisUrl(options)) {
     throw new LockstepError(
       'OPTION_INVALID',
