@@ -291,6 +291,8 @@ test('an instance that did not answer in time is as it was after the close', asy
   proxy.hang()
   const redis = instance(proxy.through(required('REDIS_URL')))
   const listeners = () => redis.eventNames().map((name) => [name, redis.listenerCount(name)])
+  // ioredis listens to itself while it connects.
+  await until('it is connecting', () => redis.listenerCount('ready') > 0)
   const before = listeners()
   const { close, warnings } = await connect(redis, 100)
   expect(warnings).toHaveLength(1)
