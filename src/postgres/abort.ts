@@ -44,6 +44,36 @@ export function closeOnAbort(
   return () => signal.removeEventListener('abort', close)
 }
 
+/** A connection out of the pool, broken when the signal aborts; who takes it releases it. */
+interface Held {
+  readonly connection: Client
+  release(): Promise<void>
+}
+
+/** Takes a connection out of Knex' pool. */
+export async function hold(
+  client: {
+    acquireConnection: () => Promise<Client>
+    releaseConnection: (connection: Client) => Promise<void>
+  },
+  signal: AbortSignal,
+): Promise<Held> {
+  const connection = await client.acquireConnection()
+  if (signal.aborted) {
+    // Whoever waited for a connection for too long has gone; the connection is as good as before.
+    await client.releaseConnection(connection)
+    signal.throwIfAborted()
+  }
+  const endWatch = closeOnAbort(connection, signal)
+  return {
+    connection,
+    release: async () => {
+      endWatch()
+      await client.releaseConnection(connection)
+    },
+  }
+}
+
 /** A CancelRequest (PostgreSQL manual, 55.2.8) over a socket of its own; whether it arrives is not waited for. */
 function cancel({ host, port, ssl, processID, secretKey }: RawConnection): void {
   if (processID === null || secretKey === null) return

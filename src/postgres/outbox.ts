@@ -7,7 +7,7 @@ import type { Client } from 'pg'
 import { mostRowsAPoll, outboxBatch } from '../model/defaults.ts'
 import type { Claim, Outbox, OutboxRow, Poll } from '../model/ports.ts'
 import { parseIncarnation, parseSnapshot, parseXid, type Snapshot } from '../model/snapshot.ts'
-import { closeOnAbort } from './abort.ts'
+import { closeOnAbort, hold } from './abort.ts'
 import { type Pool, type RawClient, unavailable } from './pool.ts'
 import { beginIncarnation } from './snapshot.ts'
 import { type VersionPairs, versionsOf } from './versions.ts'
@@ -191,10 +191,8 @@ export class PostgresOutbox implements Outbox {
     signal: AbortSignal,
     run: (connection: Client) => Promise<T>,
   ): Promise<T> {
-    const client = this.#pool.knex.client as RawClient
     try {
-      const connection = await client.acquireConnection()
-      const release = closeOnAbort(connection, signal)
+      const { connection, release } = await hold(this.#pool.knex.client as RawClient, signal)
       try {
         await connection.query('begin')
         const result = await run(connection)
@@ -204,8 +202,7 @@ export class PostgresOutbox implements Outbox {
         await connection.query('rollback').catch(() => {})
         throw error
       } finally {
-        release()
-        await client.releaseConnection(connection)
+        await release()
       }
     } catch (error) {
       throw unavailable(error)

@@ -11,7 +11,7 @@ import { LockstepError } from '../model/errors.ts'
 import type { EntityIds, Loaded, Recorded, Source, Transaction } from '../model/ports.ts'
 import { parseXid, type WriteId } from '../model/snapshot.ts'
 import { abortable, sleep } from '../resilience/deadline.ts'
-import { closeOnAbort } from './abort.ts'
+import { closeOnAbort, hold } from './abort.ts'
 import {
   type Db,
   inTurn,
@@ -70,16 +70,8 @@ export class PostgresSource implements Source<Tx> {
   async begin(signal: AbortSignal): Promise<Transaction<Tx>> {
     try {
       signal.throwIfAborted()
-      const connection = await this.#client.acquireConnection()
-      let endWatch = (): void => {}
-      const release = async (): Promise<void> => {
-        endWatch()
-        await this.#client.releaseConnection(connection)
-      }
+      const { connection, release } = await hold(this.#client, signal)
       try {
-        // Whoever waited for a connection for too long has gone; the connection is as good as before.
-        signal.throwIfAborted()
-        endWatch = closeOnAbort(connection, signal)
         const tx = await this.#db.transaction({ connection })
         inTurn(tx)
         return new PostgresTransaction(tx, connection, release, this.#options)
@@ -101,16 +93,12 @@ export class PostgresSource implements Source<Tx> {
     signal: AbortSignal,
     run: (connection: Client) => Promise<T>,
   ): Promise<T> {
-    const connection = await this.#client.acquireConnection()
-    let endWatch = (): void => {}
+    const { connection, release } = await hold(this.#client, signal)
     try {
-      signal.throwIfAborted()
-      endWatch = closeOnAbort(connection, signal)
       // A loader that heeds no signal must not keep the connection from the others.
       return await abortable(run(connection), signal)
     } finally {
-      endWatch()
-      await this.#client.releaseConnection(connection)
+      await release()
     }
   }
 }
