@@ -47,13 +47,10 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
     const pool = openPool(options.postgres, settings.log)
     opened.push(() => pool.close())
     await checkSchema(pool)
-    const { registeredIn } = await register(
-      pool,
-      settings.namespace,
-      options.redis !== undefined,
-      settings.entities,
-    )
-    const outbox = new PostgresOutbox(pool, settings.namespace)
+    const { namespace, entities } = settings
+    const registration = { namespace, hasL2: options.redis !== undefined, entities }
+    await register(pool, registration)
+    const outbox = new PostgresOutbox(pool, registration)
     opened.push(() => outbox.close())
     const redis = options.redis === undefined ? undefined : await openRedis(options.redis, settings)
     if (redis) opened.push(redis.close)
@@ -64,7 +61,7 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
       source: openSource(pool, settings.namespace, settings.timing),
       regions: new Map(settings.entities.map((entity) => [entity.name, openRegion(entity)])),
     })
-    const cache = new RunningCache(settings, parts, registeredIn, release)
+    const cache = new RunningCache(settings, parts, release)
     await cache.start()
     return frontDoor(options.entities, cache)
   } catch (error) {

@@ -14,10 +14,12 @@ import { retries } from '../model/defaults.ts'
 import type { AnyEntity } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
 import type {
+  CommitOutcome,
   Drop,
   Dropped,
   EntityIds,
   L2,
+  LiveVersions,
   Nonce,
   Recorded,
   Source,
@@ -63,13 +65,11 @@ export interface WriteContext<Tx> {
   readonly clock: Clock
   readonly random: () => number
   readonly closing: AbortSignal
-  /** As for reads: false until everybody knows of this schema version. */
-  readonly mayFillL2: () => boolean
 }
 
 /** What is left of a transaction when its COMMIT has been sent. */
 interface Ended<R> {
-  readonly outcome: 'committed' | 'aborted' | 'unknown'
+  readonly outcome: CommitOutcome
   readonly value: R
   readonly keys: readonly WriteKey[]
   readonly recorded: Recorded
@@ -123,8 +123,9 @@ export class Writer<Tx> {
       () => this.#transact(run, keysOf, request),
     )
     // Not an error of the try: once COMMIT was sent, nothing runs again.
-    if (ended.outcome !== 'committed') throw notCommitted(ended.outcome)
-    const fenced = await this.#secondDelete(ended)
+    const { outcome } = ended
+    if (outcome.kind !== 'committed') throw notCommitted(outcome.kind)
+    const fenced = await this.#secondDelete(ended, outcome.versions)
     return { ticket: formatTicket([ended.recorded.write]), value: ended.value, fenced }
   }
 
@@ -207,7 +208,7 @@ export class Writer<Tx> {
 
   async #drop(keys: readonly WriteKey[], recorded: Recorded): Promise<Dropped | undefined> {
     this.#tell(keys, recorded)
-    const drops = keys.map((key) => dropOf(key, recorded))
+    const drops = keys.map((key) => dropOf(key, recorded.versions))
     return this.#context.l2?.invalidate(recorded.write, drops)
   }
 
@@ -218,13 +219,13 @@ export class Writer<Tx> {
     }
   }
 
-  async #secondDelete<R>(ended: Ended<R>): Promise<boolean> {
+  async #secondDelete<R>(ended: Ended<R>, versions: LiveVersions): Promise<boolean> {
     const { l2, clock, closing, random, marks } = this.#context
     const { keys, recorded, first } = ended
     this.#tell(keys, recorded)
     if (!l2) return true
     const drops = keys.map((key, index) => {
-      const drop = dropOf(key, recorded)
+      const drop = dropOf(key, versions)
       const through = this.#through(ended, key, index)
       return through ? { ...drop, through } : drop
     })
@@ -248,8 +249,7 @@ export class Writer<Tx> {
   #through<R>(ended: Ended<R>, key: WriteKey, index: number): Drop['through'] {
     const { entity } = key
     const { first, recorded, snapshot, value } = ended
-    if (!entity.writeThrough || first?.kind !== 'dropped' || !this.#context.mayFillL2())
-      return undefined
+    if (!entity.writeThrough || first?.kind !== 'dropped') return undefined
     if (!snapshot || snapshot.incarnation !== recorded.write.incarnation) return undefined
     const { clock, random } = this.#context
     let written: LoadedValue
@@ -293,8 +293,8 @@ export function rowsOf(value: unknown): readonly object[] {
   return rows.filter((row): row is object => typeof row === 'object' && row !== null)
 }
 
-function dropOf({ entity, id }: WriteKey, recorded: Recorded): Drop {
-  const known = recorded.versions.get(entity.name) ?? []
+function dropOf({ entity, id }: WriteKey, live: LiveVersions): Drop {
+  const known = live.get(entity.name) ?? []
   const versions = known.includes(entity.version) ? known : [...known, entity.version]
   return { entity: entity.name, id, versions }
 }

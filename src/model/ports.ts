@@ -182,17 +182,26 @@ export interface EntityIds {
 export interface Recorded {
   readonly write: WriteId
   readonly rowIds: readonly string[]
-  /** Schema versions that may lie in L2, by entity. */
-  readonly versions: ReadonlyMap<string, readonly number[]>
+  readonly versions: LiveVersions
 }
+
+/** Schema versions whose values may lie in L2, by entity. */
+export type LiveVersions = ReadonlyMap<string, readonly number[]>
+
+export type CommitOutcome =
+  /** `versions`: as of after the COMMIT, so that one that is registered later loads what was written. */
+  | { readonly kind: 'committed'; readonly versions: LiveVersions }
+  | { readonly kind: 'aborted' }
+  /** The connection broke, and nobody could say in time what had happened. */
+  | { readonly kind: 'unknown' }
 
 export interface Transaction<Tx> {
   /** What the caller's callback gets. */
   readonly handle: Tx
   /** Writes the outbox rows; the transaction has its xid from here. */
   record(keys: readonly EntityIds[]): Promise<Recorded>
-  /** `unknown`: the connection broke, and nobody could say in time what had happened. Throws what the database refused the COMMIT for. */
-  commit(): Promise<'committed' | 'aborted' | 'unknown'>
+  /** Throws what the database refused the COMMIT for. */
+  commit(): Promise<CommitOutcome>
   rollback(): Promise<void>
 }
 

@@ -1,36 +1,28 @@
 import type { Client } from 'pg'
 import type { AnyEntity } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
-import { parseXid, type Xid } from '../model/snapshot.ts'
 import { type Pool, unavailable } from './pool.ts'
 
+/** What the instances of a namespace, and everybody who writes, know of this one. */
 export interface Registration {
-  /**
-   * Another schema version of an entity, or L2 itself, was registered for the first time, in this
-   * transaction, and there were writers before: who took its xid earlier may not know of it, so L2
-   * is not filled until they have finished.
-   */
-  readonly registeredIn: Xid | undefined
+  readonly namespace: string
+  readonly hasL2: boolean
+  readonly entities: readonly AnyEntity[]
 }
 
-/** Makes the namespace, its tier and its schema versions known to everyone who writes. */
-export async function register(
-  pool: Pool,
-  namespace: string,
-  hasL2: boolean,
-  entities: readonly AnyEntity[],
-): Promise<Registration> {
+/**
+ * Makes the namespace, its tier and its schema versions known, before the first fill: whoever tells
+ * L2 of a write asks which versions may lie there after the COMMIT, and so learns of each version
+ * that may have been loaded without that write (docs/decisions/0005).
+ */
+export async function register(pool: Pool, registration: Registration): Promise<void> {
   const connection = await pool.connect().catch((error: unknown) => {
     throw unavailable(error)
   })
   try {
     await connection.query('begin')
-    const isForOthersNew = await registerIn(connection, namespace, hasL2, entities)
-    const { rows } = await connection.query<{ xid: string }>(
-      'select pg_current_xact_id()::text as xid',
-    )
+    await registerIn(connection, registration)
     await connection.query('commit')
-    return { registeredIn: isForOthersNew && rows[0] ? parseXid(rows[0].xid) : undefined }
   } catch (error) {
     await connection.query('rollback').catch(() => {})
     throw unavailable(error)
@@ -39,14 +31,11 @@ export async function register(
   }
 }
 
-/** Whether somebody may be writing who doesn't know of what was registered. */
 async function registerIn(
   connection: Client,
-  namespace: string,
-  hasL2: boolean,
-  entities: readonly AnyEntity[],
-): Promise<boolean> {
-  const made = await connection.query(
+  { namespace, hasL2, entities }: Registration,
+): Promise<void> {
+  await connection.query(
     'insert into lockstep.namespaces (name, has_l2) values ($1, $2) on conflict do nothing',
     [namespace, hasL2],
   )
@@ -66,19 +55,10 @@ async function registerIn(
       namespace,
     ])
   }
-  // The select sees what was there before the insert.
-  const { rows: added } = await connection.query<{ had_other: boolean }>(
-    `with added as (
-       insert into lockstep.schema_versions (namespace, entity, version)
-       select $1, e.entity, e.version from unnest($2::text[], $3::int[]) as e (entity, version)
-       on conflict do nothing
-       returning entity
-     )
-     select exists (select from lockstep.schema_versions v
-       where v.namespace = $1 and v.entity = added.entity) as had_other
-     from added`,
+  await connection.query(
+    `insert into lockstep.schema_versions (namespace, entity, version)
+     select $1, e.entity, e.version from unnest($2::text[], $3::int[]) as e (entity, version)
+     on conflict do nothing`,
     [namespace, entities.map(({ name }) => name), entities.map(({ version }) => version)],
   )
-  const isL2New = hasL2 && !hadL2 && made.rowCount === 0
-  return isL2New || added.some((row) => row.had_other)
 }

@@ -3,12 +3,19 @@
  * Each wait ends with its signal, by breaking the connection it waits on: the transaction of a
  * broken connection is rolled back unless its COMMIT had arrived.
  */
-import type { Client } from 'pg'
+import { type Client, escapeLiteral, type QueryResult } from 'pg'
 import { systemClock } from '../model/clock.ts'
 import { idsPerOutboxRow } from '../model/defaults.ts'
 import type { AnyEntity } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
-import type { EntityIds, Loaded, Recorded, Source, Transaction } from '../model/ports.ts'
+import type {
+  CommitOutcome,
+  EntityIds,
+  Loaded,
+  Recorded,
+  Source,
+  Transaction,
+} from '../model/ports.ts'
 import { parseXid, type WriteId } from '../model/snapshot.ts'
 import { abortable, sleep } from '../resilience/deadline.ts'
 import { closeOnAbort, hold } from './abort.ts'
@@ -23,7 +30,7 @@ import {
   unavailable,
 } from './pool.ts'
 import { beginIncarnation, incarnationOf, takeSnapshot } from './snapshot.ts'
-import { type VersionPairs, versionsOf } from './versions.ts'
+import { selectVersions, type VersionPairs, versionsOf } from './versions.ts'
 
 export interface PostgresSourceOptions {
   readonly pool: Pool
@@ -109,8 +116,8 @@ const askAgainMs = 25
 // transaction may stay open between here and its COMMIT.
 const recordStatement = `
   with recorded as (
-    insert into lockstep.outbox (namespace, entity, ids, applied)
-    select n.name, k.entity, k.ids, not n.has_l2
+    insert into lockstep.outbox (namespace, entity, ids)
+    select n.name, k.entity, k.ids
     from lockstep.namespaces n,
       jsonb_to_recordset($2::jsonb) as k (entity text, ids text[])
     where n.name = $1
@@ -118,17 +125,20 @@ const recordStatement = `
   )
   select pg_current_xact_id()::text as xid, lockstep.incarnation() as incarnation,
     (select array_agg(row_id::text) from recorded) as row_ids,
-    (select min(created_at)::text from recorded) as recorded_at,
-    (select json_agg(json_build_array(entity, version)) from lockstep.schema_versions
-      where namespace = $1) as versions,
+    (select extract(epoch from min(created_at))::text from recorded) as recorded_at,
+    ${selectVersions('$1')},
     set_config('idle_in_transaction_session_timeout', $3, true)`
 
-interface RecordRow {
+interface VersionsRow {
+  readonly versions: VersionPairs
+}
+
+interface RecordRow extends VersionsRow {
   readonly xid: string
   readonly incarnation: string | null
   readonly row_ids: string[] | null
+  /** Seconds since the epoch, to the microsecond, as text: the server's DateStyle doesn't matter. */
   readonly recorded_at: string | null
-  readonly versions: VersionPairs
 }
 
 class PostgresTransaction implements Transaction<Tx> {
@@ -189,15 +199,23 @@ class PostgresTransaction implements Transaction<Tx> {
     return this.#recorded
   }
 
-  async commit(): Promise<'committed' | 'aborted' | 'unknown'> {
+  async commit(): Promise<CommitOutcome> {
     const deadline = AbortSignal.timeout(this.#options.outcomeDeadlineMs)
     const endWatch = closeOnAbort(this.#connection, deadline, 'leave')
     try {
-      const { command } = await this.#connection.query('commit')
-      return command === 'ROLLBACK' ? 'aborted' : 'committed'
+      // One round trip, two transactions: the versions are those of after the COMMIT.
+      const namespace = escapeLiteral(this.#options.namespace)
+      const answers: unknown = await this.#connection.query(
+        `commit; select ${selectVersions(namespace)}`,
+      )
+      const [{ command }, { rows }] = answers as [QueryResult, QueryResult<VersionsRow>]
+      if (command === 'ROLLBACK') return { kind: 'aborted' }
+      return { kind: 'committed', versions: versionsOf(rows[0]?.versions ?? null) }
     } catch (error) {
-      if (!isBroken(error) || !this.#recorded) throw error
-      return await this.#outcome(this.#recorded.write)
+      if (!this.#recorded) throw error
+      const outcome = await this.#outcome(this.#recorded.write)
+      if (outcome.kind === 'aborted' && !isBroken(error)) throw error
+      return outcome
     } finally {
       endWatch()
       await this.#finish()
@@ -240,42 +258,50 @@ class PostgresTransaction implements Transaction<Tx> {
   }
 
   /** The answer to COMMIT was lost: PostgreSQL knows what became of it, within the incarnation. */
-  async #outcome(write: WriteId): Promise<'committed' | 'aborted' | 'unknown'> {
+  async #outcome(write: WriteId): Promise<CommitOutcome> {
     const deadline = AbortSignal.timeout(this.#options.outcomeDeadlineMs)
     while (!deadline.aborted) {
-      const status = await this.#status(write, deadline).catch(() => undefined)
-      if (status === 'committed' || status === 'aborted') return status
-      if (status === 'another incarnation') return this.#survived(deadline)
+      const row = await this.#status(write, deadline).catch(() => undefined)
+      if (row?.status === 'committed') {
+        return { kind: 'committed', versions: versionsOf(row.versions) }
+      }
+      if (row?.status === 'aborted') return { kind: 'aborted' }
+      if (row?.status === 'another incarnation') return this.#survived(deadline)
       await sleep(askAgainMs, deadline, systemClock)
     }
-    return 'unknown'
+    return { kind: 'unknown' }
   }
 
-  async #status(write: WriteId, signal: AbortSignal): Promise<string | null> {
+  async #status(
+    write: WriteId,
+    signal: AbortSignal,
+  ): Promise<(VersionsRow & { readonly status: string | null }) | undefined> {
     return this.#ask(signal, async (connection) => {
-      const { rows } = await connection.query<{ status: string | null }>(
+      const { rows } = await connection.query<VersionsRow & { status: string | null }>(
         `select case when lockstep.incarnation() = $1 then pg_xact_status($2::xid8)
-           else 'another incarnation' end as status`,
-        [write.incarnation, String(write.xid)],
+           else 'another incarnation' end as status, ${selectVersions('$3')}`,
+        [write.incarnation, String(write.xid), this.#options.namespace],
       )
-      return rows[0]?.status ?? null
+      return rows[0]
     })
   }
 
   /** After a crash nothing is in progress: the outbox row is there if and only if the COMMIT was durable. */
-  async #survived(signal: AbortSignal): Promise<'committed' | 'aborted' | 'unknown'> {
+  async #survived(signal: AbortSignal): Promise<CommitOutcome> {
     const rowIds = this.#recorded?.rowIds ?? []
-    const found = await this.#ask(signal, async (connection) => {
-      const { rows } = await connection.query<{ found: boolean }>(
+    const row = await this.#ask(signal, async (connection) => {
+      const { rows } = await connection.query<VersionsRow & { found: boolean }>(
         `select exists (select from lockstep.outbox
            where row_id = any($1::bigint[]) and namespace = $2 and xid = $3::xid8
-             and created_at = $4::timestamptz) as found`,
+             and extract(epoch from created_at) = $4::numeric) as found,
+           ${selectVersions('$2')}`,
         [rowIds, this.#options.namespace, String(this.#recorded?.write.xid), this.#recordedAt],
       )
-      return rows[0]?.found ?? false
+      return rows[0]
     }).catch(() => undefined)
-    if (found === undefined || rowIds.length === 0) return 'unknown'
-    return found ? 'committed' : 'aborted'
+    if (!row || rowIds.length === 0) return { kind: 'unknown' }
+    if (!row.found) return { kind: 'aborted' }
+    return { kind: 'committed', versions: versionsOf(row.versions) }
   }
 
   async #ask<T>(signal: AbortSignal, ask: (connection: Client) => Promise<T>): Promise<T> {

@@ -42,7 +42,8 @@ export async function openPostgresPlace(
   const { url = required('DATABASE_URL'), hasL2 = true, poolSize = 8, wrap = same } = options
   const namespace = ownNamespace()
   const pool = wrap(openPool({ connectionString: url, pool: { max: poolSize } } as never))
-  const outbox = new PostgresOutbox(pool, namespace)
+  const registration = { namespace, hasL2, entities: [thing()] }
+  const outbox = new PostgresOutbox(pool, registration)
   const begun: Transaction<Tx>[] = []
   onTestFinished(async () => {
     outbox.close()
@@ -50,7 +51,7 @@ export async function openPostgresPlace(
     await forget(pool, namespace).catch(() => {})
     await pool.close()
   })
-  await register(pool, namespace, hasL2, [thing()])
+  await register(pool, registration)
   const source = new PostgresSource({
     pool,
     namespace,
@@ -75,8 +76,8 @@ export async function openPostgresPlace(
     write: async (...ids) => {
       const transaction = await begin()
       const recorded = await transaction.record([{ entity: 'thing', ids }])
-      const outcome = await transaction.commit()
-      if (outcome !== 'committed') throw new Error(`"committed" was expected, not ${outcome}`)
+      const { kind } = await transaction.commit()
+      if (kind !== 'committed') throw new Error(`"committed" was expected, not ${kind}`)
       return recorded
     },
     another: () => openPostgresPlace(options),

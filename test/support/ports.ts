@@ -903,12 +903,14 @@ function memoryTransaction(
     },
     commit: async () => {
       await Promise.resolve()
-      if (incarnation !== database.incarnation) return 'aborted'
+      if (incarnation !== database.incarnation) return { kind: 'aborted' }
       const outcome = nextOutcome()
       const hasCommitted = outcome === 'committed' || outcome === 'unknown, committed'
       database.finish(xid, hasCommitted ? 'committed' : 'aborted')
       if (outcome instanceof Error) throw outcome
-      return outcome === 'committed' || outcome === 'aborted' ? outcome : 'unknown'
+      return outcome === 'committed'
+        ? { kind: 'committed', versions: database.versions }
+        : { kind: outcome === 'aborted' ? 'aborted' : 'unknown' }
     },
     rollback: async () => {
       await Promise.resolve()

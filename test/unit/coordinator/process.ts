@@ -75,7 +75,6 @@ export class World {
 export interface ProcessOptions {
   readonly entity?: AnyEntity
   readonly hasL2?: boolean
-  readonly mayFillL2?: () => boolean
   readonly isPolling?: boolean
   readonly boundMs?: number
   readonly pollIntervalMs?: number
@@ -123,8 +122,7 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   })
   const marks = new Marks(outbox, clock, silent, loadDeadlineMs)
   const counters = newReadCounters()
-  const mayFillL2 = options.mayFillL2 ?? (() => true)
-  const shared = { l2, source, trust, clock, random: () => 0.5, closing: closing.signal, mayFillL2 }
+  const shared = { l2, source, trust, clock, random: () => 0.5, closing: closing.signal }
   const limiter = new Limiter(
     options.maxConcurrentLoads ?? 8,
     options.queuedLoads ?? 1_000,

@@ -649,12 +649,6 @@ describe('write-through', () => {
     },
   )
 
-  test('nothing is filled while not everybody knows of the schema version', async () => {
-    const one = await start({ entity, mayFillL2: () => false })
-    await now(world, one.write(42, 'new'))
-    expect(world.redis.valueBytes('city', 1, '42')).toBeUndefined()
-  })
-
   test('nothing is filled when the fence was evicted between the deletes', async () => {
     const one = await start({
       entity,
