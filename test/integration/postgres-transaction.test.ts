@@ -342,9 +342,23 @@ test('a COMMIT that waits for its standby is not cut short, and not taken for co
   await place.client.query('set synchronous_commit = local')
   await place.client.query(`alter system set synchronous_standby_names = 'nobody'`)
   await place.client.query('select pg_reload_conf()')
+  // Told by a COMMIT that waits: the server's processes hear of the setting one after the other.
+  const probe = await connect(url)
+  const pid = (await probe.query('select pg_backend_pid() as pid')).rows[0].pid
+  let isIdle = true
   await until('the standby is waited for', async () => {
-    const { rows } = await place.client.query('show synchronous_standby_names')
-    return rows[0].synchronous_standby_names === 'nobody'
+    if (isIdle) {
+      isIdle = false
+      const idle = (): void => {
+        isIdle = true
+      }
+      probe.query(`comment on schema lockstep is 'probe'`).then(idle, idle)
+    }
+    const { rows } = await place.client.query(
+      'select wait_event from pg_stat_activity where pid = $1',
+      [pid],
+    )
+    return rows[0].wait_event === 'SyncRep'
   })
   expect(await transaction.commit()).toEqual({ kind: 'unknown' })
   const { rows } = await place.client.query('select pg_xact_status($1::text::xid8) as status', [
