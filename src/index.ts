@@ -1,4 +1,4 @@
-export type { WriteResult } from './coordinator/write.ts'
+export type { JoinedWriteResult, WriteResult } from './coordinator/write.ts'
 export { lockstep } from './lockstep.ts'
 export type { Codec } from './model/codec.ts'
 export type { Timing } from './model/defaults.ts'
@@ -13,6 +13,7 @@ export {
   type EntityStats,
   type EntryInfo,
   entity,
+  type JoinedWriteOptions,
   type Key,
   type LockstepOptions,
   type ReadOptions,

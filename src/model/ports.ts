@@ -169,6 +169,8 @@ export interface Loaded {
 export interface Source<Tx> {
   load(entity: AnyEntity, ids: readonly unknown[], signal: AbortSignal): Promise<Loaded>
   begin(signal: AbortSignal): Promise<Transaction<Tx>>
+  /** A transaction of the caller's: its `commit` waits for the caller to end it. */
+  join(tx: Tx): Transaction<Tx>
   /** May the same work succeed when it is done again? */
   isRetryable(error: unknown): boolean
 }

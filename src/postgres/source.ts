@@ -3,50 +3,23 @@
  * Each wait ends with its signal, by breaking the connection it waits on: the transaction of a
  * broken connection is rolled back unless its COMMIT had arrived.
  */
-import { type Client, escapeLiteral, type QueryResult } from 'pg'
-import { systemClock } from '../model/clock.ts'
-import { idsPerOutboxRow } from '../model/defaults.ts'
+import type { Client } from 'pg'
 import type { AnyEntity } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
-import type {
-  CommitOutcome,
-  EntityIds,
-  Loaded,
-  Recorded,
-  Source,
-  Transaction,
-} from '../model/ports.ts'
-import { parseXid, type WriteId } from '../model/snapshot.ts'
-import { abortable, sleep } from '../resilience/deadline.ts'
-import { closeOnAbort, hold } from './abort.ts'
-import {
-  type Db,
-  inTurn,
-  isBroken,
-  isRetryable,
-  type Pool,
-  type RawClient,
-  type Tx,
-  unavailable,
-} from './pool.ts'
-import { beginIncarnation, incarnationOf, takeSnapshot } from './snapshot.ts'
-import { selectVersions, type VersionPairs, versionsOf } from './versions.ts'
-
-export interface PostgresSourceOptions {
-  readonly pool: Pool
-  readonly namespace: string
-  /** A transaction that says nothing for longer is ended by PostgreSQL: before its tombstones are forgotten. */
-  readonly idleInTransactionMs: number
-  /** How long to wait for the answer to a COMMIT, and then to ask what became of it. */
-  readonly outcomeDeadlineMs: number
-}
+import type { Loaded, Source, Transaction } from '../model/ports.ts'
+import { abortable } from '../resilience/deadline.ts'
+import { hold } from './abort.ts'
+import { type Db, inTurn, isRetryable, type RawClient, type Tx, unavailable } from './pool.ts'
+import type { WriteOptions } from './record.ts'
+import { takeSnapshot } from './snapshot.ts'
+import { JoinedTransaction, OwnTransaction } from './transaction.ts'
 
 export class PostgresSource implements Source<Tx> {
-  readonly #options: PostgresSourceOptions
+  readonly #options: WriteOptions
   readonly #db: Db
   readonly #client: RawClient
 
-  constructor(options: PostgresSourceOptions) {
+  constructor(options: WriteOptions) {
     this.#options = options
     this.#db = options.pool.knex
     this.#client = this.#db.client as RawClient
@@ -81,7 +54,7 @@ export class PostgresSource implements Source<Tx> {
       try {
         const tx = await this.#db.transaction({ connection })
         inTurn(tx)
-        return new PostgresTransaction(tx, connection, release, this.#options)
+        return new OwnTransaction(tx, connection, release, this.#options)
       } catch (error) {
         await release()
         throw error
@@ -89,6 +62,10 @@ export class PostgresSource implements Source<Tx> {
     } catch (error) {
       throw unavailable(error)
     }
+  }
+
+  join(tx: Tx): Transaction<Tx> {
+    return new JoinedTransaction(tx, this.#options)
   }
 
   isRetryable(error: unknown): boolean {
@@ -106,212 +83,6 @@ export class PostgresSource implements Source<Tx> {
       return await abortable(run(connection), signal)
     } finally {
       await release()
-    }
-  }
-}
-
-const askAgainMs = 25
-
-// One round trip: the xid, what must be known to drop the values, and the limit on how long the
-// transaction may stay open between here and its COMMIT.
-const recordStatement = `
-  with recorded as (
-    insert into lockstep.outbox (namespace, entity, ids)
-    select n.name, k.entity, k.ids
-    from lockstep.namespaces n,
-      jsonb_to_recordset($2::jsonb) as k (entity text, ids text[])
-    where n.name = $1
-    returning row_id, created_at
-  )
-  select pg_current_xact_id()::text as xid, lockstep.incarnation() as incarnation,
-    (select array_agg(row_id::text) from recorded) as row_ids,
-    (select extract(epoch from min(created_at))::text from recorded) as recorded_at,
-    ${selectVersions('$1')},
-    set_config('idle_in_transaction_session_timeout', $3, true)`
-
-interface VersionsRow {
-  readonly versions: VersionPairs
-}
-
-interface RecordRow extends VersionsRow {
-  readonly xid: string
-  readonly incarnation: string | null
-  readonly row_ids: string[] | null
-  /** Seconds since the epoch, to the microsecond, as text: the server's DateStyle doesn't matter. */
-  readonly recorded_at: string | null
-}
-
-class PostgresTransaction implements Transaction<Tx> {
-  readonly handle: Tx
-  readonly #connection: Client
-  readonly #release: () => Promise<void>
-  readonly #options: PostgresSourceOptions
-  #recorded: Recorded | undefined
-  /** PostgreSQL's clock: with the ids, which may come again after a crash, it names the row for good. */
-  #recordedAt: string | null = null
-  #finished: Promise<void> | undefined
-
-  constructor(
-    tx: Tx,
-    connection: Client,
-    release: () => Promise<void>,
-    options: PostgresSourceOptions,
-  ) {
-    this.handle = tx
-    this.#connection = connection
-    this.#release = release
-    this.#options = options
-  }
-
-  async record(keys: readonly EntityIds[]): Promise<Recorded> {
-    this.#checkOpen()
-    const rows = keys.flatMap(({ entity, ids }) =>
-      Array.from({ length: Math.ceil(ids.length / idsPerOutboxRow) }, (_, index) => ({
-        entity,
-        ids: ids.slice(index * idsPerOutboxRow, (index + 1) * idsPerOutboxRow),
-      })),
-    )
-    const { rows: answer } = await this.#connection.query<RecordRow>(recordStatement, [
-      this.#options.namespace,
-      JSON.stringify(rows),
-      String(this.#options.idleInTransactionMs),
-    ])
-    const row = answer[0] as RecordRow
-    const incarnation = incarnationOf(row.incarnation)
-    if (!incarnation) {
-      await this.#options.pool.connect().then(async (connection) => {
-        await beginIncarnation(connection).finally(() => connection.end())
-      })
-      throw new LockstepError('WRITE_ABORTED', 'the database has begun a new incarnation')
-    }
-    if (!row.row_ids) {
-      throw new LockstepError(
-        'SCHEMA_MISSING',
-        `namespace "${this.#options.namespace}" is not registered in the database any more: start anew, after \`lockstep migrate\` if need be`,
-      )
-    }
-    this.#recordedAt = row.recorded_at
-    this.#recorded = {
-      write: { incarnation, xid: parseXid(row.xid) },
-      rowIds: row.row_ids,
-      versions: versionsOf(row.versions),
-    }
-    return this.#recorded
-  }
-
-  async commit(): Promise<CommitOutcome> {
-    const deadline = AbortSignal.timeout(this.#options.outcomeDeadlineMs)
-    const endWatch = closeOnAbort(this.#connection, deadline, 'leave')
-    try {
-      // One round trip, two transactions: the versions are those of after the COMMIT.
-      const namespace = escapeLiteral(this.#options.namespace)
-      const answers: unknown = await this.#connection.query(
-        `commit; select ${selectVersions(namespace)}`,
-      )
-      const [{ command }, { rows }] = answers as [QueryResult, QueryResult<VersionsRow>]
-      if (command === 'ROLLBACK') return { kind: 'aborted' }
-      return { kind: 'committed', versions: versionsOf(rows[0]?.versions ?? null) }
-    } catch (error) {
-      if (!this.#recorded) throw error
-      const outcome = await this.#outcome(this.#recorded.write)
-      if (outcome.kind === 'aborted' && !isBroken(error)) throw error
-      return outcome
-    } finally {
-      endWatch()
-      await this.#finish()
-    }
-  }
-
-  async rollback(): Promise<void> {
-    if (this.#finished !== undefined) return this.#finished
-    const endWatch = closeOnAbort(
-      this.#connection,
-      AbortSignal.timeout(this.#options.outcomeDeadlineMs),
-    )
-    await this.#connection.query('rollback').catch(() => {})
-    endWatch()
-    await this.#finish()
-  }
-
-  /** Outside a transaction the outbox row would not stand and fall with the caller's statements. */
-  #checkOpen(): void {
-    // Tells what PostgreSQL said with its last answer: I for idle, outside a transaction.
-    const { getTransactionStatus } = this.#connection as { getTransactionStatus?: () => string }
-    const status = getTransactionStatus?.call(this.#connection)
-    if (!this.handle.isCompleted() && status !== 'I') return
-    throw new LockstepError(
-      'WRITE_ENDED_EARLY',
-      'the callback ended the transaction itself; return instead, and lockstep commits, or throw, and it rolls back',
-    )
-  }
-
-  /** Once: a callback that fails late must not give the connection back a second time. */
-  #finish(): Promise<void> {
-    this.#finished ??= this.#end()
-    return this.#finished
-  }
-
-  async #end(): Promise<void> {
-    // Knex has to know that its transaction is over; PostgreSQL takes a second ROLLBACK as a no-op.
-    if (!this.handle.isCompleted()) await this.handle.rollback().catch(() => {})
-    await this.#release()
-  }
-
-  /** The answer to COMMIT was lost: PostgreSQL knows what became of it, within the incarnation. */
-  async #outcome(write: WriteId): Promise<CommitOutcome> {
-    const deadline = AbortSignal.timeout(this.#options.outcomeDeadlineMs)
-    while (!deadline.aborted) {
-      const row = await this.#status(write, deadline).catch(() => undefined)
-      if (row?.status === 'committed') {
-        return { kind: 'committed', versions: versionsOf(row.versions) }
-      }
-      if (row?.status === 'aborted') return { kind: 'aborted' }
-      if (row?.status === 'another incarnation') return this.#survived(deadline)
-      await sleep(askAgainMs, deadline, systemClock)
-    }
-    return { kind: 'unknown' }
-  }
-
-  async #status(
-    write: WriteId,
-    signal: AbortSignal,
-  ): Promise<(VersionsRow & { readonly status: string | null }) | undefined> {
-    return this.#ask(signal, async (connection) => {
-      const { rows } = await connection.query<VersionsRow & { status: string | null }>(
-        `select case when lockstep.incarnation() = $1 then pg_xact_status($2::xid8)
-           else 'another incarnation' end as status, ${selectVersions('$3')}`,
-        [write.incarnation, String(write.xid), this.#options.namespace],
-      )
-      return rows[0]
-    })
-  }
-
-  /** After a crash nothing is in progress: the outbox row is there if and only if the COMMIT was durable. */
-  async #survived(signal: AbortSignal): Promise<CommitOutcome> {
-    const rowIds = this.#recorded?.rowIds ?? []
-    const row = await this.#ask(signal, async (connection) => {
-      const { rows } = await connection.query<VersionsRow & { found: boolean }>(
-        `select exists (select from lockstep.outbox
-           where row_id = any($1::bigint[]) and namespace = $2 and xid = $3::xid8
-             and extract(epoch from created_at) = $4::numeric) as found,
-           ${selectVersions('$2')}`,
-        [rowIds, this.#options.namespace, String(this.#recorded?.write.xid), this.#recordedAt],
-      )
-      return rows[0]
-    }).catch(() => undefined)
-    if (!row || rowIds.length === 0) return { kind: 'unknown' }
-    if (!row.found) return { kind: 'aborted' }
-    return { kind: 'committed', versions: versionsOf(row.versions) }
-  }
-
-  async #ask<T>(signal: AbortSignal, ask: (connection: Client) => Promise<T>): Promise<T> {
-    const connection = await this.#options.pool.connect()
-    const endWatch = closeOnAbort(connection, signal)
-    try {
-      return await ask(connection)
-    } finally {
-      endWatch()
-      connection.end().catch(() => {})
     }
   }
 }

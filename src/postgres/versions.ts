@@ -3,6 +3,10 @@ import type { LiveVersions } from '../model/ports.ts'
 /** Pairs of entity and schema version, as `json_agg` gives them. */
 export type VersionPairs = readonly (readonly [string, number])[] | null
 
+export interface VersionsRow {
+  readonly versions: VersionPairs
+}
+
 /** The live versions as one column; `namespace` is SQL: a parameter or a literal. */
 export function selectVersions(namespace: string): string {
   return `(select json_agg(json_build_array(entity, version)) from lockstep.schema_versions

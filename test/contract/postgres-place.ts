@@ -5,7 +5,8 @@ import type { Snapshot } from '../../src/model/snapshot.ts'
 import { register } from '../../src/postgres/namespace.ts'
 import { PostgresOutbox } from '../../src/postgres/outbox.ts'
 import { openPool, type Pool, type Tx } from '../../src/postgres/pool.ts'
-import { PostgresSource, type PostgresSourceOptions } from '../../src/postgres/source.ts'
+import type { WriteOptions } from '../../src/postgres/record.ts'
+import { PostgresSource } from '../../src/postgres/source.ts'
 import { ownNamespace } from '../support/namespace.ts'
 import { required } from '../support/world.ts'
 import { thing } from './words.ts'
@@ -31,7 +32,7 @@ export interface PostgresPlaceOptions {
   readonly hasL2?: boolean
   readonly poolSize?: number
   readonly wrap?: (pool: Pool) => Pool
-  readonly source?: Partial<PostgresSourceOptions>
+  readonly source?: Partial<WriteOptions>
 }
 
 export const never: AbortSignal = new AbortController().signal

@@ -14,6 +14,7 @@ function betweenRecordAndDelete(then: () => Promise<void>): (parts: Parts) => Pa
     ...parts,
     source: {
       load: (...args) => parts.source.load(...args),
+      join: (tx) => parts.source.join(tx),
       isRetryable: (error) => parts.source.isRetryable(error),
       begin: async (signal) => {
         const transaction = await parts.source.begin(signal)

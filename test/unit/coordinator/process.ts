@@ -1,5 +1,6 @@
 /** One process of the cache over the ports in memory, wired as `src/running-cache.ts` does it. */
 import { setMaxListeners } from 'node:events'
+import type { WriteKey } from '../../../src/coordinator/deletes.ts'
 import { Janitor } from '../../../src/coordinator/janitor.ts'
 import { Marks } from '../../../src/coordinator/marks.ts'
 import { Reader } from '../../../src/coordinator/read.ts'
@@ -7,12 +8,7 @@ import { Tail } from '../../../src/coordinator/tail.ts'
 import { ToldRegions } from '../../../src/coordinator/told.ts'
 import { Trust } from '../../../src/coordinator/trust.ts'
 import { Turns } from '../../../src/coordinator/wanted.ts'
-import {
-  type WriteKey,
-  type WriteRequest,
-  type WriteResult,
-  Writer,
-} from '../../../src/coordinator/write.ts'
+import { type WriteRequest, type WriteResult, Writer } from '../../../src/coordinator/write.ts'
 import { S3Fifo } from '../../../src/memory/policies/s3fifo.ts'
 import { L1Region } from '../../../src/memory/region.ts'
 import { TurnClock } from '../../../src/model/clock.ts'
