@@ -49,8 +49,8 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
     await checkSchema(pool)
     const { namespace, entities } = settings
     const registration = { namespace, hasL2: options.redis !== undefined, entities }
-    await register(pool, registration)
-    const outbox = new PostgresOutbox(pool, registration)
+    await register(pool, registration, settings.clock)
+    const outbox = new PostgresOutbox(pool, registration, settings.clock)
     opened.push(() => outbox.close())
     const redis = options.redis === undefined ? undefined : await openRedis(options.redis, settings)
     if (redis) opened.push(redis.close)

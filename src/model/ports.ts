@@ -240,7 +240,10 @@ export interface Claim {
 export interface Outbox {
   /** One statement on a connection of its own: the rows and the snapshot belong together. */
   poll(since: Snapshot | undefined, signal: AbortSignal): Promise<Poll>
-  /** Claims unapplied rows that are older than `minAgeMs`, and marks those that `apply` returns. */
+  /**
+   * Claims unapplied rows, those that their writer tells of only when they are older than
+   * `minAgeMs`, and marks those that `apply` returns.
+   */
   claim(
     minAgeMs: number,
     apply: (claim: Claim) => Promise<readonly string[]>,

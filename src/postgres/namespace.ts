@@ -1,7 +1,8 @@
 import type { Client } from 'pg'
+import type { Clock } from '../model/clock.ts'
 import type { AnyEntity } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
-import { type Pool, unavailable } from './pool.ts'
+import { type Pool, sqlState, unavailable } from './pool.ts'
 
 /** What the instances of a namespace, and everybody who writes, know of this one. */
 export interface Registration {
@@ -10,22 +11,50 @@ export interface Registration {
   readonly entities: readonly AnyEntity[]
 }
 
+const deadlineMs = 30_000
+/** While this waits, whoever calls `lockstep.invalidate` waits behind it. */
+const lockTimeoutMs = 100
+const pauseMs = 200
+/** As in migrations/0002_invalidate_in_sql.sql. */
+const lock = '7813590610137310577'
+const lockNotAvailable = '55P03'
+
 /**
  * Makes the namespace, its tier and its schema versions known, before the first fill: whoever tells
  * L2 of a write asks which versions may lie there after the COMMIT, and so learns of each version
  * that may have been loaded without that write (docs/decisions/0005).
  */
-export async function register(pool: Pool, registration: Registration): Promise<void> {
-  const connection = await pool.connect().catch((error: unknown) => {
-    throw unavailable(error)
-  })
+export async function register(
+  pool: Pool,
+  registration: Registration,
+  clock: Clock,
+): Promise<void> {
+  const untilMs = clock.monotonicMs() + deadlineMs
+  for (;;) {
+    try {
+      return await tryToRegister(pool, registration)
+    } catch (error) {
+      if (sqlState(error) !== lockNotAvailable) throw unavailable(error)
+      if (clock.monotonicMs() > untilMs) {
+        throw new LockstepError(
+          'REGISTRATION_BLOCKED',
+          `a transaction that has called lockstep.invalidate is open for ${deadlineMs / 1_000} s; the entities of namespace "${registration.namespace}" can be registered when it has ended`,
+        )
+      }
+      await new Promise<void>((resolve) => clock.after(pauseMs, resolve))
+    }
+  }
+}
+
+async function tryToRegister(pool: Pool, registration: Registration): Promise<void> {
+  const connection = await pool.connect()
   try {
     await connection.query('begin')
     await registerIn(connection, registration)
     await connection.query('commit')
   } catch (error) {
     await connection.query('rollback').catch(() => {})
-    throw unavailable(error)
+    throw error
   } finally {
     connection.end().catch(() => {})
   }
@@ -35,6 +64,17 @@ async function registerIn(
   connection: Client,
   { namespace, hasL2, entities }: Registration,
 ): Promise<void> {
+  const names = entities.map(({ name }) => name)
+  const { rows: unknown } = await connection.query(
+    `select from unnest($2::text[]) as e (name)
+     where not exists (select from lockstep.schema_versions where namespace = $1 and entity = e.name)`,
+    [namespace, names],
+  )
+  if (unknown.length > 0) {
+    await connection.query(`set local lock_timeout = ${lockTimeoutMs}`)
+    await connection.query(`select pg_advisory_xact_lock(${lock})`)
+    await connection.query('set local lock_timeout = 0')
+  }
   await connection.query(
     'insert into lockstep.namespaces (name, has_l2) values ($1, $2) on conflict do nothing',
     [namespace, hasL2],
@@ -59,6 +99,6 @@ async function registerIn(
     `insert into lockstep.schema_versions (namespace, entity, version)
      select $1, e.entity, e.version from unnest($2::text[], $3::int[]) as e (entity, version)
      on conflict do nothing`,
-    [namespace, entities.map(({ name }) => name), entities.map(({ version }) => version)],
+    [namespace, names, entities.map(({ version }) => version)],
   )
 }

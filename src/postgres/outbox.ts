@@ -4,6 +4,7 @@
  * its id early may commit late.
  */
 import type { Client } from 'pg'
+import type { Clock } from '../model/clock.ts'
 import { mostRowsAPoll, outboxBatch } from '../model/defaults.ts'
 import type { Claim, Outbox, OutboxRow, Poll } from '../model/ports.ts'
 import {
@@ -60,7 +61,8 @@ const claimStatement = `
   select row_id::text, xid::text, entity, ids, applied,
     (select lockstep.incarnation()) as incarnation, ${selectVersions('$1')}
   from lockstep.outbox
-  where namespace = $1 and not applied and created_at <= clock_timestamp() - $2 * interval '1 ms'
+  where namespace = $1 and not applied
+    and (not told_by_writer or created_at <= clock_timestamp() - $2 * interval '1 ms')
   order by row_id limit $3
   for update skip locked`
 
@@ -87,13 +89,15 @@ const pruneStatement = `
 
 export class PostgresOutbox implements Outbox {
   readonly #pool: Pool
+  readonly #clock: Clock
   readonly #registration: Registration
   readonly #namespace: string
   #connection: Client | undefined
   #incarnation: Incarnation | undefined
 
-  constructor(pool: Pool, registration: Registration) {
+  constructor(pool: Pool, registration: Registration, clock: Clock) {
     this.#pool = pool
+    this.#clock = clock
     this.#registration = registration
     this.#namespace = registration.namespace
   }
@@ -172,7 +176,7 @@ export class PostgresOutbox implements Outbox {
     const incarnation = parseIncarnation(first.incarnation)
     if (incarnation !== this.#incarnation) {
       // A failover may have lost the registration; nothing is filled under the new incarnation before.
-      if (this.#incarnation) await register(this.#pool, this.#registration)
+      if (this.#incarnation) await register(this.#pool, this.#registration, this.#clock)
       this.#incarnation = incarnation
     }
     const found = rows.filter((row): row is FoundRow => row.row_id != null)

@@ -1,5 +1,6 @@
 /** What one instance has of PostgreSQL, put together as `src/lockstep.ts` does it, in a namespace of the test's own. */
 import { onTestFinished } from 'vitest'
+import { systemClock } from '../../src/model/clock.ts'
 import type { Poll, Recorded, Transaction } from '../../src/model/ports.ts'
 import type { Snapshot } from '../../src/model/snapshot.ts'
 import { register } from '../../src/postgres/namespace.ts'
@@ -44,7 +45,7 @@ export async function openPostgresPlace(
   const namespace = ownNamespace()
   const pool = wrap(openPool({ connectionString: url, pool: { max: poolSize } } as never))
   const registration = { namespace, hasL2, entities: [thing()] }
-  const outbox = new PostgresOutbox(pool, registration)
+  const outbox = new PostgresOutbox(pool, registration, systemClock)
   const begun: Transaction<Tx>[] = []
   onTestFinished(async () => {
     outbox.close()
@@ -52,7 +53,7 @@ export async function openPostgresPlace(
     await forget(pool, namespace).catch(() => {})
     await pool.close()
   })
-  await register(pool, registration)
+  await register(pool, registration, systemClock)
   const source = new PostgresSource({
     pool,
     namespace,

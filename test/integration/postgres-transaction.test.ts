@@ -4,6 +4,7 @@
  */
 import type { Client } from 'pg'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { systemClock } from '../../src/model/clock.ts'
 import type { Transaction } from '../../src/model/ports.ts'
 import { visible } from '../../src/model/snapshot.ts'
 import { register } from '../../src/postgres/namespace.ts'
@@ -109,11 +110,15 @@ test('a write that is rolled back leaves nothing, and its id stays unused', asyn
 
 test('a write knows all schema versions that were registered before it', async () => {
   const place = await open()
-  await register(place.pool, {
-    namespace: place.namespace,
-    hasL2: true,
-    entities: [thing(7), thing(2)],
-  })
+  await register(
+    place.pool,
+    {
+      namespace: place.namespace,
+      hasL2: true,
+      entities: [thing(7), thing(2)],
+    },
+    systemClock,
+  )
   const transaction = await place.begin()
   const { versions } = await place.record(transaction)
   expect([...(versions.get('thing') ?? [])].sort()).toEqual([1, 2, 7])
@@ -142,7 +147,11 @@ test('without Redis a row counts as applied, until Redis is switched on', async 
   expect((await place.poll(snapshot)).rows).toMatchObject([{ applied: true }])
   const { snapshot: later, rows } = await place.poll(snapshot)
   expect((await place.poll(later)).rows).toEqual([])
-  await register(place.pool, { namespace: place.namespace, hasL2: true, entities: [thing()] })
+  await register(
+    place.pool,
+    { namespace: place.namespace, hasL2: true, entities: [thing()] },
+    systemClock,
+  )
   expect((await place.poll(later)).rows).toEqual([{ ...rows[0], applied: false }])
 })
 
