@@ -13,6 +13,8 @@ export {
   type EntityStats,
   type EntryInfo,
   entity,
+  type Invalidated,
+  type JoinedInvalidated,
   type JoinedWriteOptions,
   type Key,
   type LockstepOptions,
