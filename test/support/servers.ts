@@ -221,11 +221,11 @@ function foldersIn(parent: string, inside: string): readonly string[] {
   return readdirSync(parent).map((name) => join(parent, name, inside))
 }
 
-function pathFolders(): readonly string[] {
+export function pathFolders(): readonly string[] {
   return (process.env.PATH ?? '').split(delimiter).filter(Boolean)
 }
 
-function folderWith(programs: readonly string[], folders: readonly string[]): string {
+export function folderWith(programs: readonly string[], folders: readonly string[]): string {
   const found = folders.find((folder) => programs.every((name) => isExecutable(join(folder, name))))
   if (found) return found
   throw new Error(
@@ -250,7 +250,7 @@ interface User {
 }
 
 /** PostgreSQL refuses to run as root. */
-function unprivilegedUser(): User | undefined {
+export function unprivilegedUser(): User | undefined {
   if (process.getuid?.() !== 0) return undefined
   for (const name of ['postgres', '_postgres', 'nobody']) {
     try {
@@ -277,7 +277,7 @@ process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL')
 })
 
-class ServerProcess {
+export class ServerProcess {
   readonly #launch: Launch
   #child: ChildProcess | undefined
   #exited: Promise<void> = Promise.resolve()
@@ -360,7 +360,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-function ownFolder(prefix: string): string {
+export function ownFolder(prefix: string): string {
   const folder = mkdtempSync(join(tmpdir(), prefix))
   // PostgreSQL of another user must get through: mkdtemp lets only its owner in.
   chmodSync(folder, 0o755)
@@ -368,7 +368,7 @@ function ownFolder(prefix: string): string {
   return folder
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const probe = createServer()
   await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve))
   const address = probe.address()
