@@ -29,12 +29,12 @@ const writeKeys = ['id', 'run', 'options']
 /**
  * The repository with its reads answered by the cache and its writes told to it. What is not named
  * passes through, with the repository itself as `this`: private fields, getters and setters work, and
- * what its methods call on `this` is not cached.
+ * what its methods call on `this` goes past the cache.
  *
  * A write with `run` keeps every promise of `cache.<entity>.write`. One without calls the method,
  * which must have committed when its promise resolves, and invalidates after it, also when it threw,
- * since it may have written. A process that dies in between leaves the old value until its ttl ends,
- * and until the call returns other callers may read it, with `strong` too. When the invalidation
+ * since it may have written. A process that dies in between leaves the old value until it expires, and
+ * until the call returns other callers may read it, with `strong` too. When the invalidation
  * fails the call rejects with `WRITE_NOT_INVALIDATED`.
  *
  * Throws `OPTION_INVALID` for a method that isn't there and for what else won't do.
