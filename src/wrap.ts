@@ -160,7 +160,7 @@ function behind<Repository extends object>(
   const get = (property: PropertyKey): unknown => {
     const call = calls.get(property)
     if (call) return call
-    const value: unknown = Reflect.get(repository, property, repository)
+    const value: unknown = Reflect.get(repository, property)
     if (typeof value !== 'function' || property === 'constructor') return value
     if (!passing.has(value)) passing.set(value, passThrough(value))
     return passing.get(value)
@@ -175,8 +175,7 @@ function behind<Repository extends object>(
   const front: Repository = new Proxy(Object.create(Reflect.getPrototypeOf(repository)), {
     get: (_, property) => get(property),
     has: (_, property) => Reflect.has(repository, property),
-    set: (_, property, value) =>
-      !calls.has(property) && Reflect.set(repository, property, value, repository),
+    set: (_, property, value) => !calls.has(property) && Reflect.set(repository, property, value),
     defineProperty: (_, property, descriptor) =>
       !calls.has(property) && Reflect.defineProperty(repository, property, descriptor),
     deleteProperty: (_, property) =>

@@ -476,6 +476,7 @@ describe('a repository', () => {
     expect(wrapped.rest()).toBe('rest')
     const copy = { ...wrapped }
     expect(await copy.findById(1)).toEqual({ id: 1, name: 'Ulm' })
+    expect(Object.getOwnPropertyDescriptor(wrapped, 'findById')?.value).toBe(wrapped.findById)
     expect(() => Object.assign(wrapped, { rest: () => '' })).toThrow(TypeError)
   })
 
