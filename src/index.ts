@@ -21,3 +21,5 @@ export {
   type ReadOptions,
   type WriteOptions,
 } from './types.ts'
+export { wrapRepository } from './wrap.ts'
+export type { WrapOptions, WrappedRead, WrappedWrite, Written } from './wrap-types.ts'

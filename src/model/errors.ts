@@ -27,6 +27,7 @@ export const errorCodes = {
   WRITE_ABORTED: { retryable: true },
   WRITE_OUTCOME_UNKNOWN: { retryable: false },
   WRITE_KEYS_MISSING: { retryable: false },
+  WRITE_NOT_INVALIDATED: { retryable: false },
   CLOSED: { retryable: false },
 } as const satisfies Record<string, { retryable: boolean }>
 
