@@ -12,6 +12,7 @@ import { register } from './postgres/namespace.ts'
 import { PostgresOutbox } from './postgres/outbox.ts'
 import { openPool, type Pool } from './postgres/pool.ts'
 import { PostgresSource } from './postgres/source.ts'
+import { NamespaceClaim } from './redis/claim.ts'
 import { connectRedis, isRedisAnswer, type RedisConnectionOptions } from './redis/connection.ts'
 import { FillWaits, RedisFastPlane } from './redis/fast-plane.ts'
 import { keySpace } from './redis/keys.ts'
@@ -49,10 +50,11 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
     await checkSchema(pool)
     const { namespace, entities } = settings
     const registration = { namespace, hasL2: options.redis !== undefined, entities }
-    await register(pool, registration, settings.clock)
+    const { database } = await register(pool, registration, settings.clock)
     const outbox = new PostgresOutbox(pool, registration, settings.clock)
     opened.push(() => outbox.close())
-    const redis = options.redis === undefined ? undefined : await openRedis(options.redis, settings)
+    const redis =
+      options.redis === undefined ? undefined : await openRedis(options.redis, settings, database)
     if (redis) opened.push(redis.close)
     const parts = replace({
       l2: redis?.l2,
@@ -73,12 +75,20 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
 async function openRedis(
   options: RedisConnectionOptions,
   settings: Settings,
+  database: string,
 ): Promise<{ l2: L2; fastPlane: FastPlane; close: () => void }> {
   const { clock, log, timing } = settings
   const keys = keySpace(settings.namespace)
   const connections = await connectRedis(options, keys.bus, redisStartDeadlineMs, log)
   const hop = new Hop({ name: 'l2', deadlineMs: timing.redisDeadlineMs, isAnswer: isRedisAnswer })
   hop.onChange((state) => log.warn({ hop: 'l2', state }, `the breaker of Redis is ${state}`))
+  const claim = new NamespaceClaim(connections.commands, keys.claim, database, clock, log)
+  try {
+    await claim.start()
+  } catch (error) {
+    connections.close()
+    throw error
+  }
   const waits = new FillWaits(clock)
   return {
     l2: new RedisL2({
@@ -96,6 +106,7 @@ async function openRedis(
       connections.commands.options.keyPrefix,
     ),
     close: () => {
+      claim.close()
       connections.close()
       hop.close()
     },

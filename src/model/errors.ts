@@ -16,6 +16,7 @@ export const errorCodes = {
   SOURCE_UNSUPPORTED: { retryable: false },
   SCHEMA_MISSING: { retryable: false },
   SCHEMA_NEWER: { retryable: false },
+  NAMESPACE_TAKEN: { retryable: false },
   REGISTRATION_BLOCKED: { retryable: true },
   REDIS_REFUSED: { retryable: false },
   REDIS_REQUIRED: { retryable: false },

@@ -11,6 +11,11 @@ export interface Registration {
   readonly entities: readonly AnyEntity[]
 }
 
+export interface Registered {
+  /** Names the database, and its replicas alike, for as long as it lives. */
+  readonly database: string
+}
+
 const deadlineMs = 30_000
 /** While this waits, whoever calls `lockstep.invalidate` waits behind it. */
 const lockTimeoutMs = 100
@@ -28,7 +33,7 @@ export async function register(
   pool: Pool,
   registration: Registration,
   clock: Clock,
-): Promise<void> {
+): Promise<Registered> {
   const untilMs = clock.monotonicMs() + deadlineMs
   for (;;) {
     try {
@@ -46,12 +51,17 @@ export async function register(
   }
 }
 
-async function tryToRegister(pool: Pool, registration: Registration): Promise<void> {
+async function tryToRegister(pool: Pool, registration: Registration): Promise<Registered> {
   const connection = await pool.connect()
   try {
     await connection.query('begin')
     await registerIn(connection, registration)
+    const { rows } = await connection.query<Registered>(
+      `select c.system_identifier || '/' || d.oid as database
+       from pg_control_system() c, pg_database d where d.datname = current_database()`,
+    )
     await connection.query('commit')
+    return rows[0] as Registered
   } catch (error) {
     await connection.query('rollback').catch(() => {})
     throw error

@@ -63,7 +63,7 @@ class Place {
         proven: true,
       }),
       write: write as never,
-      invalidate,
+      invalidate: invalidate as never,
       key,
     }
   }
