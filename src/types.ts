@@ -55,6 +55,7 @@ export interface WriteOptions {
   timeout?: Duration
   /** How often the callback may run again after a retryable error before COMMIT (default 2). */
   retries?: number
+  /** Until the COMMIT is sent, it rolls the write back. */
   signal?: AbortSignal
   /** What to do when Redis can't be told before COMMIT (default: the option of `lockstep`). */
   onFenceFailure?: 'proceed' | 'reject'
@@ -184,9 +185,11 @@ export interface LockstepOptions<Entities extends Record<string, AnyEntity>> {
   postgres: PostgresOptions
   /** L2. A URL, ioredis options, or an ioredis instance (which stays open). Absent: L1 and the source only. */
   redis?: RedisConnectionOptions | undefined
+  /** What is cached; each is reached by its key here: `{ city }` as `cache.city`. */
   entities: Entities
   /** Silent without one; pino's shape. */
   logger?: Logger
+  /** Deadlines, bounds and retentions. */
   timing?: Timing
   /** At most this many loads at once from this process (default 8). */
   maxConcurrentLoads?: number

@@ -40,7 +40,7 @@ export interface Timing {
 
 export type TimingMs = { readonly [K in keyof Required<Timing> as `${K}Ms`]: number }
 
-const timingDefaults: Required<Timing> = {
+export const timingDefaults: Required<Timing> = {
   stalenessBound: '1s',
   pollInterval: '200ms',
   redisDeadline: '200ms',
