@@ -63,7 +63,7 @@ export class RunningCache {
     registeredIn: Xid | undefined,
     release: () => Promise<void>,
   ) {
-    const { timing, clock, log } = settings
+    const { timing, clock, log, random } = settings
     // Every load and wait that is under way listens to it: as many as there are, and each leaves.
     setMaxListeners(0, this.#closing.signal)
     this.settings = settings
@@ -104,7 +104,7 @@ export class RunningCache {
       told: this.#told,
       marks: this.#marks,
       clock,
-      random: Math.random,
+      random,
       closing: this.#closing.signal,
       mayFillL2: () => this.#mayFillL2(),
     })
@@ -167,7 +167,7 @@ export class RunningCache {
   }
 
   #openEntities(): ReadonlyMap<string, EntityParts> {
-    const { timing, clock, log, maxConcurrentLoads, entities } = this.settings
+    const { timing, clock, log, random, maxConcurrentLoads, entities } = this.settings
     const busy = (): Error =>
       new LockstepError('SOURCE_BUSY', `${queuedLoads} loads are already waiting for their turn`)
     const shared: Omit<ReadContext, 'entity' | 'region' | 'counters'> = {
@@ -180,7 +180,7 @@ export class RunningCache {
       turnClock: new TurnClock(clock),
       turns: new Turns(),
       log,
-      random: Math.random,
+      random,
       closing: this.#closing.signal,
       boundMs: timing.stalenessBoundMs,
       readDeadlineMs: timing.readDeadlineMs,
