@@ -12,13 +12,9 @@ import {
   type WriteId,
   type Xid,
 } from '../model/snapshot.ts'
+import { VersionedRows } from './versioned-rows.ts'
 
 type State = 'open' | 'committed' | 'aborted'
-
-interface Version {
-  readonly xid: Xid
-  readonly row: object | undefined
-}
 
 interface MemoryOutboxRow extends OutboxRow {
   applied: boolean
@@ -38,7 +34,8 @@ export interface MemoryDatabaseOptions {
 export class MemoryDatabase implements Outbox {
   readonly #options: Required<MemoryDatabaseOptions>
   readonly #states = new Map<Xid, State>()
-  readonly #rows = new Map<string, Version[]>()
+  readonly #open = new Set<Xid>()
+  readonly #rows = new VersionedRows()
   #outboxRows: MemoryOutboxRow[] = []
   #claimed = new Set<string>()
   #incarnations = 1
@@ -71,9 +68,9 @@ export class MemoryDatabase implements Outbox {
   /** xmax is one past the last finished xid: an open one may lie at or past it, unlisted. */
   snapshot(): Snapshot {
     const xmax = (this.#lastFinished + 1) as Xid
-    const xip = [...this.#states].filter(([xid, state]) => state === 'open' && xid < xmax)
-    const open = xip.map(([xid]) => xid).sort((a, b) => a - b)
-    return { incarnation: this.incarnation, xmin: open[0] ?? xmax, xmax, xip: open }
+    // In the order in which they began, which is that of their xids.
+    const xip = [...this.#open].filter((xid) => xid < xmax)
+    return { incarnation: this.incarnation, xmin: xip[0] ?? xmax, xmax, xip }
   }
 
   /** What a reader sees under a snapshot; without one, the latest that was committed. */
@@ -83,16 +80,11 @@ export class MemoryDatabase implements Outbox {
     snapshot = this.snapshot(),
     own?: Xid,
   ): readonly object[] {
-    return ids.flatMap((id) => {
-      const versions = this.#rows.get(`${entity}:${String(id)}`) ?? []
-      const seen = versions.findLast(
-        ({ xid }) =>
-          xid === own ||
-          (this.#states.get(xid) === 'committed' &&
-            visible({ incarnation: snapshot.incarnation, xid }, snapshot)),
-      )
-      return seen?.row ?? []
-    })
+    const isSeen = (xid: Xid): boolean =>
+      xid === own ||
+      (this.#states.get(xid) === 'committed' &&
+        visible({ incarnation: snapshot.incarnation, xid }, snapshot))
+    return ids.flatMap((id) => this.#rows.find(entity, id, isSeen) ?? [])
   }
 
   /** SQL of somebody who doesn't know the cache: a row, and no outbox row but by a trigger. */
@@ -114,10 +106,11 @@ export class MemoryDatabase implements Outbox {
 
   /** Killed and started again: what was open is gone, and the xids that only aborted come again. */
   crash(): void {
+    for (const xid of this.#open) this.#forget(xid)
+    this.#open.clear()
     const committed = [...this.#states].filter(([, state]) => state === 'committed')
     const last = Math.max(99, ...committed.map(([xid]) => xid))
     for (const [xid, state] of this.#states) if (state !== 'committed') this.#states.delete(xid)
-    this.#forgetRowsWithout()
     this.#incarnations++
     this.#nextXid = last + 1
     this.#lastFinished = last
@@ -130,14 +123,12 @@ export class MemoryDatabase implements Outbox {
   takeXid(): Xid {
     const xid = this.#nextXid++ as Xid
     this.#states.set(xid, 'open')
+    this.#open.add(xid)
     return xid
   }
 
   put(xid: Xid, entity: string, id: unknown, row: object | undefined): void {
-    const key = `${entity}:${String(id)}`
-    const versions = this.#rows.get(key)
-    if (versions) versions.push({ xid, row })
-    else this.#rows.set(key, [{ xid, row }])
+    this.#rows.put(xid, entity, id, row)
   }
 
   record(xid: Xid, keys: readonly EntityIds[]): readonly string[] {
@@ -163,8 +154,14 @@ export class MemoryDatabase implements Outbox {
     if (this.#states.get(xid) !== 'open') return
     this.#states.set(xid, state)
     this.#lastFinished = Math.max(this.#lastFinished, xid)
-    if (state === 'aborted') this.#forgetRowsWithout()
-    else this.#putLast(xid)
+    this.#open.delete(xid)
+    if (state === 'aborted') this.#forget(xid)
+    else this.#rows.commit(xid)
+  }
+
+  #forget(xid: Xid): void {
+    this.#rows.forget(xid)
+    this.#outboxRows = this.#outboxRows.filter((row) => row.xid !== xid)
   }
 
   stateOf(xid: Xid): State | undefined {
@@ -176,29 +173,7 @@ export class MemoryDatabase implements Outbox {
   }
 
   get openTransactions(): number {
-    return [...this.#states.values()].filter((state) => state === 'open').length
-  }
-
-  /** Two transactions that wrote one row finish in the order in which they had its lock. */
-  #putLast(xid: Xid): void {
-    for (const versions of this.#rows.values()) {
-      const own = versions.filter((version) => version.xid === xid)
-      if (own.length === 0) continue
-      const others = versions.filter((version) => version.xid !== xid)
-      versions.splice(0, versions.length, ...others, ...own)
-    }
-  }
-
-  #forgetRowsWithout(): void {
-    const isGone = (xid: Xid): boolean =>
-      this.#states.get(xid) === undefined || this.#states.get(xid) === 'aborted'
-    this.#outboxRows = this.#outboxRows.filter(({ xid }) => !isGone(xid))
-    for (const [key, versions] of this.#rows) {
-      this.#rows.set(
-        key,
-        versions.filter(({ xid }) => !isGone(xid)),
-      )
-    }
+    return this.#open.size
   }
 
   // ---- the outbox

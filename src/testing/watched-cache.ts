@@ -62,7 +62,7 @@ function watchedDoor(door: Door, entity: AnyEntity, watch: Watch): Door {
       read('peek', [id])
       return door.peek(id)
     },
-    getMany: (ids: Iterable<unknown>, options?: ReadOptions) => {
+    getMany: async (ids: Iterable<unknown>, options?: ReadOptions) => {
       const isIterable = typeof ids === 'object' && ids !== null && Symbol.iterator in ids
       // An iterable may be one that can be walked only once.
       const some = isIterable ? [...ids] : ids

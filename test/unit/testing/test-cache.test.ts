@@ -50,6 +50,13 @@ describe('rows', () => {
     expect(rows.city.all()).toEqual([lutetia, londinium])
   })
 
+  test('may be many', async () => {
+    const many = Array.from({ length: 20_000 }, (_, id) => ({ id, name: `city ${id}` }))
+    const { cache, rows } = await openCities({ rows: { city: many } })
+    for (const { id } of many) rows.city.put({ id, name: 'Paris' })
+    expect((await cache.city.getMany(many.map(({ id }) => id))).size).toBe(20_000)
+  })
+
   test('of an entity that is not kept in memory are refused, with what would do', async () => {
     const { rows, rowsIn } = await openCities({ loaders: { city: async () => [] } })
     expect(() => rows.city.get(1)).toThrow(/rows: \{ city: \[\] \}/)

@@ -52,7 +52,7 @@ describe('time', () => {
     const before = clock.now()
     const start = performance.now()
     await clock.advance('20d')
-    expect(performance.now() - start).toBeLessThan(1_000)
+    expect(performance.now() - start).toBeLessThan(5_000)
     expect(clock.now() - before).toBe(20 * 86_400_000)
     await cache.city.get(1)
     expect(await cache.city.getEntry(1)).toMatchObject({ tier: 'l1', proven: true })
