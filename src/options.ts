@@ -13,6 +13,8 @@ export interface Settings {
   readonly onFenceFailure: 'proceed' | 'reject'
   readonly log: Logger
   readonly clock: Clock
+  /** From 0 to 1: spreads ttls and retries. */
+  readonly random: () => number
 }
 
 const defaultConcurrentLoads = 8
@@ -79,6 +81,7 @@ export function settle(options: LockstepOptions<Record<string, AnyEntity>>): Set
     onFenceFailure,
     log: options.logger ?? silent,
     clock: options.clock ?? systemClock,
+    random: Math.random,
   }
 }
 

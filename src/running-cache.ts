@@ -56,7 +56,7 @@ export class RunningCache {
 
   /** `release` closes the connections. */
   constructor(settings: Settings, parts: Parts, release: () => Promise<void>) {
-    const { timing, clock, log } = settings
+    const { timing, clock, log, random } = settings
     // Every load and wait that is under way listens to it: as many as there are, and each leaves.
     setMaxListeners(0, this.#closing.signal)
     this.settings = settings
@@ -96,7 +96,7 @@ export class RunningCache {
       told: this.#told,
       marks: this.#marks,
       clock,
-      random: Math.random,
+      random,
       closing: this.#closing.signal,
     })
     this.entities = this.#openEntities()
@@ -149,7 +149,7 @@ export class RunningCache {
   }
 
   #openEntities(): ReadonlyMap<string, EntityParts> {
-    const { timing, clock, log, maxConcurrentLoads, entities } = this.settings
+    const { timing, clock, log, random, maxConcurrentLoads, entities } = this.settings
     const busy = (): Error =>
       new LockstepError('SOURCE_BUSY', `${queuedLoads} loads are already waiting for their turn`)
     const shared: Omit<ReadContext, 'entity' | 'region' | 'counters'> = {
@@ -162,7 +162,7 @@ export class RunningCache {
       turnClock: new TurnClock(clock),
       turns: new Turns(),
       log,
-      random: Math.random,
+      random,
       closing: this.#closing.signal,
       boundMs: timing.stalenessBoundMs,
       readDeadlineMs: timing.readDeadlineMs,

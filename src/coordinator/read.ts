@@ -110,8 +110,8 @@ export class Reader {
     const entry = region.find(key)
     if (entry === undefined) return undefined
     const now = turnClock.read()
-    if (!trust.isProven(now) || now.monotonicMs > entry.staleUntilMs) return undefined
-    if (now.monotonicMs > entry.freshUntilMs) {
+    if (!trust.isProven(now) || now.monotonicMs >= entry.staleUntilMs) return undefined
+    if (now.monotonicMs >= entry.freshUntilMs) {
       counters.l1StaleHits++
       this.#refresh(key, id)
     } else counters.l1Hits++
@@ -146,7 +146,7 @@ export class Reader {
     }
     const entry = this.#find(wanted.key, wanted.id)
     if (!entry) return undefined
-    const isFresh = turnClock.read().monotonicMs <= entry.freshUntilMs
+    const isFresh = turnClock.read().monotonicMs < entry.freshUntilMs
     return { candidate: entry, tier: 'l1', state: isFresh ? 'fresh' : 'stale', isProven: true }
   }
 

@@ -14,7 +14,7 @@ const rungs: readonly (readonly string[])[] = [
   ['resilience', 'telemetry'],
   ['memory', 'redis', 'postgres', 'coordinator'],
   ['admin'],
-  ['.', 'demo'],
+  ['.', 'demo', 'testing'],
 ]
 /** On the highest rung everything may import everything. */
 const top = rungs.length - 1
@@ -106,6 +106,28 @@ test('each package is imported by its owner alone', () => {
   const found = imports.filter((one) => !isRelative(one) && !isBuiltin(one))
   expect(found.length).toBeGreaterThan(3)
   expect(found.map(wrongOwner).filter((why) => why !== undefined)).toEqual([])
+})
+
+/** Whatever is loaded at run time with a file, from it on: files and packages. */
+function loadedWith(start: string): { files: Set<string>; packages: Set<string> } {
+  const files = new Set([start])
+  const packages = new Set<string>()
+  for (const file of files) {
+    const source = readFileSync(join(src, file), 'utf8')
+    const atRunTime = source.replace(/^(import|export) type [^'"]*from .*$/gm, '')
+    for (const one of importsOf(file, atRunTime)) {
+      if (isRelative(one)) files.add(targetOf(one))
+      else if (!isBuiltin(one)) packages.add(packageOf(one))
+    }
+  }
+  return { files, packages }
+}
+
+test('lockstep/testing loads no client of a service, nor a test framework', () => {
+  const { files: loaded, packages } = loadedWith('testing.ts')
+  expect([...packages]).toEqual([])
+  expect([...loaded]).toContain('running-cache.ts')
+  expect([...loadedWith('index.ts').packages].sort()).toEqual(['ioredis', 'knex', 'opossum', 'pg'])
 })
 
 test('what Node brings is named node:, so that no package can take its place', () => {

@@ -21,6 +21,7 @@ import { Limiter } from '../../../src/resilience/limiter.ts'
 import { newReadCounters } from '../../../src/telemetry/counters.ts'
 import { VirtualClock } from '../../support/clock.ts'
 import {
+  type L2Call,
   MemoryDatabase,
   type MemoryDb,
   MemoryRedis,
@@ -94,9 +95,12 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   const boundMs = options.boundMs ?? timing.stalenessBoundMs
   const closing = new AbortController()
   setMaxListeners(0, closing.signal)
-  const memory = memoryL2({ redis, tombstoneRetentionMs: timing.tombstoneRetentionMs })
+  const calls: L2Call[] = []
+  const loads: (readonly unknown[])[] = []
+  const { tombstoneRetentionMs } = timing
+  const memory = memoryL2({ redis, tombstoneRetentionMs, calls })
   const l2 = options.hasL2 === false ? undefined : (options.wrapL2?.(memory) ?? memory)
-  const database2 = memorySource(database)
+  const database2 = memorySource(database, loads)
   const source = options.wrapSource?.(database2) ?? database2
   const region = new L1Region(entity, new S3Fifo(entity.maxEntries))
   const regions = new Map([[entity.name, region]])
@@ -164,7 +168,7 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   const keyOf = (id: unknown): WriteKey => ({ entity, id: String(entity.keyOf(id)) })
   return {
     ...{ entity, reader, writer, tail, trust, region, marks, janitor, counters, limiter },
-    ...{ l2, calls: memory.calls, loads: database2.loads, outcomes: database2.outcomes, closing },
+    ...{ l2, calls, loads, outcomes: database2.outcomes, closing },
     keyOf,
     hear,
 

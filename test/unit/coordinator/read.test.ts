@@ -475,6 +475,23 @@ describe('staleness', () => {
     expect(await now(world, one.name(42))).toBe('new')
   })
 
+  test.each([true, false])(
+    'a value is fresh until its ttl is over, and served until its grace is: with L2 or not (%s)',
+    async (hasL2) => {
+      const one = await start({ entity: cityEntity({ ttl: '10s', grace: '5s' }), hasL2 })
+      await now(world, one.name(42))
+      await world.clock.advance(9_999)
+      expect(await now(world, one.reader.getEntry(42, {}))).toMatchObject({ state: 'fresh' })
+      world.database.down = new Error('nobody loads it anew')
+      await world.clock.advance(1)
+      expect(await now(world, one.reader.getEntry(42, {}))).toMatchObject({ state: 'stale' })
+      world.database.down = undefined
+      await world.clock.advance(5_000)
+      const last = await now(world, one.reader.getEntry(42, {}))
+      expect(last).toMatchObject({ state: 'fresh', tier: 'source' })
+    },
+  )
+
   test('past its grace an entry is not served', async () => {
     const one = await start({ entity: cityEntity({ ttl: '10s', grace: '5s' }), hasL2: false })
     await now(world, one.name(42))

@@ -1,0 +1,210 @@
+/** The L2 of one process over a Redis in memory. */
+import type { AnyEntity } from '../model/entity.ts'
+import { decodeEnvelope, type Envelope, encodeEnvelope } from '../model/envelope.ts'
+import type {
+  Drop,
+  Dropped,
+  Fill,
+  FillAnswer,
+  Grant,
+  L2,
+  Lookup,
+  Nonce,
+  Stored,
+} from '../model/ports.ts'
+import { visible, type WriteId } from '../model/snapshot.ts'
+import { fenceKey, type MemoryRedis, type ReadFence, valueKey } from './memory-redis.ts'
+
+export interface MemoryL2Options {
+  readonly redis: MemoryRedis
+  readonly tombstoneRetentionMs?: number
+  /** Where each call is noted. */
+  readonly calls?: L2Call[]
+}
+
+/** What one process asked of its L2. */
+export interface L2Call {
+  readonly act: 'lookup' | 'acquire' | 'fill' | 'release' | 'invalidate'
+  readonly ids: readonly string[]
+}
+
+let owners = 0
+
+export function memoryL2(options: MemoryL2Options): L2 {
+  const { redis, tombstoneRetentionMs = 60_000, calls } = options
+  const owner = `owner-${++owners}`
+  let nonces = 0
+  const newNonce = (): string => `${owner}:${nonces++}`
+
+  /** One call: it travels, is done at once, and its answer travels back. */
+  const call = async <T>(
+    entry: L2Call,
+    run: () => T,
+    unavailable: (cause: unknown) => T,
+  ): Promise<T> => {
+    calls?.push(entry)
+    await Promise.resolve()
+    if (redis.down) return unavailable(redis.down)
+    const answer = run()
+    await Promise.resolve()
+    return answer
+  }
+
+  return {
+    lookup: (entity, ids) =>
+      call<readonly Lookup[]>(
+        { act: 'lookup', ids },
+        () => ids.map((id) => lookupOf(redis.get(keysOf(entity, id).value), redis, entity.graceMs)),
+        (cause) => ids.map(() => ({ kind: 'unavailable', cause })),
+      ),
+
+    acquire: (entity, ids, wanted) =>
+      call<readonly Grant[]>(
+        { act: 'acquire', ids },
+        () =>
+          ids.map((id) => {
+            const asker = { owner, proposedNonce: newNonce(), retentionMs: tombstoneRetentionMs }
+            return acquireOne(redis, keysOf(entity, id), id, wanted, asker)
+          }),
+        (cause) => ids.map(() => ({ kind: 'unavailable', cause })),
+      ),
+
+    fill: (entity, fills) =>
+      call<readonly FillAnswer[]>(
+        { act: 'fill', ids: fills.map(({ lease }) => lease.id) },
+        () =>
+          fills.map((fill) => {
+            const keys = keysOf(entity, fill.lease.id)
+            const fence = redis.readFence(keys.fence, tombstoneRetentionMs)
+            const { nonce } = fill.lease
+            const bytes = envelopeOf(fill, redis.nowMs())
+            const answer = redis.fillOne(keys, fence, nonce, bytes, expireMsOf(fill), fill.over)
+            if (answer !== 'filled') redis.endLease(keys.fence, owner)
+            if (fence?.isAwaited) redis.wake(keys.value)
+            return answer
+          }),
+        () => fills.map(() => 'unavailable'),
+      ),
+
+    release: (entity, leases) =>
+      call<void>(
+        { act: 'release', ids: leases.map(({ id }) => id) },
+        () => {
+          for (const { id } of leases) {
+            const keys = keysOf(entity, id)
+            const held = redis.endLease(keys.fence, owner)
+            const isAwaited = held?.isAwaited
+            if (held) redis.endWait(keys.fence)
+            if (isAwaited) redis.wake(keys.value)
+          }
+        },
+        () => undefined,
+      ),
+
+    filled: (entity, id, pollAfterMs, signal) =>
+      redis.wait(keysOf(entity, id).value, pollAfterMs, signal),
+
+    invalidate: (write, drops) =>
+      call<Dropped>(
+        { act: 'invalidate', ids: drops.map(({ id }) => id) },
+        () => {
+          const nonces = drops.map((drop) => {
+            const proposed = newNonce()
+            return invalidateOne(redis, write, drop, tombstoneRetentionMs, proposed, (fill) => ({
+              bytes: envelopeOf(fill, redis.nowMs()),
+              expireMs: expireMsOf(fill),
+            }))
+          })
+          const keys = drops.map(({ entity, id }) => ({ entity, id }))
+          redis.tell({ write, keys })
+          return { kind: 'dropped', nonces }
+        },
+        (cause) => ({ kind: 'unavailable', cause }),
+      ),
+  }
+}
+
+/** acquire.lua for one id. */
+function acquireOne(
+  redis: MemoryRedis,
+  keys: { readonly fence: string; readonly value: string },
+  id: string,
+  { incarnation, leaseMs, insist }: Parameters<L2['acquire']>[2],
+  asker: { readonly owner: string; readonly proposedNonce: string; readonly retentionMs: number },
+): Grant {
+  const nowMs = redis.nowMs()
+  const present = insist ? undefined : redis.headerAt(keys.value)
+  if (present?.snapshot.incarnation === incarnation && present.softExpiryMs > nowMs) {
+    const envelope = decodeEnvelope(redis.get(keys.value) as Buffer)
+    if (!envelope) return { kind: 'unavailable', cause: new Error('corrupt envelope') }
+    return { kind: 'value', stored: storedOf(envelope, nowMs) }
+  }
+  const fence = redis.openFence(keys.fence, asker.retentionMs, asker.proposedNonce)
+  const { untilMs, tombstones } = fence
+  if (untilMs !== undefined && untilMs > nowMs && fence.owner !== asker.owner) {
+    redis.await(keys.fence)
+    return { kind: 'wait', pollAfterMs: untilMs - nowMs, tombstones }
+  }
+  redis.lease(keys.fence, asker.owner, Math.ceil(leaseMs))
+  return { kind: 'lease', id, nonce: fence.nonce as Nonce, tombstones }
+}
+
+/** invalidate.lua for one id: the nonce of its fence, '' where none is needed. */
+function invalidateOne(
+  redis: MemoryRedis,
+  write: WriteId,
+  { entity, id, versions, through }: Drop,
+  retentionMs: number,
+  proposedNonce: string,
+  packed: (fill: Fill) => { bytes: Buffer; expireMs: number },
+): Nonce {
+  const fence = fenceKey(entity, id)
+  let isSeen = false
+  for (const version of versions) {
+    const key = valueKey(entity, version, id)
+    const present = redis.headerAt(key)
+    if (present && visible(write, present.snapshot)) isSeen = true
+    else redis.unlink(key)
+  }
+  if (isSeen) return '' as Nonce
+  const opened = redis.openFence(fence, retentionMs, proposedNonce)
+  redis.addTombstone(fence, opened, write)
+  if (!through || !versions.includes(through.version)) return opened.nonce as Nonce
+  const read = redis.readFence(fence, retentionMs) as ReadFence
+  const value = valueKey(entity, through.version, id)
+  const { bytes, expireMs } = packed(through)
+  redis.fillOne({ fence, value }, read, through.lease.nonce, bytes, expireMs, [])
+  if (read.isAwaited) redis.wake(value)
+  return read.nonce as Nonce
+}
+
+function envelopeOf({ snapshot, payload, ttlMs, ageMs }: Fill, nowMs: number): Buffer {
+  const createdAtMs = nowMs - ageMs
+  return encodeEnvelope({ snapshot, payload, createdAtMs, softExpiryMs: createdAtMs + ttlMs })
+}
+
+const expireMsOf = (fill: Fill): number => Math.max(1, Math.ceil(fill.ttlMs + fill.graceMs))
+
+const keysOf = (entity: AnyEntity, id: string): { fence: string; value: string } => ({
+  fence: fenceKey(entity.name, id),
+  value: valueKey(entity.name, entity.version, id),
+})
+
+function lookupOf(bytes: Buffer | undefined, redis: MemoryRedis, graceMs: number): Lookup {
+  const envelope = bytes && decodeEnvelope(bytes)
+  if (!envelope) return { kind: 'miss', isCorrupt: bytes !== undefined }
+  const stored = storedOf(envelope, redis.nowMs())
+  if (stored.freshForMs > 0) return { kind: 'fresh', stored }
+  return stored.freshForMs + graceMs > 0
+    ? { kind: 'stale', stored }
+    : { kind: 'miss', isCorrupt: false }
+}
+
+function storedOf(envelope: Envelope, nowMs: number): Stored {
+  return {
+    snapshot: envelope.snapshot,
+    payload: envelope.payload,
+    freshForMs: envelope.softExpiryMs - nowMs,
+    ageMs: Math.max(0, nowMs - envelope.createdAtMs),
+  }
+}
