@@ -1,15 +1,12 @@
 /** The way to Redis: what is refused at the start by name, what is waited for, and what is left when it is closed. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { Cluster, Redis, type RedisOptions } from 'ioredis'
+import { Redis, type RedisOptions } from 'ioredis'
 import { expect, onTestFinished, test } from 'vitest'
 import { LockstepError } from '../../src/model/errors.ts'
 import type { Logger } from '../../src/model/log.ts'
-import {
-  connectRedis,
-  type RedisConnectionOptions,
-  type RedisConnections,
-} from '../../src/redis/connection.ts'
+import { connectRedis, type RedisConnections } from '../../src/redis/connection.ts'
+import type { RedisConnectionOptions } from '../../src/redis/open.ts'
 import { openRedisProcess } from '../contract/redis-process.ts'
 import {
   acquire,
@@ -84,7 +81,6 @@ test.each([
 test.each([
   ['a number', 42],
   ['a list of nodes', [{ host: '10.0.0.1', port: 6379 }]],
-  ['a cluster', new Cluster([{ host: '10.0.0.1', port: 6379 }], { lazyConnect: true })],
   ['a URL object', new URL('redis://10.0.0.1:6379')],
 ])(
   '%s is refused by the name of the option, and not taken for this machine',
