@@ -52,7 +52,7 @@ export async function connectRedis(
     close: () => {
       commands.off('refresh', follow)
       subscriber.disconnect()
-      if (isOwn) commands.disconnect()
+      if (isOwn) disconnect(commands)
       else for (const event of ['error', 'node error']) commands.off(event, noteError)
     },
   }
@@ -77,6 +77,14 @@ export async function connectRedis(
     follow()
   }
   return connections
+}
+
+function disconnect(commands: RedisClient): void {
+  for (const node of commands instanceof Cluster ? commands.nodes() : [commands]) {
+    // ioredis 5 leaves it running, for as long as `socketTimeout` says.
+    clearTimeout((node as unknown as { socketTimeoutTimer?: NodeJS.Timeout }).socketTimeoutTimer)
+  }
+  commands.disconnect()
 }
 
 /** Rejects when the deadline is over; `call` goes on, to no effect. */
