@@ -1,6 +1,8 @@
 /** What users hold: checks each call's arguments, and hands it to the coordinator. */
+
+import { rowsOf, type WriteKey } from './coordinator/deletes.ts'
 import type { ReadRequest } from './coordinator/wanted.ts'
-import { rowsOf, type WriteKey, type WriteRequest, type WriteResult } from './coordinator/write.ts'
+import type { WriteRequest, WriteResult } from './coordinator/write.ts'
 import { retries } from './model/defaults.ts'
 import { type Duration, durationMs } from './model/duration.ts'
 import { type AnyEntity, wrong } from './model/entity.ts'
@@ -13,6 +15,7 @@ import type {
   CacheMethods,
   EntityCache,
   EntityStats,
+  JoinedWriteOptions,
   Key,
   ReadOptions,
   WriteOptions,
@@ -21,6 +24,7 @@ import type {
 const defaultCloseTimeout = '5s'
 
 type Run<R> = (tx: Tx) => PromiseLike<R> | R
+type AnyWriteOptions = WriteOptions | JoinedWriteOptions
 
 export function frontDoor<Entities extends Record<string, AnyEntity>>(
   entities: Entities,
@@ -30,12 +34,14 @@ export function frontDoor<Entities extends Record<string, AnyEntity>>(
     key,
     entityDoor(cache, cache.entities.get(name) as EntityParts),
   ])
-  const methods: CacheMethods = {
-    write: (keys, run, options) => write(cache, keysOf(cache, keys), run, options),
-    invalidate: (keys, options) => invalidate(cache, keysOf(cache, keys), options),
+  const methods = {
+    write: (keys: readonly Key[], run: Run<unknown>, options?: AnyWriteOptions) =>
+      write(cache, keysOf(cache, keys), run, options),
+    invalidate: (keys: readonly Key[], options?: AnyWriteOptions) =>
+      invalidate(cache, keysOf(cache, keys), options),
     close: (options) => close(cache, options?.timeout),
     [Symbol.asyncDispose]: () => close(cache, undefined),
-  }
+  } as CacheMethods
   const stats = (): object =>
     Object.fromEntries(
       Object.entries(entities).map(([key, { name }]) => [
@@ -70,14 +76,14 @@ function entityDoor(
     write: (...args: unknown[]) =>
       checked(() => {
         if (typeof args[0] === 'function') {
-          const [run, options] = args as [Run<unknown>, WriteOptions | undefined]
+          const [run, options] = args as [Run<unknown>, AnyWriteOptions | undefined]
           return write(cache, (value) => keysOfRows(entity, value), run, options)
         }
-        const [id, run, options] = args as [unknown, Run<unknown>, WriteOptions | undefined]
+        const [id, run, options] = args as [unknown, Run<unknown>, AnyWriteOptions | undefined]
         const keys = [keyOf(id)]
         return write(cache, () => keys, run, options)
       }),
-    invalidate: (id: unknown, options?: WriteOptions) =>
+    invalidate: (id: unknown, options?: AnyWriteOptions) =>
       checked(() => {
         const keys = [keyOf(id)]
         return invalidate(cache, () => keys, options)
@@ -99,22 +105,24 @@ function write<R>(
   cache: RunningCache,
   keysOfValue: (value: R) => readonly WriteKey[],
   run: Run<R>,
-  options: WriteOptions | undefined,
+  options: AnyWriteOptions | undefined,
 ): Promise<WriteResult<R>> {
   return checked(() => {
     if (typeof run !== 'function')
       throw wrong('write callback', run, 'a function (tx) => … would do')
-    return cache.writer.write(run, keysOfValue, writeRequest(cache, options))
+    const request = writeRequest(cache, options)
+    if (options?.tx === undefined) return cache.writer.write(run, keysOfValue, request)
+    return cache.writer.join(options.tx, run, keysOfValue, request)
   })
 }
 
 async function invalidate(
   cache: RunningCache,
   keys: () => readonly WriteKey[],
-  options: WriteOptions | undefined,
-): Promise<{ ticket: string; fenced: boolean }> {
-  const { ticket, fenced } = await write(cache, keys, () => undefined, options)
-  return { ticket, fenced }
+  options: AnyWriteOptions | undefined,
+): Promise<Omit<WriteResult<undefined>, 'value'>> {
+  const { value: _, ...result } = await write(cache, keys, () => undefined, options)
+  return result
 }
 
 /** Checks the keys that `cache.write` was given, before anything is written. */
@@ -167,10 +175,13 @@ function readRequest(options: ReadOptions | undefined): ReadRequest {
   return { consistency, ticket, signal, timeoutMs: optionalMs(timeout) }
 }
 
-function writeRequest(cache: RunningCache, options: WriteOptions = {}): WriteRequest {
+function writeRequest(cache: RunningCache, options: AnyWriteOptions = {}): WriteRequest {
   const { settings } = cache
   const { onFenceFailure = settings.onFenceFailure } = options
-  const { retries: tries = retries.write } = options
+  const { retries: tries = retries.write } = options as WriteOptions
+  if (options.tx !== undefined && 'retries' in options) {
+    throw wrong('retries', tries, 'none would do: with "tx" the caller repeats the transaction')
+  }
   if (!Number.isSafeInteger(tries) || tries < 0) throw wrong('retries', tries, '0 or more would do')
   if (onFenceFailure !== 'proceed' && onFenceFailure !== 'reject') {
     throw wrong('onFenceFailure', onFenceFailure, "'proceed' or 'reject' would do")

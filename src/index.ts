@@ -1,4 +1,4 @@
-export type { WriteResult } from './coordinator/write.ts'
+export type { JoinedWriteResult, WriteResult } from './coordinator/write.ts'
 export { lockstep } from './lockstep.ts'
 export type { Codec } from './model/codec.ts'
 export type { Timing } from './model/defaults.ts'
@@ -13,8 +13,13 @@ export {
   type EntityStats,
   type EntryInfo,
   entity,
+  type Invalidated,
+  type JoinedInvalidated,
+  type JoinedWriteOptions,
   type Key,
   type LockstepOptions,
   type ReadOptions,
   type WriteOptions,
 } from './types.ts'
+export { wrapRepository } from './wrap.ts'
+export type { WrapOptions, WrappedRead, WrappedWrite, Written } from './wrap-types.ts'

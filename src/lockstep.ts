@@ -12,6 +12,7 @@ import { register } from './postgres/namespace.ts'
 import { PostgresOutbox } from './postgres/outbox.ts'
 import { openPool, type Pool } from './postgres/pool.ts'
 import { PostgresSource } from './postgres/source.ts'
+import { NamespaceClaim } from './redis/claim.ts'
 import { connectRedis } from './redis/connection.ts'
 import { FillWaits, RedisFastPlane } from './redis/fast-plane.ts'
 import { keySpace } from './redis/keys.ts'
@@ -50,15 +51,13 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
     const pool = openPool(options.postgres, settings.log)
     opened.push(() => pool.close())
     await checkSchema(pool)
-    const { registeredIn } = await register(
-      pool,
-      settings.namespace,
-      options.redis !== undefined,
-      settings.entities,
-    )
-    const outbox = new PostgresOutbox(pool, settings.namespace)
+    const { namespace, entities } = settings
+    const registration = { namespace, hasL2: options.redis !== undefined, entities }
+    const { database } = await register(pool, registration, settings.clock)
+    const outbox = new PostgresOutbox(pool, registration, settings.clock)
     opened.push(() => outbox.close())
-    const redis = options.redis === undefined ? undefined : await openRedis(options.redis, settings)
+    const redis =
+      options.redis === undefined ? undefined : await openRedis(options.redis, settings, database)
     if (redis) opened.push(redis.close)
     const parts = replace({
       l2: redis?.l2,
@@ -67,7 +66,7 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
       source: openSource(pool, settings.namespace, settings.timing),
       regions: new Map(settings.entities.map((entity) => [entity.name, openRegion(entity)])),
     })
-    const cache = new RunningCache(settings, parts, registeredIn, release)
+    const cache = new RunningCache(settings, parts, release)
     await cache.start()
     return frontDoor(options.entities, cache)
   } catch (error) {
@@ -79,10 +78,18 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
 async function openRedis(
   options: RedisConnectionOptions,
   settings: Settings,
+  database: string,
 ): Promise<{ l2: L2; fastPlane: FastPlane; close: () => void }> {
   const { clock, log, timing } = settings
   const keys = keySpace(settings.namespace)
   const connections = await connectRedis(options, keys.bus, redisStartDeadlineMs, log)
+  const claim = new NamespaceClaim(connections.commands, keys.claim, database, clock, log)
+  try {
+    await claim.start()
+  } catch (error) {
+    connections.close()
+    throw error
+  }
   const openHop = (node: string | undefined): Hop => {
     const hop = new Hop({ name: 'l2', deadlineMs: timing.redisDeadlineMs, isAnswer: isRedisAnswer })
     hop.onChange((state) =>
@@ -108,6 +115,7 @@ async function openRedis(
       connections.commands.options.keyPrefix,
     ),
     close: () => {
+      claim.close()
       connections.close()
       nodes.close()
     },

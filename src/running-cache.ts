@@ -13,7 +13,6 @@ import { retries } from './model/defaults.ts'
 import type { AnyEntity } from './model/entity.ts'
 import { LockstepError } from './model/errors.ts'
 import type { FastPlane, L2, Outbox, Region, Source, Told } from './model/ports.ts'
-import type { Xid } from './model/snapshot.ts'
 import type { Settings } from './options.ts'
 import type { Tx } from './postgres/pool.ts'
 import { sleep } from './resilience/deadline.ts'
@@ -53,22 +52,15 @@ export class RunningCache {
   readonly #marks: Marks
   readonly #closing = new AbortController()
   readonly #release: () => Promise<void>
-  #waitsFor: Xid | undefined
   #closed: Promise<void> | undefined
 
-  /** `registeredIn`: see `Registration`. `release` closes the connections. */
-  constructor(
-    settings: Settings,
-    parts: Parts,
-    registeredIn: Xid | undefined,
-    release: () => Promise<void>,
-  ) {
+  /** `release` closes the connections. */
+  constructor(settings: Settings, parts: Parts, release: () => Promise<void>) {
     const { timing, clock, log } = settings
     // Every load and wait that is under way listens to it: as many as there are, and each leaves.
     setMaxListeners(0, this.#closing.signal)
     this.settings = settings
     this.#parts = parts
-    this.#waitsFor = registeredIn
     this.#release = release
     this.#told = new ToldRegions(parts.regions)
     this.#trust = new Trust({
@@ -106,7 +98,6 @@ export class RunningCache {
       clock,
       random: Math.random,
       closing: this.#closing.signal,
-      mayFillL2: () => this.#mayFillL2(),
     })
     this.entities = this.#openEntities()
   }
@@ -157,15 +148,6 @@ export class RunningCache {
     for (const { entity, id } of keys) this.#told.tell(entity, [id], write, false)
   }
 
-  /** Once whoever wrote before this schema version was registered has finished. */
-  #mayFillL2(): boolean {
-    if (this.#waitsFor === undefined) return true
-    const { newest } = this.#trust
-    if (!newest || newest.xmin <= this.#waitsFor) return false
-    this.#waitsFor = undefined
-    return true
-  }
-
   #openEntities(): ReadonlyMap<string, EntityParts> {
     const { timing, clock, log, maxConcurrentLoads, entities } = this.settings
     const busy = (): Error =>
@@ -185,7 +167,6 @@ export class RunningCache {
       boundMs: timing.stalenessBoundMs,
       readDeadlineMs: timing.readDeadlineMs,
       loadDeadlineMs: timing.loadDeadlineMs,
-      mayFillL2: () => this.#mayFillL2(),
     }
     return new Map(
       entities.map((entity) => {

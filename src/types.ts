@@ -1,5 +1,5 @@
 /** The types of the front door (DESIGN §11), all derived from the entities. */
-import type { WriteResult } from './coordinator/write.ts'
+import type { JoinedWriteResult, WriteResult } from './coordinator/write.ts'
 import type { Clock } from './model/clock.ts'
 import type { Timing } from './model/defaults.ts'
 import type { Duration } from './model/duration.ts'
@@ -58,7 +58,20 @@ export interface WriteOptions {
   signal?: AbortSignal
   /** What to do when Redis can't be told before COMMIT (default: the option of `lockstep`). */
   onFenceFailure?: 'proceed' | 'reject'
+  tx?: undefined
 }
+
+export interface JoinedWriteOptions extends Omit<WriteOptions, 'retries' | 'tx'> {
+  /**
+   * An open Knex transaction of the same database, which the caller ends: the callback's statements
+   * and the invalidation stand and fall with it. Runs the callback once.
+   */
+  tx: Tx
+}
+
+/** What an invalidation returns: as a write, without a value. */
+export type Invalidated = Omit<WriteResult<never>, 'value'>
+export type JoinedInvalidated = Omit<JoinedWriteResult<never>, 'value'>
 
 /** One id of one entity, for `cache.write` and `cache.invalidate`. */
 export interface Key<Name extends string = string> {
@@ -95,13 +108,26 @@ export interface EntityCache<Name extends string, Id, Value> {
    * retryable error before COMMIT, never after it. Its errors come out as they are.
    */
   write<R>(id: Id, run: WriteCallback<R>, options?: WriteOptions): Promise<WriteResult<R>>
+  write<R>(
+    id: Id,
+    run: WriteCallback<R>,
+    options: JoinedWriteOptions,
+  ): Promise<JoinedWriteResult<R>>
   /** As above, for the ids of the rows that the callback returns: the database may have made them. */
   write<R extends Value | readonly Value[]>(
     run: WriteCallback<R>,
     options?: WriteOptions,
   ): Promise<WriteResult<R>>
-  /** For a write that has committed elsewhere: every tier drops what doesn't see it. */
-  invalidate(id: Id, options?: WriteOptions): Promise<{ ticket: string; fenced: boolean }>
+  write<R extends Value | readonly Value[]>(
+    run: WriteCallback<R>,
+    options: JoinedWriteOptions,
+  ): Promise<JoinedWriteResult<R>>
+  /**
+   * Every tier drops what doesn't see the writes that have committed; with `tx` also those of that
+   * transaction, when it commits.
+   */
+  invalidate(id: Id, options?: WriteOptions): Promise<Invalidated>
+  invalidate(id: Id, options: JoinedWriteOptions): Promise<JoinedInvalidated>
   /** This id, for `cache.write` and `cache.invalidate`. */
   key(id: Id): Key<Name>
 }
@@ -113,10 +139,13 @@ export interface CacheMethods {
     run: WriteCallback<R>,
     options?: WriteOptions,
   ): Promise<WriteResult<R>>
-  invalidate(
+  write<R>(
     keys: readonly Key[],
-    options?: WriteOptions,
-  ): Promise<{ ticket: string; fenced: boolean }>
+    run: WriteCallback<R>,
+    options: JoinedWriteOptions,
+  ): Promise<JoinedWriteResult<R>>
+  invalidate(keys: readonly Key[], options?: WriteOptions): Promise<Invalidated>
+  invalidate(keys: readonly Key[], options: JoinedWriteOptions): Promise<JoinedInvalidated>
   /**
    * Ends reads and writes that are under way, within the timeout (default 5 s), then aborts what is
    * left. Connections that were opened here are closed; instances that were passed in stay open.

@@ -1,11 +1,10 @@
-import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { installDebianPackage } from './debian.mjs'
 import { folderWith, pathFolders, startServer } from './server.mjs'
 
 const OLDEST_MAJOR = 7
 const DEBIAN_SERVER = '/usr/bin/redis-server'
-const POLICY = '/usr/sbin/policy-rc.d'
 
 export const redis = {
   name: 'Redis',
@@ -97,38 +96,6 @@ async function isProcess(url, pid) {
 }
 
 function startFetched(checkout, { settings, say }) {
-  if (!existsSync('/etc/debian_version') || process.getuid() !== 0) {
-    throw new Error('only root on Debian or Ubuntu can have it installed')
-  }
-  if (!existsSync(DEBIAN_SERVER)) installDebianPackage(settings, say)
+  if (!existsSync(DEBIAN_SERVER)) installDebianPackage('redis-server', settings, say)
   return start(checkout, DEBIAN_SERVER, 'Debian package redis-server')
-}
-
-function installDebianPackage(settings, say) {
-  say("Installing Debian's redis-server")
-  withoutServiceStarts(() => {
-    apt(settings, ['update'])
-    apt(settings, ['install', '--yes', '--no-install-recommends', 'redis-server'])
-  })
-  // The package enables its service for the next boot.
-  spawnSync('/usr/sbin/update-rc.d', ['redis-server', 'disable'], { stdio: 'ignore' })
-}
-
-// Debian's own switch: package scripts ask this program before they start a service, 101 is "no".
-function withoutServiceStarts(work) {
-  if (existsSync(POLICY)) return work()
-  writeFileSync(POLICY, '#!/bin/sh\nexit 101\n', { mode: 0o755 })
-  try {
-    return work()
-  } finally {
-    rmSync(POLICY, { force: true })
-  }
-}
-
-function apt(settings, args) {
-  const env = { ...settings, DEBIAN_FRONTEND: 'noninteractive' }
-  const options = ['-q', '-o', 'DPkg::Lock::Timeout=120']
-  const run = spawnSync('/usr/bin/apt-get', [...options, ...args], { env, encoding: 'utf8' })
-  if (run.status === 0) return
-  throw new Error(`apt-get ${args[0]} failed: ${(run.stderr || run.error?.message || '').trim()}`)
 }

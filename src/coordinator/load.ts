@@ -97,7 +97,7 @@ export class Loader {
     const { l2, entity, trust, loadDeadlineMs } = this.#context
     const { incarnation } = trust
     if (owned.length === 0) return
-    if (!l2 || !incarnation || !this.#context.mayFillL2()) return this.#loadOwned(owned)
+    if (!l2 || !incarnation) return this.#loadOwned(owned)
     const leaseMs = loadDeadlineMs * (1 + retries.load) + leaseMarginMs
     const { mark } = this.#context.region
     const grants = await l2.acquire(

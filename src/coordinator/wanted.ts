@@ -75,6 +75,4 @@ export interface ReadContext {
   readonly boundMs: number
   readonly readDeadlineMs: number
   readonly loadDeadlineMs: number
-  /** L2 may be filled from this moment on: false until everybody knows of this schema version. */
-  readonly mayFillL2: () => boolean
 }

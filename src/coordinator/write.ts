@@ -9,34 +9,17 @@
  * 4. Second delete, and with `writeThrough` the new value in the same call.
  * 5. The mark that Redis has been told. Whatever fails from 3 on, some instance finishes.
  */
-import type { Clock } from '../model/clock.ts'
-import { retries } from '../model/defaults.ts'
-import type { AnyEntity } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
-import type {
-  Drop,
-  Dropped,
-  EntityIds,
-  L2,
-  Nonce,
-  Recorded,
-  Source,
-  Transaction,
-} from '../model/ports.ts'
+import type { CommitOutcome, Source, Transaction } from '../model/ports.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 import { formatTicket, type Ticket } from '../model/ticket.ts'
 import { abortable, withDeadline } from '../resilience/deadline.ts'
 import { retry } from '../resilience/retry.ts'
-import type { Marks } from './marks.ts'
-import type { ToldRegions } from './told.ts'
-import type { Trust } from './trust.ts'
-import { keyOfRow, type LoadedValue, loadedValue } from './values.ts'
+import { byEntity, type DeleteContext, Deletes, type Fenced, type WriteKey } from './deletes.ts'
 
-/** One key of a write. */
-export interface WriteKey {
-  readonly entity: AnyEntity
-  readonly id: string
-}
+type Run<Tx, R> = (tx: Tx) => PromiseLike<R> | R
+/** Tells the keys once the callback has returned: a row's id may be made by the database. */
+type KeysOf<R> = (value: R) => readonly WriteKey[]
 
 export interface WriteRequest {
   readonly timeoutMs: number
@@ -54,51 +37,50 @@ export interface WriteResult<R> {
   readonly fenced: boolean
 }
 
-export interface WriteContext<Tx> {
-  readonly source: Source<Tx>
-  readonly l2: L2 | undefined
-  readonly trust: Trust
-  readonly told: ToldRegions
-  readonly marks: Marks
-  readonly clock: Clock
-  readonly random: () => number
-  readonly closing: AbortSignal
-  /** As for reads: false until everybody knows of this schema version. */
-  readonly mayFillL2: () => boolean
+/** A write in a transaction that its caller ends. */
+export interface JoinedWriteResult<R> extends WriteResult<R> {
+  /** Nothing has committed yet. */
+  readonly fenced: false
+  /**
+   * Resolves when the caller has ended the transaction and Redis has been told: `true` means what
+   * `fenced: true` means for other writes; `false` that it was rolled back, or that the outbox will
+   * tell. Never rejects.
+   */
+  readonly fencedAfterCommit: Promise<boolean>
 }
 
-/** What is left of a transaction when its COMMIT has been sent. */
+export interface WriteContext<Tx> extends DeleteContext {
+  readonly source: Source<Tx>
+}
+
 interface Ended<R> {
-  readonly outcome: 'committed' | 'aborted' | 'unknown'
-  readonly value: R
-  readonly keys: readonly WriteKey[]
-  readonly recorded: Recorded
-  readonly first: Dropped | undefined
-  /** Older than the transaction's first statement: what the written rows are labelled with. */
-  readonly snapshot: Snapshot | undefined
+  readonly outcome: CommitOutcome
+  readonly fenced: Fenced<R>
 }
 
 export class Writer<Tx> {
   readonly #context: WriteContext<Tx>
+  readonly #deletes: Deletes
   readonly #underWay = new Set<Promise<unknown>>()
   #isClosed = false
 
   constructor(context: WriteContext<Tx>) {
     this.#context = context
+    this.#deletes = new Deletes(context)
   }
 
-  /** `keysOf` tells the keys once the callback has returned: a row's id may be made by the database. */
-  write<R>(
-    run: (tx: Tx) => PromiseLike<R> | R,
-    keysOf: (value: R) => readonly WriteKey[],
+  write<R>(run: Run<Tx, R>, keysOf: KeysOf<R>, request: WriteRequest): Promise<WriteResult<R>> {
+    return this.#tracked(() => this.#write(run, keysOf, request))
+  }
+
+  /** As `write`, in the caller's transaction: the first delete now, the second when that has committed. */
+  join<R>(
+    tx: Tx,
+    run: Run<Tx, R>,
+    keysOf: KeysOf<R>,
     request: WriteRequest,
-  ): Promise<WriteResult<R>> {
-    if (this.#isClosed) return Promise.reject(new LockstepError('CLOSED', 'the cache is closed'))
-    const underWay = this.#write(run, keysOf, request).finally(() =>
-      this.#underWay.delete(underWay),
-    )
-    this.#underWay.add(underWay)
-    return underWay
+  ): Promise<JoinedWriteResult<R>> {
+    return this.#tracked(() => this.#join(tx, run, keysOf, request))
   }
 
   /** Takes no more writes. */
@@ -111,54 +93,95 @@ export class Writer<Tx> {
     while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay)
   }
 
+  async #tracked<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#isClosed) throw new LockstepError('CLOSED', 'the cache is closed')
+    const underWay = work()
+    this.#underWay.add(underWay)
+    try {
+      return await underWay
+    } finally {
+      this.#underWay.delete(underWay)
+    }
+  }
+
   async #write<R>(
-    run: (tx: Tx) => PromiseLike<R> | R,
-    keysOf: (value: R) => readonly WriteKey[],
+    run: Run<Tx, R>,
+    keysOf: KeysOf<R>,
     request: WriteRequest,
   ): Promise<WriteResult<R>> {
     const { clock, closing, random, source } = this.#context
     const isRetryable = (error: unknown): boolean => source.isRetryable(error)
-    const ended = await retry(
+    const { fenced, outcome } = await retry(
       { retries: request.retries, isRetryable, signal: closing, clock, random },
       () => this.#transact(run, keysOf, request),
     )
     // Not an error of the try: once COMMIT was sent, nothing runs again.
-    if (ended.outcome !== 'committed') throw notCommitted(ended.outcome)
-    const fenced = await this.#secondDelete(ended)
-    return { ticket: formatTicket([ended.recorded.write]), value: ended.value, fenced }
+    if (outcome.kind !== 'committed') throw notCommitted(outcome.kind)
+    return {
+      ticket: formatTicket([fenced.recorded.write]),
+      value: fenced.value,
+      fenced: await this.#deletes.second(fenced, outcome.versions),
+    }
+  }
+
+  async #join<R>(
+    tx: Tx,
+    run: Run<Tx, R>,
+    keysOf: KeysOf<R>,
+    request: WriteRequest,
+  ): Promise<JoinedWriteResult<R>> {
+    const transaction = this.#context.source.join(tx)
+    const fenced = await this.#inTime(request, (signal) =>
+      // Without a snapshot: this transaction may read under one that is older than any of ours.
+      this.#fence(transaction, undefined, run, keysOf, request, signal),
+    )
+    const fencedAfterCommit = this.#tracked(() => this.#afterCommit(transaction, fenced))
+    return {
+      ticket: formatTicket([fenced.recorded.write]),
+      value: fenced.value,
+      fenced: false,
+      fencedAfterCommit: fencedAfterCommit.catch(() => false),
+    }
+  }
+
+  /** The caller may take its time, or forget the transaction: a close doesn't wait for it. */
+  async #afterCommit<R>(transaction: Transaction<Tx>, fenced: Fenced<R>): Promise<boolean> {
+    const outcome = await abortable(transaction.commit(), this.#context.closing)
+    return outcome.kind === 'committed' && this.#deletes.second(fenced, outcome.versions)
   }
 
   // ---- 1 to 3
 
-  async #transact<R>(
-    run: (tx: Tx) => PromiseLike<R> | R,
-    keysOf: (value: R) => readonly WriteKey[],
-    request: WriteRequest,
-  ): Promise<Ended<R>> {
-    const { closing, clock, source, trust } = this.#context
+  async #transact<R>(run: Run<Tx, R>, keysOf: KeysOf<R>, request: WriteRequest): Promise<Ended<R>> {
+    const { clock, source, trust } = this.#context
+    const snapshot = trust.newest
+    const beganAtMs = clock.monotonicMs()
+    let transaction: Transaction<Tx> | undefined
+    try {
+      // Only up to the COMMIT: once that is sent, giving up would leave its outcome unknown.
+      const fenced = await this.#inTime(request, async (signal) => {
+        transaction = await this.#begin(source, signal)
+        return this.#fence(transaction, snapshot, run, keysOf, request, signal)
+      })
+      const outcome = await (transaction as unknown as Transaction<Tx>).commit()
+      transaction = undefined
+      return { fenced, outcome }
+    } catch (error) {
+      // Here, where every abort ends up, and not where the callback fails: it may fail too late.
+      if (transaction) await this.#rollBack(transaction, beganAtMs + request.timeoutMs)
+      throw error
+    }
+  }
+
+  #inTime<T>(request: WriteRequest, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const { clock, closing } = this.#context
     const late = (): Error =>
       new LockstepError(
         'WRITE_TIMEOUT',
         `a write took longer than ${request.timeoutMs} ms; it was rolled back`,
       )
     const parent = request.signal ? AbortSignal.any([closing, request.signal]) : closing
-    const snapshot = trust.newest
-    const beganAtMs = clock.monotonicMs()
-    let transaction: Transaction<Tx> | undefined
-    try {
-      // Only up to the COMMIT: once that is sent, giving up would leave its outcome unknown.
-      const fenced = await withDeadline(request.timeoutMs, late, parent, clock, async (signal) => {
-        transaction = await this.#begin(source, signal)
-        return this.#fence(transaction, run, keysOf, request, signal)
-      })
-      const outcome = await (transaction as unknown as Transaction<Tx>).commit()
-      transaction = undefined
-      return { ...fenced, snapshot, outcome }
-    } catch (error) {
-      // Here, where every abort ends up, and not where the callback fails: it may fail too late.
-      if (transaction) await this.#rollBack(transaction, beganAtMs + request.timeoutMs)
-      throw error
-    }
+    return withDeadline(request.timeoutMs, late, parent, clock, work)
   }
 
   /** A rollback that hangs ends by itself; its caller doesn't wait for it beyond the write's deadline. */
@@ -183,15 +206,16 @@ export class Writer<Tx> {
 
   async #fence<R>(
     transaction: Transaction<Tx>,
-    run: (tx: Tx) => PromiseLike<R> | R,
-    keysOf: (value: R) => readonly WriteKey[],
+    snapshot: Snapshot | undefined,
+    run: Run<Tx, R>,
+    keysOf: KeysOf<R>,
     request: WriteRequest,
     signal: AbortSignal,
-  ): Promise<Omit<Ended<R>, 'snapshot' | 'outcome'>> {
+  ): Promise<Fenced<R>> {
     const value = await abortable(Promise.resolve(run(transaction.handle)), signal)
     const keys = keysOf(value)
     const recorded = await abortable(transaction.record(byEntity(keys)), signal)
-    const first = await this.#drop(keys, recorded)
+    const first = await this.#deletes.first(keys, recorded)
     if (first?.kind === 'unavailable' && request.onFenceFailure === 'reject') {
       throw new LockstepError(
         'WRITE_NOT_FENCED',
@@ -200,78 +224,7 @@ export class Writer<Tx> {
       )
     }
     signal.throwIfAborted()
-    return { value, keys, recorded, first }
-  }
-
-  // ---- 2, 4: the two deletes
-
-  async #drop(keys: readonly WriteKey[], recorded: Recorded): Promise<Dropped | undefined> {
-    this.#tell(keys, recorded)
-    const drops = keys.map((key) => dropOf(key, recorded))
-    return this.#context.l2?.invalidate(recorded.write, drops)
-  }
-
-  /** L1 of this process, at once: its own fast-plane message comes later. */
-  #tell(keys: readonly WriteKey[], recorded: Recorded): void {
-    for (const { entity, ids } of byEntity(keys)) {
-      this.#context.told.tell(entity, ids, recorded.write, this.#context.l2 !== undefined)
-    }
-  }
-
-  async #secondDelete<R>(ended: Ended<R>): Promise<boolean> {
-    const { l2, clock, closing, random, marks } = this.#context
-    const { keys, recorded, first } = ended
-    this.#tell(keys, recorded)
-    if (!l2) return true
-    const drops = keys.map((key, index) => {
-      const drop = dropOf(key, recorded)
-      const through = this.#through(ended, key, index)
-      return through ? { ...drop, through } : drop
-    })
-    try {
-      await retry(
-        { retries: retries.secondDelete, isRetryable: () => true, signal: closing, clock, random },
-        async () => {
-          const second = await l2.invalidate(recorded.write, drops)
-          if (second.kind === 'unavailable') throw second.cause
-        },
-      )
-    } catch {
-      // The row stays unapplied, and some instance tells Redis as soon as it can be told.
-      return false
-    }
-    marks.add(recorded.rowIds)
-    return first?.kind === 'dropped'
-  }
-
-  /** The new value of one key, to be filled in the call of the second delete. */
-  #through<R>(ended: Ended<R>, key: WriteKey, index: number): Drop['through'] {
-    const { entity } = key
-    const { first, recorded, snapshot, value } = ended
-    if (!entity.writeThrough || first?.kind !== 'dropped' || !this.#context.mayFillL2())
-      return undefined
-    if (!snapshot || snapshot.incarnation !== recorded.write.incarnation) return undefined
-    const { clock, random } = this.#context
-    let written: LoadedValue
-    try {
-      const row = rowsOf(value).find((one) => String(keyOfRow(entity, one)) === key.id)
-      if (row === undefined) return undefined
-      written = loadedValue(entity, row, snapshot, clock.monotonicMs(), random)
-    } catch {
-      // The write has committed; a value that can't be cached is loaded by the next reader.
-      return undefined
-    }
-    if (written.isTooBig) return undefined
-    return {
-      version: entity.version,
-      lease: { id: key.id, nonce: first.nonces[index] as Nonce, tombstones: [] },
-      snapshot: { ...snapshot, own: recorded.write.xid },
-      payload: written.payload,
-      ageMs: 0,
-      ttlMs: written.ttlMs,
-      graceMs: written.graceMs,
-      over: [],
-    }
+    return { value, keys, recorded, first, snapshot }
   }
 }
 
@@ -285,26 +238,4 @@ function notCommitted(outcome: 'aborted' | 'unknown'): LockstepError {
         'WRITE_OUTCOME_UNKNOWN',
         'the connection broke at COMMIT, and PostgreSQL could not be asked what had happened; if it committed, its invalidation will arrive',
       )
-}
-
-/** The rows that a callback returned: one, several, or none. */
-export function rowsOf(value: unknown): readonly object[] {
-  const rows = Array.isArray(value) ? value : [value]
-  return rows.filter((row): row is object => typeof row === 'object' && row !== null)
-}
-
-function dropOf({ entity, id }: WriteKey, recorded: Recorded): Drop {
-  const known = recorded.versions.get(entity.name) ?? []
-  const versions = known.includes(entity.version) ? known : [...known, entity.version]
-  return { entity: entity.name, id, versions }
-}
-
-function byEntity(keys: readonly WriteKey[]): readonly EntityIds[] {
-  const ids = new Map<string, Set<string>>()
-  for (const { entity, id } of keys) {
-    const known = ids.get(entity.name)
-    if (known) known.add(id)
-    else ids.set(entity.name, new Set([id]))
-  }
-  return [...ids].map(([entity, some]) => ({ entity, ids: [...some] }))
 }

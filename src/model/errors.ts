@@ -16,6 +16,8 @@ export const errorCodes = {
   SOURCE_UNSUPPORTED: { retryable: false },
   SCHEMA_MISSING: { retryable: false },
   SCHEMA_NEWER: { retryable: false },
+  NAMESPACE_TAKEN: { retryable: false },
+  REGISTRATION_BLOCKED: { retryable: true },
   REDIS_REFUSED: { retryable: false },
   REDIS_REQUIRED: { retryable: false },
   READ_TIMEOUT: { retryable: true },
@@ -26,6 +28,7 @@ export const errorCodes = {
   WRITE_ABORTED: { retryable: true },
   WRITE_OUTCOME_UNKNOWN: { retryable: false },
   WRITE_KEYS_MISSING: { retryable: false },
+  WRITE_NOT_INVALIDATED: { retryable: false },
   CLOSED: { retryable: false },
 } as const satisfies Record<string, { retryable: boolean }>
 

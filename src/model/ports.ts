@@ -169,6 +169,8 @@ export interface Loaded {
 export interface Source<Tx> {
   load(entity: AnyEntity, ids: readonly unknown[], signal: AbortSignal): Promise<Loaded>
   begin(signal: AbortSignal): Promise<Transaction<Tx>>
+  /** A transaction of the caller's: its `commit` waits for the caller to end it. */
+  join(tx: Tx): Transaction<Tx>
   /** May the same work succeed when it is done again? */
   isRetryable(error: unknown): boolean
 }
@@ -182,17 +184,26 @@ export interface EntityIds {
 export interface Recorded {
   readonly write: WriteId
   readonly rowIds: readonly string[]
-  /** Schema versions that may lie in L2, by entity. */
-  readonly versions: ReadonlyMap<string, readonly number[]>
+  readonly versions: LiveVersions
 }
+
+/** Schema versions whose values may lie in L2, by entity. */
+export type LiveVersions = ReadonlyMap<string, readonly number[]>
+
+export type CommitOutcome =
+  /** `versions`: as of after the COMMIT, so that one that is registered later loads what was written. */
+  | { readonly kind: 'committed'; readonly versions: LiveVersions }
+  | { readonly kind: 'aborted' }
+  /** The connection broke, and nobody could say in time what had happened. */
+  | { readonly kind: 'unknown' }
 
 export interface Transaction<Tx> {
   /** What the caller's callback gets. */
   readonly handle: Tx
   /** Writes the outbox rows; the transaction has its xid from here. */
   record(keys: readonly EntityIds[]): Promise<Recorded>
-  /** `unknown`: the connection broke, and nobody could say in time what had happened. Throws what the database refused the COMMIT for. */
-  commit(): Promise<'committed' | 'aborted' | 'unknown'>
+  /** Throws what the database refused the COMMIT for. */
+  commit(): Promise<CommitOutcome>
   rollback(): Promise<void>
 }
 
@@ -229,7 +240,10 @@ export interface Claim {
 export interface Outbox {
   /** One statement on a connection of its own: the rows and the snapshot belong together. */
   poll(since: Snapshot | undefined, signal: AbortSignal): Promise<Poll>
-  /** Claims unapplied rows that are older than `minAgeMs`, and marks those that `apply` returns. */
+  /**
+   * Claims unapplied rows, those that their writer tells of only when they are older than
+   * `minAgeMs`, and marks those that `apply` returns.
+   */
   claim(
     minAgeMs: number,
     apply: (claim: Claim) => Promise<readonly string[]>,

@@ -1,52 +1,91 @@
 import type { Client } from 'pg'
+import type { Clock } from '../model/clock.ts'
 import type { AnyEntity } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
-import { parseXid, type Xid } from '../model/snapshot.ts'
-import { type Pool, unavailable } from './pool.ts'
+import { type Pool, sqlState, unavailable } from './pool.ts'
 
+/** What the instances of a namespace, and everybody who writes, know of this one. */
 export interface Registration {
-  /**
-   * Another schema version of an entity, or L2 itself, was registered for the first time, in this
-   * transaction, and there were writers before: who took its xid earlier may not know of it, so L2
-   * is not filled until they have finished.
-   */
-  readonly registeredIn: Xid | undefined
+  readonly namespace: string
+  readonly hasL2: boolean
+  readonly entities: readonly AnyEntity[]
 }
 
-/** Makes the namespace, its tier and its schema versions known to everyone who writes. */
+export interface Registered {
+  /** Names the database, and its replicas alike, for as long as it lives. */
+  readonly database: string
+}
+
+const deadlineMs = 30_000
+/** While this waits, whoever calls `lockstep.invalidate` waits behind it. */
+const lockTimeoutMs = 100
+const pauseMs = 200
+/** As in migrations/0002_invalidate_in_sql.sql. */
+const lock = '7813590610137310577'
+const lockNotAvailable = '55P03'
+
+/**
+ * Makes the namespace, its tier and its schema versions known, before the first fill: whoever tells
+ * L2 of a write asks which versions may lie there after the COMMIT, and so learns of each version
+ * that may have been loaded without that write (docs/decisions/0005).
+ */
 export async function register(
   pool: Pool,
-  namespace: string,
-  hasL2: boolean,
-  entities: readonly AnyEntity[],
-): Promise<Registration> {
-  const connection = await pool.connect().catch((error: unknown) => {
-    throw unavailable(error)
-  })
+  registration: Registration,
+  clock: Clock,
+): Promise<Registered> {
+  const untilMs = clock.monotonicMs() + deadlineMs
+  for (;;) {
+    try {
+      return await tryToRegister(pool, registration)
+    } catch (error) {
+      if (sqlState(error) !== lockNotAvailable) throw unavailable(error)
+      if (clock.monotonicMs() > untilMs) {
+        throw new LockstepError(
+          'REGISTRATION_BLOCKED',
+          `a transaction that has called lockstep.invalidate is open for ${deadlineMs / 1_000} s; the entities of namespace "${registration.namespace}" can be registered when it has ended`,
+        )
+      }
+      await new Promise<void>((resolve) => clock.after(pauseMs, resolve))
+    }
+  }
+}
+
+async function tryToRegister(pool: Pool, registration: Registration): Promise<Registered> {
+  const connection = await pool.connect()
   try {
     await connection.query('begin')
-    const isForOthersNew = await registerIn(connection, namespace, hasL2, entities)
-    const { rows } = await connection.query<{ xid: string }>(
-      'select pg_current_xact_id()::text as xid',
+    await registerIn(connection, registration)
+    const { rows } = await connection.query<Registered>(
+      `select c.system_identifier || '/' || d.oid as database
+       from pg_control_system() c, pg_database d where d.datname = current_database()`,
     )
     await connection.query('commit')
-    return { registeredIn: isForOthersNew && rows[0] ? parseXid(rows[0].xid) : undefined }
+    return rows[0] as Registered
   } catch (error) {
     await connection.query('rollback').catch(() => {})
-    throw unavailable(error)
+    throw error
   } finally {
     connection.end().catch(() => {})
   }
 }
 
-/** Whether somebody may be writing who doesn't know of what was registered. */
 async function registerIn(
   connection: Client,
-  namespace: string,
-  hasL2: boolean,
-  entities: readonly AnyEntity[],
-): Promise<boolean> {
-  const made = await connection.query(
+  { namespace, hasL2, entities }: Registration,
+): Promise<void> {
+  const names = entities.map(({ name }) => name)
+  const { rows: unknown } = await connection.query(
+    `select from unnest($2::text[]) as e (name)
+     where not exists (select from lockstep.schema_versions where namespace = $1 and entity = e.name)`,
+    [namespace, names],
+  )
+  if (unknown.length > 0) {
+    await connection.query(`set local lock_timeout = ${lockTimeoutMs}`)
+    await connection.query(`select pg_advisory_xact_lock(${lock})`)
+    await connection.query('set local lock_timeout = 0')
+  }
+  await connection.query(
     'insert into lockstep.namespaces (name, has_l2) values ($1, $2) on conflict do nothing',
     [namespace, hasL2],
   )
@@ -66,19 +105,10 @@ async function registerIn(
       namespace,
     ])
   }
-  // The select sees what was there before the insert.
-  const { rows: added } = await connection.query<{ had_other: boolean }>(
-    `with added as (
-       insert into lockstep.schema_versions (namespace, entity, version)
-       select $1, e.entity, e.version from unnest($2::text[], $3::int[]) as e (entity, version)
-       on conflict do nothing
-       returning entity
-     )
-     select exists (select from lockstep.schema_versions v
-       where v.namespace = $1 and v.entity = added.entity) as had_other
-     from added`,
-    [namespace, entities.map(({ name }) => name), entities.map(({ version }) => version)],
+  await connection.query(
+    `insert into lockstep.schema_versions (namespace, entity, version)
+     select $1, e.entity, e.version from unnest($2::text[], $3::int[]) as e (entity, version)
+     on conflict do nothing`,
+    [namespace, names, entities.map(({ version }) => version)],
   )
-  const isL2New = hasL2 && !hadL2 && made.rowCount === 0
-  return isL2New || added.some((row) => row.had_other)
 }

@@ -4,13 +4,21 @@
  * its id early may commit late.
  */
 import type { Client } from 'pg'
+import type { Clock } from '../model/clock.ts'
 import { mostRowsAPoll, outboxBatch } from '../model/defaults.ts'
 import type { Claim, Outbox, OutboxRow, Poll } from '../model/ports.ts'
-import { parseIncarnation, parseSnapshot, parseXid, type Snapshot } from '../model/snapshot.ts'
+import {
+  type Incarnation,
+  parseIncarnation,
+  parseSnapshot,
+  parseXid,
+  type Snapshot,
+} from '../model/snapshot.ts'
 import { closeOnAbort, hold } from './abort.ts'
+import { type Registration, register } from './namespace.ts'
 import { type Pool, type RawClient, unavailable } from './pool.ts'
 import { beginIncarnation } from './snapshot.ts'
-import { type VersionPairs, versionsOf } from './versions.ts'
+import { selectVersions, type VersionPairs, versionsOf } from './versions.ts'
 
 interface Row {
   readonly row_id: string
@@ -29,9 +37,11 @@ interface PollRow extends Partial<Row> {
 
 type FoundRow = PollRow & Row
 
-// Each branch reads one index: with `or`, or with "not visible in" as a filter, all rows would be read.
+// Each branch reads one index: with `or`, or with "not visible in" as a filter, all rows would be
+// read. Without L2 there is nothing to apply a row to.
 const pollStatement = `
-  with found as (
+  with namespace as materialized (select * from lockstep.namespaces where name = $1),
+  found as (
     (select true as is_new, row_id, xid, entity, ids, applied from lockstep.outbox
       where namespace = $1 and xid >= $2::xid8 limit $4)
     union all
@@ -39,18 +49,20 @@ const pollStatement = `
       where namespace = $1 and xid = any($3::xid8[]) limit $4)
     union all
     (select false, row_id, xid, entity, ids, applied from lockstep.outbox
-      where namespace = $1 and not applied order by row_id limit 2 * $4)
+      where namespace = $1 and not applied and (select has_l2 from namespace)
+      order by row_id limit 2 * $4)
   )
-  select pg_current_snapshot()::text as snapshot, lockstep.incarnation() as incarnation,
-    n.pruned::text as pruned, f.is_new, f.row_id::text, f.xid::text, f.entity, f.ids, f.applied
-  from lockstep.namespaces n left join found f on true
-  where n.name = $1`
+  select pg_current_snapshot()::text as snapshot, (select lockstep.incarnation()) as incarnation,
+    n.pruned::text as pruned, f.is_new, f.row_id::text, f.xid::text, f.entity, f.ids,
+    f.applied or not n.has_l2 as applied
+  from namespace n left join found f on true`
 
 const claimStatement = `
-  select row_id::text, xid::text, entity, ids, applied, lockstep.incarnation() as incarnation,
-    (select json_agg(json_build_array(entity, version)) from lockstep.schema_versions where namespace = $1) as versions
+  select row_id::text, xid::text, entity, ids, applied,
+    (select lockstep.incarnation()) as incarnation, ${selectVersions('$1')}
   from lockstep.outbox
-  where namespace = $1 and not applied and created_at <= clock_timestamp() - $2 * interval '1 ms'
+  where namespace = $1 and not applied
+    and (not told_by_writer or created_at <= clock_timestamp() - $2 * interval '1 ms')
   order by row_id limit $3
   for update skip locked`
 
@@ -71,17 +83,23 @@ const moveMarkStatement = `
 
 const pruneStatement = `
   delete from lockstep.outbox
-  where namespace = $1 and applied and xid < pg_snapshot_xmax($2::pg_snapshot)
-    and pg_visible_in_snapshot(xid, $2::pg_snapshot)`
+  where namespace = $1 and xid < pg_snapshot_xmax($2::pg_snapshot)
+    and pg_visible_in_snapshot(xid, $2::pg_snapshot)
+    and (applied or not (select has_l2 from lockstep.namespaces where name = $1))`
 
 export class PostgresOutbox implements Outbox {
   readonly #pool: Pool
+  readonly #clock: Clock
+  readonly #registration: Registration
   readonly #namespace: string
   #connection: Client | undefined
+  #incarnation: Incarnation | undefined
 
-  constructor(pool: Pool, namespace: string) {
+  constructor(pool: Pool, registration: Registration, clock: Clock) {
     this.#pool = pool
-    this.#namespace = namespace
+    this.#clock = clock
+    this.#registration = registration
+    this.#namespace = registration.namespace
   }
 
   async poll(since: Snapshot | undefined, signal: AbortSignal): Promise<Poll> {
@@ -156,6 +174,11 @@ export class PostgresOutbox implements Outbox {
       return this.#poll(connection, since)
     }
     const incarnation = parseIncarnation(first.incarnation)
+    if (incarnation !== this.#incarnation) {
+      // A failover may have lost the registration; nothing is filled under the new incarnation before.
+      if (this.#incarnation) await register(this.#pool, this.#registration, this.#clock)
+      this.#incarnation = incarnation
+    }
     const found = rows.filter((row): row is FoundRow => row.row_id != null)
     const isNew = found.filter((row) => row.is_new)
     const newIds = new Set(isNew.map((row) => row.row_id))

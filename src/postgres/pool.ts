@@ -157,7 +157,7 @@ export function isBroken(error: unknown): boolean {
 }
 
 /** The SQLSTATE of an answer of the server. */
-function sqlState(error: unknown): string | undefined {
+export function sqlState(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | undefined)?.code
   return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined
 }

@@ -1,7 +1,19 @@
+import type { LiveVersions } from '../model/ports.ts'
+
 /** Pairs of entity and schema version, as `json_agg` gives them. */
 export type VersionPairs = readonly (readonly [string, number])[] | null
 
-export function versionsOf(pairs: VersionPairs): ReadonlyMap<string, readonly number[]> {
+export interface VersionsRow {
+  readonly versions: VersionPairs
+}
+
+/** The live versions as one column; `namespace` is SQL: a parameter or a literal. */
+export function selectVersions(namespace: string): string {
+  return `(select json_agg(json_build_array(entity, version)) from lockstep.schema_versions
+    where namespace = ${namespace}) as versions`
+}
+
+export function versionsOf(pairs: VersionPairs): LiveVersions {
   const versions = new Map<string, number[]>()
   for (const [entity, version] of pairs ?? []) {
     const known = versions.get(entity)

@@ -4,6 +4,8 @@ export interface KeySpace {
   fence(entity: string, id: string): string
   /** The channel of the fast plane. */
   readonly bus: string
+  /** Which database the namespace belongs to. */
+  readonly claim: string
 }
 
 export function keySpace(namespace: string): KeySpace {
@@ -11,5 +13,6 @@ export function keySpace(namespace: string): KeySpace {
     value: (entity, version, id) => `${namespace}:{${entity}:${id}}:v${version}`,
     fence: (entity, id) => `${namespace}:{${entity}:${id}}:f`,
     bus: `${namespace}:bus`,
+    claim: `${namespace}:database`,
   }
 }

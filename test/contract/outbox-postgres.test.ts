@@ -117,11 +117,7 @@ describe('with 50,000 rows', () => {
   test('a poll reads indexes only, and is fast', async () => {
     const statements: Statement[] = []
     const url = await ownDatabase()
-    const place = await openPostgresPlace({
-      url,
-      hasL2: false,
-      wrap: (pool) => recording(pool, statements),
-    })
+    const place = await openPostgresPlace({ url, wrap: (pool) => recording(pool, statements) })
     await addRows(place, 50_000, true)
     await place.pool.knex.raw('analyze lockstep.outbox')
     const long = await place.begin()

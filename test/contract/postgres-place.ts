@@ -1,11 +1,13 @@
 /** What one instance has of PostgreSQL, put together as `src/lockstep.ts` does it, in a namespace of the test's own. */
 import { onTestFinished } from 'vitest'
+import { systemClock } from '../../src/model/clock.ts'
 import type { Poll, Recorded, Transaction } from '../../src/model/ports.ts'
 import type { Snapshot } from '../../src/model/snapshot.ts'
 import { register } from '../../src/postgres/namespace.ts'
 import { PostgresOutbox } from '../../src/postgres/outbox.ts'
 import { openPool, type Pool, type Tx } from '../../src/postgres/pool.ts'
-import { PostgresSource, type PostgresSourceOptions } from '../../src/postgres/source.ts'
+import type { WriteOptions } from '../../src/postgres/record.ts'
+import { PostgresSource } from '../../src/postgres/source.ts'
 import { ownNamespace } from '../support/namespace.ts'
 import { required } from '../support/world.ts'
 import { thing } from './words.ts'
@@ -31,7 +33,7 @@ export interface PostgresPlaceOptions {
   readonly hasL2?: boolean
   readonly poolSize?: number
   readonly wrap?: (pool: Pool) => Pool
-  readonly source?: Partial<PostgresSourceOptions>
+  readonly source?: Partial<WriteOptions>
 }
 
 export const never: AbortSignal = new AbortController().signal
@@ -42,7 +44,8 @@ export async function openPostgresPlace(
   const { url = required('DATABASE_URL'), hasL2 = true, poolSize = 8, wrap = same } = options
   const namespace = ownNamespace()
   const pool = wrap(openPool({ connectionString: url, pool: { max: poolSize } } as never))
-  const outbox = new PostgresOutbox(pool, namespace)
+  const registration = { namespace, hasL2, entities: [thing()] }
+  const outbox = new PostgresOutbox(pool, registration, systemClock)
   const begun: Transaction<Tx>[] = []
   onTestFinished(async () => {
     outbox.close()
@@ -50,7 +53,7 @@ export async function openPostgresPlace(
     await forget(pool, namespace).catch(() => {})
     await pool.close()
   })
-  await register(pool, namespace, hasL2, [thing()])
+  await register(pool, registration, systemClock)
   const source = new PostgresSource({
     pool,
     namespace,
@@ -75,8 +78,8 @@ export async function openPostgresPlace(
     write: async (...ids) => {
       const transaction = await begin()
       const recorded = await transaction.record([{ entity: 'thing', ids }])
-      const outcome = await transaction.commit()
-      if (outcome !== 'committed') throw new Error(`"committed" was expected, not ${outcome}`)
+      const { kind } = await transaction.commit()
+      if (kind !== 'committed') throw new Error(`"committed" was expected, not ${kind}`)
       return recorded
     },
     another: () => openPostgresPlace(options),

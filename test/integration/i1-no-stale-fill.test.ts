@@ -230,6 +230,7 @@ function withoutIncarnations(parts: Parts): Parts {
     ...parts,
     source: {
       load: (...args) => source.load(...args),
+      join: (tx) => source.join(tx),
       isRetryable: (error) => source.isRetryable(error),
       begin: async (signal) => {
         const transaction = await source.begin(signal)

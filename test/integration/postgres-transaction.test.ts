@@ -4,6 +4,7 @@
  */
 import type { Client } from 'pg'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { systemClock } from '../../src/model/clock.ts'
 import type { Transaction } from '../../src/model/ports.ts'
 import { visible } from '../../src/model/snapshot.ts'
 import { register } from '../../src/postgres/namespace.ts'
@@ -81,7 +82,7 @@ test('a write that commits leaves its row and its outbox row, under one transact
   expect(String(recorded.write.xid)).toBe(rows[0].xid)
   expect(await place.version()).toBe(0)
   expect(await place.outboxRows()).toEqual([])
-  expect(await transaction.commit()).toBe('committed')
+  expect(await transaction.commit()).toMatchObject({ kind: 'committed' })
   expect(await place.version()).toBe(1)
   expect(await place.outboxRows()).toEqual([
     {
@@ -109,7 +110,15 @@ test('a write that is rolled back leaves nothing, and its id stays unused', asyn
 
 test('a write knows all schema versions that were registered before it', async () => {
   const place = await open()
-  await register(place.pool, place.namespace, true, [thing(7), thing(2)])
+  await register(
+    place.pool,
+    {
+      namespace: place.namespace,
+      hasL2: true,
+      entities: [thing(7), thing(2)],
+    },
+    systemClock,
+  )
   const transaction = await place.begin()
   const { versions } = await place.record(transaction)
   expect([...(versions.get('thing') ?? [])].sort()).toEqual([1, 2, 7])
@@ -131,10 +140,19 @@ test('a write of several entities leaves a row for each', async () => {
   expect(rows.map((row) => row.row_id)).toEqual([...rowIds])
 })
 
-test('a write of a namespace without Redis leaves nothing to be applied', async () => {
+test('without Redis a row counts as applied, until Redis is switched on', async () => {
   const place = await open({ hasL2: false })
+  const { snapshot } = await place.poll()
   await place.write('1')
-  expect(await place.outboxRows()).toMatchObject([{ applied: true }])
+  expect((await place.poll(snapshot)).rows).toMatchObject([{ applied: true }])
+  const { snapshot: later, rows } = await place.poll(snapshot)
+  expect((await place.poll(later)).rows).toEqual([])
+  await register(
+    place.pool,
+    { namespace: place.namespace, hasL2: true, entities: [thing()] },
+    systemClock,
+  )
+  expect((await place.poll(later)).rows).toEqual([{ ...rows[0], applied: false }])
 })
 
 test('a write that could leave no outbox row does not commit', async () => {
@@ -170,9 +188,9 @@ test('a COMMIT that PostgreSQL answers by ROLLBACK is not taken for committed', 
   await place.record(transaction)
   // A statement that nobody awaited fails after the outbox row was written.
   await transaction.handle.raw('select 1 / 0').catch(() => {})
-  const outcome = await transaction.commit().catch(() => 'aborted')
+  const outcome = await transaction.commit().catch(() => ({ kind: 'aborted' }))
   expect(await place.version()).toBe(0)
-  expect(outcome).toBe('aborted')
+  expect(outcome).toEqual({ kind: 'aborted' })
 })
 
 describe('a callback that ends the transaction itself is told so', () => {
@@ -215,7 +233,7 @@ describe('a connection that breaks at COMMIT', () => {
     await place.bump(transaction)
     await place.record(transaction)
     const broken = place.proxy.at('commit', act)
-    expect(await transaction.commit()).toBe(outcome)
+    expect(await transaction.commit()).toMatchObject({ kind: outcome })
     await broken
     expect(await place.version()).toBe(outcome === 'committed' ? 1 : 0)
     expect(await place.outboxRows()).toHaveLength(outcome === 'committed' ? 1 : 0)
@@ -243,7 +261,7 @@ describe('a connection that breaks at COMMIT', () => {
       write.xid,
     ])
     expect(rows).toEqual([{ status: 'in progress' }])
-    expect(await outcome).toBe('committed')
+    expect(await outcome).toMatchObject({ kind: 'committed' })
     expect(await place.version()).toBe(1)
   })
 
@@ -252,7 +270,7 @@ describe('a connection that breaks at COMMIT', () => {
     const transaction = await place.begin()
     await place.record(transaction)
     void place.proxy.at('commit', 'cut reply').then(() => place.proxy.refuse())
-    expect(await transaction.commit()).toBe('unknown')
+    expect(await transaction.commit()).toEqual({ kind: 'unknown' })
     await place.proxy.pass()
     await place.write('the pool is of use again')
   })
@@ -262,7 +280,7 @@ describe('a connection that breaks at COMMIT', () => {
     const transaction = await place.begin()
     await place.record(transaction)
     void place.proxy.at('commit', 'cut reply').then(() => place.proxy.hang())
-    expect(await transaction.commit()).toBe('unknown')
+    expect(await transaction.commit()).toEqual({ kind: 'unknown' })
     await place.proxy.pass()
     await place.write('the pool is of use again')
   })
@@ -285,7 +303,7 @@ describe('a connection that breaks at COMMIT', () => {
         await server.start()
         await place.proxy.pass()
       })
-      expect(await transaction.commit()).toBe(outcome)
+      expect(await transaction.commit()).toMatchObject({ kind: outcome })
       await crashed
       const after = await connect(url)
       const { rows } = await after.query('select from lockstep.outbox where namespace = $1', [
@@ -314,7 +332,7 @@ describe('a connection that breaks at COMMIT', () => {
     const after = await next.write('of somebody else')
     expect(after.write.xid, 'the crash handed no xid out again').toBe(before.write.xid)
     await lost.proxy.pass()
-    expect(await transaction.commit()).toBe('aborted')
+    expect(await transaction.commit()).toEqual({ kind: 'aborted' })
   }, 60_000)
 })
 
@@ -333,11 +351,25 @@ test('a COMMIT that waits for its standby is not cut short, and not taken for co
   await place.client.query('set synchronous_commit = local')
   await place.client.query(`alter system set synchronous_standby_names = 'nobody'`)
   await place.client.query('select pg_reload_conf()')
+  // Told by a COMMIT that waits: the server's processes hear of the setting one after the other.
+  const probe = await connect(url)
+  const pid = (await probe.query('select pg_backend_pid() as pid')).rows[0].pid
+  let isIdle = true
   await until('the standby is waited for', async () => {
-    const { rows } = await place.client.query('show synchronous_standby_names')
-    return rows[0].synchronous_standby_names === 'nobody'
+    if (isIdle) {
+      isIdle = false
+      const idle = (): void => {
+        isIdle = true
+      }
+      probe.query(`comment on schema lockstep is 'probe'`).then(idle, idle)
+    }
+    const { rows } = await place.client.query(
+      'select wait_event from pg_stat_activity where pid = $1',
+      [pid],
+    )
+    return rows[0].wait_event === 'SyncRep'
   })
-  expect(await transaction.commit()).toBe('unknown')
+  expect(await transaction.commit()).toEqual({ kind: 'unknown' })
   const { rows } = await place.client.query('select pg_xact_status($1::text::xid8) as status', [
     write.xid,
   ])
@@ -430,7 +462,7 @@ test('a transaction that is idle for too long before its COMMIT is ended, and ab
   await place.bump(transaction)
   await place.record(transaction)
   await until('PostgreSQL has ended it', place.isFree)
-  expect(await transaction.commit()).toBe('aborted')
+  expect(await transaction.commit()).toEqual({ kind: 'aborted' })
   expect(await place.version()).toBe(0)
 })
 
@@ -459,7 +491,7 @@ test('no way to end a transaction costs the pool a connection', async () => {
     async (one) => {
       await place.record(one)
       place.proxy.cut()
-      expect(await one.commit()).toBe('aborted')
+      expect(await one.commit()).toEqual({ kind: 'aborted' })
     },
   ]
   for (let turn = 0; turn < 3; turn++) {

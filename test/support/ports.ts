@@ -36,6 +36,7 @@ import {
   type WriteId,
   type Xid,
 } from '../../src/model/snapshot.ts'
+import { deferred } from '../../src/resilience/deadline.ts'
 
 // ---------------------------------------------------------------- L2
 
@@ -840,6 +841,7 @@ type CommitOutcome =
 export function memorySource(database: MemoryDatabase): MemorySource {
   const loads: (readonly unknown[])[] = []
   const outcomes: CommitOutcome[] = []
+  const begun = new WeakMap<MemoryTx, MemoryTransaction>()
   const check = (): void => {
     if (database.down) throw database.down
   }
@@ -864,7 +866,16 @@ export function memorySource(database: MemoryDatabase): MemorySource {
       await Promise.resolve()
       signal.throwIfAborted()
       check()
-      return memoryTransaction(database, () => outcomes.shift() ?? 'committed')
+      const transaction = memoryTransaction(database, () => outcomes.shift() ?? 'committed')
+      begun.set(transaction.handle, transaction)
+      return transaction
+    },
+
+    join: (tx) => {
+      const transaction = begun.get(tx)
+      if (!transaction) throw new Error('an open transaction of this database would do')
+      const { handle, record, ended } = transaction
+      return { handle, record, commit: () => ended, rollback: async () => {} }
     },
 
     isRetryable: (error) =>
@@ -873,17 +884,24 @@ export function memorySource(database: MemoryDatabase): MemorySource {
   }
 }
 
+interface MemoryTransaction extends Transaction<MemoryTx> {
+  /** What whoever joined it learns of its end. */
+  readonly ended: Promise<Awaited<ReturnType<Transaction<MemoryTx>['commit']>>>
+}
+
 function memoryTransaction(
   database: MemoryDatabase,
   nextOutcome: () => CommitOutcome,
-): Transaction<MemoryTx> {
+): MemoryTransaction {
   const xid = database.takeXid()
   const { incarnation } = database
   /** The connection of a transaction ends with the life of the database that it began in. */
   const check = (): void => {
     if (incarnation !== database.incarnation) throw new Error('Connection terminated unexpectedly')
   }
+  const { promise: ended, resolve: end } = deferred<Awaited<MemoryTransaction['ended']>>()
   return {
+    ended,
     handle: {
       rows: (entity, ids) => database.rows(entity, ids, undefined, xid),
       put: (entity, id, row) => {
@@ -903,16 +921,20 @@ function memoryTransaction(
     },
     commit: async () => {
       await Promise.resolve()
-      if (incarnation !== database.incarnation) return 'aborted'
+      if (incarnation !== database.incarnation) return { kind: 'aborted' }
       const outcome = nextOutcome()
       const hasCommitted = outcome === 'committed' || outcome === 'unknown, committed'
       database.finish(xid, hasCommitted ? 'committed' : 'aborted')
+      end(hasCommitted ? { kind: 'committed', versions: database.versions } : { kind: 'aborted' })
       if (outcome instanceof Error) throw outcome
-      return outcome === 'committed' || outcome === 'aborted' ? outcome : 'unknown'
+      return outcome === 'committed'
+        ? { kind: 'committed', versions: database.versions }
+        : { kind: outcome === 'aborted' ? 'aborted' : 'unknown' }
     },
     rollback: async () => {
       await Promise.resolve()
       if (incarnation === database.incarnation) database.finish(xid, 'aborted')
+      end({ kind: 'aborted' })
     },
   }
 }

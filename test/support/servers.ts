@@ -227,11 +227,11 @@ function foldersIn(parent: string, inside: string): readonly string[] {
   return readdirSync(parent).map((name) => join(parent, name, inside))
 }
 
-function pathFolders(): readonly string[] {
+export function pathFolders(): readonly string[] {
   return (process.env.PATH ?? '').split(delimiter).filter(Boolean)
 }
 
-function folderWith(programs: readonly string[], folders: readonly string[]): string {
+export function folderWith(programs: readonly string[], folders: readonly string[]): string {
   const found = folders.find((folder) => programs.every((name) => isExecutable(join(folder, name))))
   if (found) return found
   throw new Error(
@@ -256,7 +256,7 @@ interface User {
 }
 
 /** PostgreSQL refuses to run as root. */
-function unprivilegedUser(): User | undefined {
+export function unprivilegedUser(): User | undefined {
   if (process.getuid?.() !== 0) return undefined
   for (const name of ['postgres', '_postgres', 'nobody']) {
     try {
@@ -284,7 +284,7 @@ process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL')
 })
 
-class ServerProcess {
+export class ServerProcess {
   readonly #launch: Launch
   #child: ChildProcess | undefined
   #exited: Promise<void> = Promise.resolve()

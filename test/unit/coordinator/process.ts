@@ -1,5 +1,6 @@
 /** One process of the cache over the ports in memory, wired as `src/running-cache.ts` does it. */
 import { setMaxListeners } from 'node:events'
+import type { WriteKey } from '../../../src/coordinator/deletes.ts'
 import { Janitor } from '../../../src/coordinator/janitor.ts'
 import { Marks } from '../../../src/coordinator/marks.ts'
 import { Reader } from '../../../src/coordinator/read.ts'
@@ -7,12 +8,7 @@ import { Tail } from '../../../src/coordinator/tail.ts'
 import { ToldRegions } from '../../../src/coordinator/told.ts'
 import { Trust } from '../../../src/coordinator/trust.ts'
 import { Turns } from '../../../src/coordinator/wanted.ts'
-import {
-  type WriteKey,
-  type WriteRequest,
-  type WriteResult,
-  Writer,
-} from '../../../src/coordinator/write.ts'
+import { type WriteRequest, type WriteResult, Writer } from '../../../src/coordinator/write.ts'
 import { S3Fifo } from '../../../src/memory/policies/s3fifo.ts'
 import { L1Region } from '../../../src/memory/region.ts'
 import { TurnClock } from '../../../src/model/clock.ts'
@@ -75,7 +71,6 @@ export class World {
 export interface ProcessOptions {
   readonly entity?: AnyEntity
   readonly hasL2?: boolean
-  readonly mayFillL2?: () => boolean
   readonly isPolling?: boolean
   readonly boundMs?: number
   readonly pollIntervalMs?: number
@@ -123,8 +118,7 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   })
   const marks = new Marks(outbox, clock, silent, loadDeadlineMs)
   const counters = newReadCounters()
-  const mayFillL2 = options.mayFillL2 ?? (() => true)
-  const shared = { l2, source, trust, clock, random: () => 0.5, closing: closing.signal, mayFillL2 }
+  const shared = { l2, source, trust, clock, random: () => 0.5, closing: closing.signal }
   const limiter = new Limiter(
     options.maxConcurrentLoads ?? 8,
     options.queuedLoads ?? 1_000,

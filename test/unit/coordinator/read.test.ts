@@ -149,16 +149,6 @@ describe('the tiers', () => {
     expect(await now(world, one.name(42))).toBe('old')
     expect(acts(one)).toEqual(['lookup'])
   })
-
-  test('until everybody knows of the schema version L2 is not filled', async () => {
-    let isKnown = false
-    const one = await start({ mayFillL2: () => isKnown })
-    await now(world, one.name(42))
-    expect(acts(one)).toEqual(['lookup'])
-    isKnown = true
-    await now(world, one.name(1))
-    expect(acts(one)).toEqual(['lookup', 'lookup', 'acquire', 'fill'])
-  })
 })
 
 describe('a batch', () => {

@@ -1,6 +1,7 @@
 /** The story of a write (DESIGN §5), over the ports in memory. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { rowsOf, type WriteRequest } from '../../../src/coordinator/write.ts'
+import { rowsOf } from '../../../src/coordinator/deletes.ts'
+import type { WriteRequest } from '../../../src/coordinator/write.ts'
 import { LockstepError } from '../../../src/model/errors.ts'
 import type { Drop, L2, Outbox, Source } from '../../../src/model/ports.ts'
 import { visible, type WriteId } from '../../../src/model/snapshot.ts'
@@ -648,12 +649,6 @@ describe('write-through', () => {
       expect(world.redis.valueBytes('city', 1, '42')).toBeUndefined()
     },
   )
-
-  test('nothing is filled while not everybody knows of the schema version', async () => {
-    const one = await start({ entity, mayFillL2: () => false })
-    await now(world, one.write(42, 'new'))
-    expect(world.redis.valueBytes('city', 1, '42')).toBeUndefined()
-  })
 
   test('nothing is filled when the fence was evicted between the deletes', async () => {
     const one = await start({

@@ -1,0 +1,85 @@
+import type { Client } from 'pg'
+import { systemClock } from '../model/clock.ts'
+import type { CommitOutcome } from '../model/ports.ts'
+import { sleep } from '../resilience/deadline.ts'
+import { closeOnAbort } from './abort.ts'
+import type { RecordedRows, WriteOptions } from './record.ts'
+import { selectVersions, type VersionsRow, versionsOf } from './versions.ts'
+
+const askAgainMs = 25
+
+/**
+ * What became of a transaction whose COMMIT nobody here has seen answered: PostgreSQL knows, within
+ * the incarnation.
+ */
+export async function outcomeOf(
+  recorded: RecordedRows,
+  options: WriteOptions,
+): Promise<CommitOutcome> {
+  const deadline = AbortSignal.timeout(options.outcomeDeadlineMs)
+  while (!deadline.aborted) {
+    const row = await statusOf(recorded, options, deadline).catch(() => undefined)
+    if (row?.status === 'committed') {
+      return { kind: 'committed', versions: versionsOf(row.versions) }
+    }
+    if (row?.status === 'aborted') return { kind: 'aborted' }
+    if (row?.status === 'another incarnation') return survived(recorded, options, deadline)
+    await sleep(askAgainMs, deadline, systemClock)
+  }
+  return { kind: 'unknown' }
+}
+
+interface StatusRow extends VersionsRow {
+  readonly status: string | null
+}
+
+function statusOf(
+  { write }: RecordedRows,
+  { pool, namespace }: WriteOptions,
+  signal: AbortSignal,
+): Promise<StatusRow | undefined> {
+  return ask(pool, signal, async (connection) => {
+    const { rows } = await connection.query<StatusRow>(
+      `select case when lockstep.incarnation() = $1 then pg_xact_status($2::xid8)
+         else 'another incarnation' end as status, ${selectVersions('$3')}`,
+      [write.incarnation, String(write.xid), namespace],
+    )
+    return rows[0]
+  })
+}
+
+/** After a crash nothing is in progress: the outbox row is there if and only if the COMMIT was durable. */
+async function survived(
+  { rowIds, write, recordedAt }: RecordedRows,
+  { pool, namespace }: WriteOptions,
+  signal: AbortSignal,
+): Promise<CommitOutcome> {
+  const row = await ask(pool, signal, async (connection) => {
+    const { rows } = await connection.query<VersionsRow & { found: boolean }>(
+      `select exists (select from lockstep.outbox
+         where row_id = any($1::bigint[]) and namespace = $2 and xid = $3::xid8
+           and extract(epoch from created_at) = $4::numeric) as found,
+         ${selectVersions('$2')}`,
+      [rowIds, namespace, String(write.xid), recordedAt],
+    )
+    return rows[0]
+  }).catch(() => undefined)
+  if (!row || rowIds.length === 0) return { kind: 'unknown' }
+  if (!row.found) return { kind: 'aborted' }
+  return { kind: 'committed', versions: versionsOf(row.versions) }
+}
+
+async function ask<T>(
+  pool: { connect(): Promise<Client> },
+  signal: AbortSignal,
+  question: (connection: Client) => Promise<T>,
+): Promise<T> {
+  const connection = await pool.connect()
+  const endWatch = closeOnAbort(connection, signal)
+  try {
+    return await question(connection)
+  } finally {
+    endWatch()
+    connection.end().catch(() => {})
+  }
+}

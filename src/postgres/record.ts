@@ -1,0 +1,86 @@
+import type { Client } from 'pg'
+import { idsPerOutboxRow } from '../model/defaults.ts'
+import { LockstepError } from '../model/errors.ts'
+import type { EntityIds, Recorded } from '../model/ports.ts'
+import { parseXid } from '../model/snapshot.ts'
+import type { Pool } from './pool.ts'
+import { beginIncarnation, incarnationOf } from './snapshot.ts'
+import { selectVersions, type VersionsRow, versionsOf } from './versions.ts'
+
+export interface WriteOptions {
+  readonly pool: Pool
+  readonly namespace: string
+  /** A transaction that says nothing for longer is ended by PostgreSQL: before its tombstones are forgotten. */
+  readonly idleInTransactionMs: number
+  /** How long to wait for the answer to a COMMIT, and then to ask what became of it. */
+  readonly outcomeDeadlineMs: number
+}
+
+export interface RecordedRows extends Recorded {
+  /** PostgreSQL's clock: with the ids, which may come again after a crash, it names the rows for good. */
+  readonly recordedAt: string | null
+}
+
+// One round trip: the xid, what must be known to drop the values, and the limit on how long the
+// transaction may stay open between here and its COMMIT.
+const recordStatement = `
+  with recorded as (
+    insert into lockstep.outbox (namespace, entity, ids)
+    select n.name, k.entity, k.ids
+    from lockstep.namespaces n,
+      jsonb_to_recordset($2::jsonb) as k (entity text, ids text[])
+    where n.name = $1
+    returning row_id, created_at
+  )
+  select pg_current_xact_id()::text as xid, lockstep.incarnation() as incarnation,
+    (select array_agg(row_id::text) from recorded) as row_ids,
+    (select extract(epoch from min(created_at))::text from recorded) as recorded_at,
+    ${selectVersions('$1')},
+    set_config('idle_in_transaction_session_timeout', $3, true)`
+
+interface RecordRow extends VersionsRow {
+  readonly xid: string
+  readonly incarnation: string | null
+  readonly row_ids: string[] | null
+  /** Seconds since the epoch, to the microsecond, as text: the server's DateStyle doesn't matter. */
+  readonly recorded_at: string | null
+}
+
+/** Writes the outbox rows of a write in the transaction of the connection. */
+export async function recordIn(
+  connection: Client,
+  { pool, namespace, idleInTransactionMs }: WriteOptions,
+  keys: readonly EntityIds[],
+): Promise<RecordedRows> {
+  const rows = keys.flatMap(({ entity, ids }) =>
+    Array.from({ length: Math.ceil(ids.length / idsPerOutboxRow) }, (_, index) => ({
+      entity,
+      ids: ids.slice(index * idsPerOutboxRow, (index + 1) * idsPerOutboxRow),
+    })),
+  )
+  const { rows: answer } = await connection.query<RecordRow>(recordStatement, [
+    namespace,
+    JSON.stringify(rows),
+    String(idleInTransactionMs),
+  ])
+  const row = answer[0] as RecordRow
+  const incarnation = incarnationOf(row.incarnation)
+  if (!incarnation) {
+    await pool.connect().then(async (own) => {
+      await beginIncarnation(own).finally(() => own.end())
+    })
+    throw new LockstepError('WRITE_ABORTED', 'the database has begun a new incarnation')
+  }
+  if (!row.row_ids) {
+    throw new LockstepError(
+      'SCHEMA_MISSING',
+      `namespace "${namespace}" is not registered in the database any more: start anew, after \`lockstep migrate\` if need be`,
+    )
+  }
+  return {
+    write: { incarnation, xid: parseXid(row.xid) },
+    rowIds: row.row_ids,
+    versions: versionsOf(row.versions),
+    recordedAt: row.recorded_at,
+  }
+}

@@ -1,0 +1,137 @@
+/** The transaction of a write (DESIGN §5.1–5.3): one of the library's own, or the caller's. */
+import { type Client, escapeLiteral, type QueryResult } from 'pg'
+import { wrong } from '../model/entity.ts'
+import { LockstepError } from '../model/errors.ts'
+import type { CommitOutcome, EntityIds, Recorded, Transaction } from '../model/ports.ts'
+import { closeOnAbort } from './abort.ts'
+import { outcomeOf } from './outcome.ts'
+import { isBroken, type RawClient, type Tx } from './pool.ts'
+import { type RecordedRows, recordIn, type WriteOptions } from './record.ts'
+import { selectVersions, type VersionsRow, versionsOf } from './versions.ts'
+
+export class OwnTransaction implements Transaction<Tx> {
+  readonly handle: Tx
+  readonly #connection: Client
+  readonly #release: () => Promise<void>
+  readonly #options: WriteOptions
+  #recorded: RecordedRows | undefined
+  #finished: Promise<void> | undefined
+
+  constructor(tx: Tx, connection: Client, release: () => Promise<void>, options: WriteOptions) {
+    this.handle = tx
+    this.#connection = connection
+    this.#release = release
+    this.#options = options
+  }
+
+  async record(keys: readonly EntityIds[]): Promise<Recorded> {
+    if (this.handle.isCompleted() || isOutsideTransaction(this.#connection)) {
+      throw new LockstepError(
+        'WRITE_ENDED_EARLY',
+        'the callback ended the transaction itself; return instead, and lockstep commits, or throw, and it rolls back',
+      )
+    }
+    this.#recorded = await recordIn(this.#connection, this.#options, keys)
+    return this.#recorded
+  }
+
+  async commit(): Promise<CommitOutcome> {
+    const deadline = AbortSignal.timeout(this.#options.outcomeDeadlineMs)
+    const endWatch = closeOnAbort(this.#connection, deadline, 'leave')
+    try {
+      // One round trip, two transactions: the versions are those of after the COMMIT.
+      const namespace = escapeLiteral(this.#options.namespace)
+      const answers: unknown = await this.#connection.query(
+        `commit; select ${selectVersions(namespace)}`,
+      )
+      const [{ command }, { rows }] = answers as [QueryResult, QueryResult<VersionsRow>]
+      if (command === 'ROLLBACK') return { kind: 'aborted' }
+      return { kind: 'committed', versions: versionsOf(rows[0]?.versions ?? null) }
+    } catch (error) {
+      if (!this.#recorded) throw error
+      const outcome = await outcomeOf(this.#recorded, this.#options)
+      if (outcome.kind === 'aborted' && !isBroken(error)) throw error
+      return outcome
+    } finally {
+      endWatch()
+      await this.#finish()
+    }
+  }
+
+  async rollback(): Promise<void> {
+    if (this.#finished !== undefined) return this.#finished
+    const endWatch = closeOnAbort(
+      this.#connection,
+      AbortSignal.timeout(this.#options.outcomeDeadlineMs),
+    )
+    await this.#connection.query('rollback').catch(() => {})
+    endWatch()
+    await this.#finish()
+  }
+
+  /** Once: a callback that fails late must not give the connection back a second time. */
+  #finish(): Promise<void> {
+    this.#finished ??= this.#end()
+    return this.#finished
+  }
+
+  async #end(): Promise<void> {
+    // Knex has to know that its transaction is over; PostgreSQL takes a second ROLLBACK as a no-op.
+    if (!this.handle.isCompleted()) await this.handle.rollback().catch(() => {})
+    await this.#release()
+  }
+}
+
+/** What Knex' types leave out. */
+type KnexTransaction = Tx & {
+  readonly executionPromise?: Promise<unknown>
+  readonly parentTransaction?: KnexTransaction
+}
+
+/** A Knex transaction that its caller ends, whenever that may be. */
+export class JoinedTransaction implements Transaction<Tx> {
+  readonly handle: Tx
+  readonly #options: WriteOptions
+  #recorded: RecordedRows | undefined
+
+  /** Throws `OPTION_INVALID` for what is no open Knex transaction of PostgreSQL. */
+  constructor(tx: Tx, options: WriteOptions) {
+    const isOpen = tx?.isTransaction === true && !tx.isCompleted()
+    if (!isOpen || (tx.client as unknown as RawClient).dialect !== 'postgresql') {
+      throw wrong('tx', tx, 'an open Knex transaction of this database would do')
+    }
+    this.handle = tx
+    this.#options = options
+  }
+
+  async record(keys: readonly EntityIds[]): Promise<Recorded> {
+    const connection = await (this.handle.client as unknown as RawClient).acquireConnection()
+    if (this.handle.isCompleted() || isOutsideTransaction(connection)) {
+      throw new LockstepError(
+        'WRITE_ENDED_EARLY',
+        'the transaction that the write was to join has ended already',
+      )
+    }
+    this.#recorded = await recordIn(connection, this.#options, keys)
+    return this.#recorded
+  }
+
+  /** Waits until the caller has ended it; a savepoint's end is not the end. */
+  async commit(): Promise<CommitOutcome> {
+    let outermost = this.handle as KnexTransaction
+    while (outermost.parentTransaction) outermost = outermost.parentTransaction
+    await outermost.executionPromise?.catch(() => {})
+    if (!this.#recorded) return { kind: 'aborted' }
+    return outcomeOf(this.#recorded, this.#options)
+  }
+
+  /** The caller's to do. */
+  async rollback(): Promise<void> {}
+}
+
+/** Outside a transaction the outbox row would not stand and fall with the caller's statements. */
+function isOutsideTransaction(connection: Client): boolean {
+  // Tells what PostgreSQL said with its last answer: I for idle, outside a transaction.
+  const { getTransactionStatus } = connection as { getTransactionStatus?: () => string }
+  return getTransactionStatus?.call(connection) === 'I'
+}

@@ -1,0 +1,86 @@
+/** The roles of docs/postgresql.md are enough, and no more than enough where it matters. */
+import { readFileSync } from 'node:fs'
+import { expect, onTestFinished, test } from 'vitest'
+import { connect, ownDatabase } from '../support/database.ts'
+import { ownNamespace } from '../support/namespace.ts'
+import { bump, openWorld, until } from '../support/world.ts'
+
+const page = new URL('../../docs/postgresql.md', import.meta.url)
+
+/** The statements of the page, for roles of this test's own: roles belong to the whole server. */
+async function openRoles() {
+  const databaseUrl = await ownDatabase()
+  const world = await openWorld({ databaseUrl })
+  const owner = await connect(databaseUrl)
+  const mark = ownNamespace().replaceAll('-', '_')
+  const [, statements = ''] = /```sql\n(.*?)```/s.exec(readFileSync(page, 'utf8')) ?? []
+  const names = ['cache', 'writer'].map((role) => `${mark}_${role}`)
+  const drop = names.map((name) => `drop owned by ${name}; drop role ${name};`).join('\n')
+  await owner.query(
+    `do $$ begin if exists (select from pg_roles where rolname = '${names[0]}') then
+       drop role ${names.join(', ')}; end if; end $$`,
+  )
+  await owner.query(
+    statements
+      .replaceAll('lockstep_cache', `${mark}_cache`)
+      .replaceAll('lockstep_writer', `${mark}_writer`),
+  )
+  onTestFinished(async () => {
+    const last = await connect(databaseUrl)
+    await last.query(drop)
+  })
+  for (const name of names) {
+    await owner.query(`alter role ${name} login; grant select, update on ${world.table} to ${name}`)
+  }
+  const as = (role: 'cache' | 'writer'): string => {
+    const url = new URL(databaseUrl)
+    url.username = `${mark}_${role}`
+    return url.href
+  }
+  return { world, owner, as }
+}
+
+test('a cache does all it does as lockstep_cache', async () => {
+  const { world, owner, as } = await openRoles()
+  // The first of its life begins the incarnation.
+  await owner.query('truncate lockstep.incarnations')
+  const timing = { outboxRetention: '2s', pollInterval: '50ms' }
+  const open = () => world.open({ timing, options: { postgres: as('cache') } as never })
+  const [one, other] = [await open(), await open()]
+  expect((await other.item.get(1))?.version).toBe(0)
+  const { ticket } = await one.item.write(1, (tx) => bump(tx, world.table, 1))
+  expect((await other.item.get(1, { ticket }))?.version).toBe(1)
+  await other.item.invalidate(1)
+  expect((await one.item.get(1, { consistency: 'strong' }))?.version).toBe(1)
+  await until('rows are marked, and removed after the retention', async () => {
+    return (await world.sql('select from lockstep.outbox')).length === 0
+  })
+})
+
+test('a writer does what lockstep.invalidate does, and nothing else, as lockstep_writer', async () => {
+  const { world, as } = await openRoles()
+  const cache = await world.open()
+  expect((await cache.item.get(1))?.version).toBe(0)
+  const writer = await connect(as('writer'))
+  await writer.query(
+    `begin; update ${world.table} set version = 7 where id = 1; select lockstep.invalidate('item', 1); commit`,
+  )
+  await until('the new value is read', async () => (await cache.item.get(1))?.version === 7)
+  for (const statement of [
+    'select from lockstep.outbox',
+    `insert into lockstep.outbox (namespace, entity, ids) values ('shop', 'item', '{1}')`,
+    'select lockstep.begin_incarnation()',
+    'truncate lockstep.incarnations',
+  ]) {
+    await expect(writer.query(statement), statement).rejects.toMatchObject({ code: '42501' })
+  }
+})
+
+test('a role without rights is told so at the start', async () => {
+  const { world, as } = await openRoles()
+  const starting = world.open({ options: { postgres: as('writer') } as never })
+  await expect(starting).rejects.toMatchObject({
+    code: 'SOURCE_UNAVAILABLE',
+    message: expect.stringContaining('permission denied'),
+  })
+})
