@@ -13,10 +13,13 @@ import { PostgresOutbox } from './postgres/outbox.ts'
 import { openPool, type Pool } from './postgres/pool.ts'
 import { PostgresSource } from './postgres/source.ts'
 import { NamespaceClaim } from './redis/claim.ts'
-import { connectRedis, isRedisAnswer, type RedisConnectionOptions } from './redis/connection.ts'
+import { connectRedis } from './redis/connection.ts'
 import { FillWaits, RedisFastPlane } from './redis/fast-plane.ts'
 import { keySpace } from './redis/keys.ts'
 import { RedisL2 } from './redis/l2.ts'
+import { openNodes } from './redis/nodes.ts'
+import type { RedisConnectionOptions } from './redis/open.ts'
+import { isRedisAnswer } from './redis/refusal.ts'
 import { Hop } from './resilience/hop.ts'
 import { type Parts, RunningCache } from './running-cache.ts'
 import type { Cache, LockstepOptions } from './types.ts'
@@ -80,8 +83,6 @@ async function openRedis(
   const { clock, log, timing } = settings
   const keys = keySpace(settings.namespace)
   const connections = await connectRedis(options, keys.bus, redisStartDeadlineMs, log)
-  const hop = new Hop({ name: 'l2', deadlineMs: timing.redisDeadlineMs, isAnswer: isRedisAnswer })
-  hop.onChange((state) => log.warn({ hop: 'l2', state }, `the breaker of Redis is ${state}`))
   const claim = new NamespaceClaim(connections.commands, keys.claim, database, clock, log)
   try {
     await claim.start()
@@ -89,12 +90,20 @@ async function openRedis(
     connections.close()
     throw error
   }
+  const openHop = (node: string | undefined): Hop => {
+    const hop = new Hop({ name: 'l2', deadlineMs: timing.redisDeadlineMs, isAnswer: isRedisAnswer })
+    hop.onChange((state) =>
+      log.warn({ hop: 'l2', node, state }, `the breaker of Redis is ${state}`),
+    )
+    return hop
+  }
+  const nodes = openNodes(connections.commands, { clock, openHop })
   const waits = new FillWaits(clock)
   return {
     l2: new RedisL2({
       redis: connections.commands,
+      nodes,
       keys,
-      hop,
       clock,
       waits,
       tombstoneRetentionMs: timing.tombstoneRetentionMs,
@@ -108,7 +117,7 @@ async function openRedis(
     close: () => {
       claim.close()
       connections.close()
-      hop.close()
+      nodes.close()
     },
   }
 }

@@ -64,7 +64,7 @@ export function settle(options: LockstepOptions<Record<string, AnyEntity>>): Set
     throw wrong(
       'redis',
       options.redis,
-      'a URL, ioredis options or an ioredis instance would do; leave it out to run without Redis',
+      'a URL, ioredis options, { cluster: [{ host, port }] } or an ioredis instance would do; leave it out to run without Redis',
     )
   }
   if (!Number.isSafeInteger(maxConcurrentLoads) || maxConcurrentLoads < 1) {

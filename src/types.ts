@@ -13,7 +13,7 @@ import {
 import type { PrimitiveId } from './model/id.ts'
 import type { Logger } from './model/log.ts'
 import type { Db, PostgresOptions, Tx } from './postgres/pool.ts'
-import type { RedisConnectionOptions } from './redis/connection.ts'
+import type { RedisConnectionOptions } from './redis/open.ts'
 
 /**
  * A named kind of cached thing: one loader, one id type, one policy.
@@ -183,7 +183,10 @@ export interface LockstepOptions<Entities extends Record<string, AnyEntity>> {
   namespace: string
   /** The source. A URL, a Knex connection object, or a Knex instance (which stays open). */
   postgres: PostgresOptions
-  /** L2. A URL, ioredis options, or an ioredis instance (which stays open). Absent: L1 and the source only. */
+  /**
+   * L2: a URL, ioredis options, `{ cluster: [{ host, port }], options }`, or an ioredis `Redis` or
+   * `Cluster` (which stays open). Absent: L1 and the source only. More in docs/redis.md.
+   */
   redis?: RedisConnectionOptions | undefined
   /** What is cached; each is reached by its key here: `{ city }` as `cache.city`. */
   entities: Entities

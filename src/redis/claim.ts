@@ -64,7 +64,7 @@ export class NamespaceClaim {
   #renewLater(): void {
     if (this.#isClosed) return
     this.#cancel = this.#clock.after(renewMs, () => {
-      this.#renew().then(() => this.#renewLater())
+      void this.#renew().then(() => this.#renewLater())
     })
   }
 

@@ -1,39 +1,23 @@
 /** The connections to Redis: one for commands, one that listens to the fast plane. */
-import { Redis, type RedisOptions } from 'ioredis'
+import { Cluster, type Redis } from 'ioredis'
 import { systemClock } from '../model/clock.ts'
-import { isPlainObject, wrong } from '../model/entity.ts'
-import { LockstepError, messageOf } from '../model/errors.ts'
+import type { LockstepError } from '../model/errors.ts'
 import type { Logger } from '../model/log.ts'
 import { withDeadline } from '../resilience/deadline.ts'
-import { readScripts, runScript } from './scripts.ts'
-
-/** A URL, ioredis options, or an ioredis instance of one's own (which stays open). */
-export type RedisConnectionOptions = string | RedisOptions | Redis
+import type { RedisClient } from './call.ts'
+import { openCommands, openListener, type RedisConnectionOptions } from './open.ts'
+import { checkInfo, checkRights, refusalOf } from './refusal.ts'
+import { slotOf } from './slot.ts'
 
 export interface RedisConnections {
-  readonly commands: Redis
+  /** To a cluster it is one connection per node. */
+  readonly commands: RedisClient
   readonly subscriber: Redis
   close(): void
 }
 
-const longestRetryDelayMs = 1_000
-const oldestMajor = 7
-
-// An answer that comes late is of no use: nothing waits in a queue for a connection, and nothing is
-// sent again after a reconnect.
-const settings: RedisOptions = {
-  lazyConnect: true,
-  enableOfflineQueue: false,
-  autoResendUnfulfilledCommands: false,
-  maxRetriesPerRequest: 0,
-  connectTimeout: 2_000,
-  keepAlive: 10_000,
-  retryStrategy: (tries) =>
-    Math.min(longestRetryDelayMs, 20 * 2 ** Math.min(tries, 10)) * (0.5 + Math.random() / 2),
-}
-
-// A connection that is cut without a word (half-open) would never be opened anew.
-const commandSettings: RedisOptions = { socketTimeout: 2_000 }
+/** Enough to find one on each node that has more than a few slots. */
+const keysTried = 1_000
 
 /**
  * Connects, and says at once what won't go away by itself: a wrong password, a server that is too
@@ -45,21 +29,19 @@ export async function connectRedis(
   deadlineMs: number,
   log: Logger,
 ): Promise<RedisConnections> {
-  const isOwn = !(options instanceof Redis)
-  const commands = isOwn ? open(options) : options
-  const subscriber = commands.duplicate({
-    ...settings,
-    enableReadyCheck: false,
-    keyPrefix: '',
-    // It may be silent for hours.
-    socketTimeout: undefined,
-  } as RedisOptions)
+  const commands = openCommands(options)
+  const isOwn = commands !== options
   let lastError: unknown
+  let refusal: LockstepError | undefined
   const noteError = (error: unknown): void => {
     lastError = error
+    refusal ??= refusalOf(error)
   }
+  const { connection: subscriber, follow } = openListener(commands)
   // Without a listener ioredis prints each failed attempt.
   for (const connection of [commands, subscriber]) connection.on('error', noteError)
+  commands.on('node error', noteError)
+  commands.on('refresh', follow)
   // Again after each reconnect.
   subscriber.on('ready', () => {
     subscriber.subscribe(bus).catch(noteError)
@@ -68,59 +50,41 @@ export async function connectRedis(
     commands,
     subscriber,
     close: () => {
+      commands.off('refresh', follow)
       subscriber.disconnect()
-      if (isOwn) commands.disconnect()
-      else commands.off('error', noteError)
+      if (isOwn) disconnect(commands)
+      else for (const event of ['error', 'node error']) commands.off(event, noteError)
     },
   }
   try {
     await inTime(deadlineMs, async (signal) => {
       await ready(commands, signal)
-      await checkServer(commands, bus)
+      await checkServers(commands, bus)
+      follow()
       await ready(subscriber, signal)
       await subscriber.subscribe(bus)
     })
   } catch (error) {
-    const refusal = [error, lastError].find(isRefusal)
+    refusal = refusalOf(error) ?? refusal
     if (refusal !== undefined) {
       connections.close()
-      throw refusal instanceof LockstepError ? refusal : refused(messageOf(refusal), refusal)
+      throw refusal
     }
     log.warn(
       { err: lastError ?? error },
       'Redis cannot be reached; the cache runs without it until it can',
     )
-    if (subscriber.status === 'wait') subscriber.connect().catch(() => {})
+    follow()
   }
   return connections
 }
 
-function open(options: string | RedisOptions): Redis {
-  if (typeof options !== 'string') {
-    // Anything else would be taken for options without a host, which is this machine.
-    if (!isPlainObject(options)) {
-      throw wrong('redis', options, 'a URL, ioredis options or an ioredis instance would do')
-    }
-    return new Redis({ ...settings, ...commandSettings, ...options })
+function disconnect(commands: RedisClient): void {
+  for (const node of commands instanceof Cluster ? commands.nodes() : [commands]) {
+    // ioredis 5 leaves it running, for as long as `socketTimeout` says.
+    clearTimeout((node as unknown as { socketTimeoutTimer?: NodeJS.Timeout }).socketTimeoutTimer)
   }
-  if (!isRedisUrl(options)) {
-    throw new LockstepError(
-      'OPTION_INVALID',
-      'option "redis" is no URL of Redis; redis://user:password@host:6379/0 would do',
-    )
-  }
-  return new Redis(options, { ...settings, ...commandSettings })
-}
-
-function isRedisUrl(text: string): boolean {
-  if (!URL.canParse(text)) return false
-  const { protocol, username, password } = new URL(text)
-  try {
-    decodeURIComponent(username + password)
-  } catch {
-    return false
-  }
-  return protocol === 'redis:' || protocol === 'rediss:'
+  commands.disconnect()
 }
 
 /** Rejects when the deadline is over; `call` goes on, to no effect. */
@@ -130,7 +94,7 @@ function inTime(deadlineMs: number, call: (signal: AbortSignal) => Promise<void>
 }
 
 /** Rejects with the first error on the way: it may be the reason why there will be no second try. */
-function ready(redis: Redis, signal: AbortSignal): Promise<void> {
+function ready(redis: RedisClient, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const settle = (error?: unknown): void => {
       redis.off('ready', settle)
@@ -146,44 +110,33 @@ function ready(redis: Redis, signal: AbortSignal): Promise<void> {
   })
 }
 
-async function checkServer(redis: Redis, bus: string): Promise<void> {
-  const info = await redis.info('server')
-  const version = /redis_version:(\d+)\.(\S+)/.exec(info)
-  if (version && Number(version[1]) < oldestMajor) {
-    throw refused(`version ${version[1]}.${version[2]} has no script flags; 7.0 or newer would do`)
-  }
+async function checkServers(redis: RedisClient, bus: string): Promise<void> {
+  if (redis instanceof Cluster) return checkNodes(redis, bus)
+  checkInfo(await redis.info('server'), false)
   // ioredis goes on with database 0 when the one that was asked for doesn't exist.
   const { db } = redis.options
   if (db) await redis.select(db)
-  await redis.mget(bus)
-  try {
-    await runScript(redis, readScripts().probe, [`${bus}:probe`], [bus])
-  } catch (error) {
-    // Inside a script Redis words a missing right in other ways than NOPERM, and by version.
-    if (/user executing the script|ACL failure in script/i.test(messageOf(error))) {
-      throw refused(`NOPERM in a script: ${messageOf(error)}`, error)
-    }
-    throw error
+  await checkRights(redis, `${bus}:probe`, bus)
+}
+
+/** Each primary, because each has its own list of users. */
+async function checkNodes(cluster: Cluster, bus: string): Promise<void> {
+  const prefix = cluster.options.keyPrefix ?? ''
+  const keys = new Map<string, string>()
+  for (let suffix = 0; suffix < keysTried; suffix++) {
+    const key = `${bus}:probe:${suffix}`
+    const primary = cluster.slots[slotOf(prefix + key)]?.[0]
+    if (primary && !keys.has(primary)) keys.set(primary, key)
   }
-}
-
-function isRefusal(error: unknown): boolean {
-  if (error instanceof LockstepError) return true
-  return /WRONGPASS|NOAUTH|NOPERM|No permissions|invalid password|invalid username|DENIED|without any password|DB index/i.test(
-    messageOf(error),
+  const nodes = cluster.nodes()
+  const checks = await Promise.allSettled(
+    [...keys].map(async ([primary, key]) => {
+      const node = nodes.find(({ options: { host, port } }) => `${host}:${port}` === primary)
+      if (!node) throw new Error(`no connection to ${primary}`)
+      checkInfo(await node.info('server'), true)
+      await checkRights(cluster, key, bus)
+    }),
   )
-}
-
-function refused(message: string, cause?: unknown): LockstepError {
-  return new LockstepError(
-    'REDIS_REFUSED',
-    `Redis: ${message}`,
-    cause === undefined ? undefined : { cause },
-  )
-}
-
-/** Is this error an answer of a server that is well? Loading, read-only or failing over, it is not. */
-export function isRedisAnswer(error: unknown): boolean {
-  if (!(error instanceof Error) || error.name !== 'ReplyError') return false
-  return !/^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|UNBLOCKED)/.test(error.message)
+  const reasons = checks.flatMap((check) => (check.status === 'rejected' ? [check.reason] : []))
+  if (reasons.length > 0) throw reasons.find((reason) => refusalOf(reason)) ?? reasons[0]
 }

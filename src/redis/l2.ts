@@ -1,12 +1,12 @@
 /**
  * L2: values, fences and leases in Redis. Each act is one Lua call (`scripts/*.lua`), reads are one
- * MGET; what Redis can't answer in time is `unavailable`, never an exception.
+ * MGET, on a cluster one per slot, in one pipeline per node. A call names every key that it touches
+ * (docs/decisions/0006). What Redis can't answer in time is `unavailable`, never an exception.
  */
 import { randomBytes } from 'node:crypto'
-import type { Redis } from 'ioredis'
 import type { Clock } from '../model/clock.ts'
 import type { AnyEntity } from '../model/entity.ts'
-import { decodeEnvelope, type Envelope, encodeEnvelope } from '../model/envelope.ts'
+import { encodeEnvelope } from '../model/envelope.ts'
 import type {
   Drop,
   Dropped,
@@ -17,34 +17,31 @@ import type {
   Lease,
   Lookup,
   Nonce,
-  Stored,
-  Tombstone,
 } from '../model/ports.ts'
-import { type Incarnation, parseXid, type WriteId } from '../model/snapshot.ts'
-import type { Hop } from '../resilience/hop.ts'
-import { RedisClock } from './clock.ts'
+import type { Incarnation, WriteId } from '../model/snapshot.ts'
+import { grantOf, lookupOf } from './answers.ts'
+import type { Call, RedisClient } from './call.ts'
+import type { RedisClock } from './clock.ts'
 import type { FillWaits } from './fast-plane.ts'
 import type { KeySpace } from './keys.ts'
-import { readScripts, runScript, type ScriptName } from './scripts.ts'
-
-/** Keys of one Lua call: Redis does nothing else meanwhile. */
-const idsPerCall = 256
+import type { RedisNodes } from './nodes.ts'
+import { type Act, onEach } from './on-each.ts'
+import { readScripts } from './scripts.ts'
 
 export interface RedisL2Options {
-  readonly redis: Redis
+  readonly redis: RedisClient
+  readonly nodes: RedisNodes
   readonly keys: KeySpace
-  readonly hop: Hop
   readonly clock: Clock
   readonly waits: FillWaits
   readonly tombstoneRetentionMs: number
 }
 
 export class RedisL2 implements L2 {
-  readonly #redis: Redis
+  readonly #redis: RedisClient
+  readonly #nodes: RedisNodes
   readonly #keys: KeySpace
-  readonly #hop: Hop
   readonly #clock: Clock
-  readonly #redisClock: RedisClock
   readonly #waits: FillWaits
   readonly #retentionMs: string
   readonly #scripts = readScripts()
@@ -54,26 +51,27 @@ export class RedisL2 implements L2 {
 
   constructor(options: RedisL2Options) {
     this.#redis = options.redis
+    this.#nodes = options.nodes
     this.#keys = options.keys
-    this.#hop = options.hop
     this.#clock = options.clock
-    this.#redisClock = new RedisClock(options.clock)
     this.#waits = options.waits
     this.#retentionMs = String(options.tombstoneRetentionMs)
   }
 
-  async lookup(entity: AnyEntity, ids: readonly string[]): Promise<readonly Lookup[]> {
-    const keys = ids.map((id) => this.#valueKey(entity, id))
-    try {
-      const values = await this.#hop.run(() => this.#redis.mgetBuffer(keys))
-      const nowMs = this.#redisClock.nowMs()
-      return values.map((bytes) => lookupOf(bytes, nowMs, entity.graceMs))
-    } catch (cause) {
-      return ids.map(() => ({ kind: 'unavailable', cause }))
-    }
+  lookup(entity: AnyEntity, ids: readonly string[]): Promise<readonly Lookup[]> {
+    return this.#each<string, Lookup>(ids, {
+      keyOf: (id) => this.#valueKey(entity, id),
+      call: (some) => ({ keys: some.map((id) => this.#valueKey(entity, id)) }),
+      read: (values, _some, clock) => {
+        const nowMs = clock.nowMs()
+        return (values as (Buffer | null)[]).map((bytes) => lookupOf(bytes, nowMs, entity.graceMs))
+      },
+      unavailable: (cause) => ({ kind: 'unavailable', cause }),
+      idsPerRound: Number.POSITIVE_INFINITY,
+    })
   }
 
-  async acquire(
+  acquire(
     entity: AnyEntity,
     ids: readonly string[],
     options: { incarnation: Incarnation; leaseMs: number; insist: boolean },
@@ -85,55 +83,65 @@ export class RedisL2 implements L2 {
       this.#retentionMs,
       options.insist ? '1' : '0',
     ]
-    return inChunks(ids, async (some) => {
-      const sentAtMs = this.#clock.monotonicMs()
-      try {
-        const answers = (await this.#run('acquire', this.#pairs(entity, some), [
-          ...head,
-          ...some.map(() => this.#newNonce()),
-        ])) as (readonly Buffer[])[]
-        this.#redisClock.sample(Number(String(answers.at(-1))), sentAtMs)
-        const nowMs = this.#redisClock.nowMs()
+    return this.#each<string, Grant>(ids, {
+      keyOf: (id) => this.#valueKey(entity, id),
+      call: (some) => ({
+        script: this.#scripts.acquire,
+        keys: this.#pairs(entity, some),
+        args: [...head, ...some.map(() => this.#newNonce())],
+      }),
+      read: (answer, some, clock, sentAtMs) => {
+        const answers = answer as (readonly Buffer[])[]
+        clock.sample(Number(String(answers.at(-1))), sentAtMs)
+        const nowMs = clock.nowMs()
         return some.map((id, index) => {
           const grant = grantOf(id, answers[index] as readonly Buffer[], nowMs)
           if (grant.kind === 'wait') this.#waits.asked(this.#valueKey(entity, id), sentAtMs)
           return grant
         })
-      } catch (cause) {
-        return some.map((): Grant => ({ kind: 'unavailable', cause }))
-      }
+      },
+      unavailable: (cause) => ({ kind: 'unavailable', cause }),
     })
   }
 
-  async fill(entity: AnyEntity, fills: readonly Fill[]): Promise<readonly FillAnswer[]> {
-    return inChunks(fills, async (some) => {
-      const ids = some.map((fill) => fill.lease.id)
-      try {
-        const answers = (await this.#run('fill', this.#pairs(entity, ids), [
+  fill(entity: AnyEntity, fills: readonly Fill[]): Promise<readonly FillAnswer[]> {
+    return this.#each<Fill, FillAnswer>(fills, {
+      keyOf: (fill) => this.#valueKey(entity, fill.lease.id),
+      call: (some, clock) => ({
+        script: this.#scripts.fill,
+        keys: this.#pairs(
+          entity,
+          some.map((fill) => fill.lease.id),
+        ),
+        args: [
           this.#owner,
           this.#retentionMs,
           this.#keys.bus,
           ...some.flatMap((fill) => [
-            ...this.#fillArgs(fill),
+            ...fillArgs(fill, clock),
             Buffer.concat(fill.over.map((incarnation) => Buffer.from(incarnation, 'hex'))),
           ]),
-        ])) as readonly Buffer[]
-        return answers.map((answer) => String(answer) as FillAnswer)
-      } catch {
-        return some.map((): FillAnswer => 'unavailable')
-      }
+        ],
+      }),
+      read: (answers) => (answers as readonly Buffer[]).map(String) as FillAnswer[],
+      unavailable: () => 'unavailable',
     })
   }
 
+  /** What can't be given back lapses by itself. */
   async release(entity: AnyEntity, leases: readonly Lease[]): Promise<void> {
-    await inChunks(leases, async (some) => {
-      const ids = some.map((lease) => lease.id)
-      try {
-        await this.#run('release', this.#pairs(entity, ids), [this.#owner, this.#keys.bus])
-      } catch {
-        // The leases lapse by themselves.
-      }
-      return some
+    await this.#each<Lease, void>(leases, {
+      keyOf: (lease) => this.#valueKey(entity, lease.id),
+      call: (some) => ({
+        script: this.#scripts.release,
+        keys: this.#pairs(
+          entity,
+          some.map((lease) => lease.id),
+        ),
+        args: [this.#owner, this.#keys.bus],
+      }),
+      read: () => [],
+      unavailable: () => {},
     })
   }
 
@@ -142,21 +150,21 @@ export class RedisL2 implements L2 {
   }
 
   async invalidate(write: WriteId, drops: readonly Drop[]): Promise<Dropped> {
-    let cause: unknown
-    const nonces = await inChunks(drops, async (some) => {
-      try {
-        return await this.#invalidate(write, some)
-      } catch (error) {
-        cause = error
-        return []
-      }
+    let lost: { readonly cause: unknown } | undefined
+    const nonces = await this.#each<Drop, Nonce>(drops, {
+      keyOf: ({ entity, id }) => this.#keys.fence(entity, id),
+      call: (some, clock) => this.#invalidateCall(write, some, clock),
+      read: (answers) =>
+        (answers as (readonly Buffer[])[]).map(([nonce]) => String(nonce) as Nonce),
+      unavailable: (cause) => {
+        lost ??= { cause }
+        return '' as Nonce
+      },
     })
-    return nonces.length === drops.length
-      ? { kind: 'dropped', nonces }
-      : { kind: 'unavailable', cause }
+    return lost ? { kind: 'unavailable', ...lost } : { kind: 'dropped', nonces }
   }
 
-  async #invalidate(write: WriteId, drops: readonly Drop[]): Promise<Nonce[]> {
+  #invalidateCall(write: WriteId, drops: readonly Drop[], clock: RedisClock): Call {
     const keys = drops.flatMap(({ entity, id, versions }) => [
       this.#keys.fence(entity, id),
       ...versions.map((version) => this.#keys.value(entity, version, id)),
@@ -166,47 +174,29 @@ export class RedisL2 implements L2 {
       x: write.xid,
       k: drops.map(({ entity, id }) => [entity, id]),
     })
-    const answers = (await this.#run('invalidate', keys, [
+    const args = [
       Buffer.from(write.incarnation, 'hex'),
       String(write.xid),
       this.#retentionMs,
       this.#keys.bus,
       message,
-      ...drops.flatMap((drop) => [
-        String(drop.versions.length),
+      ...drops.flatMap(({ versions, through }) => [
+        String(versions.length),
         this.#newNonce(),
-        ...(drop.through
-          ? [
-              String(drop.versions.indexOf(drop.through.version) + 1),
-              ...this.#fillArgs(drop.through),
-            ]
+        ...(through
+          ? [String(versions.indexOf(through.version) + 1), ...fillArgs(through, clock)]
           : ['0', '', '', '0']),
       ]),
-    ])) as (readonly Buffer[])[]
-    return answers.map((answer) => String(answer[0]) as Nonce)
+    ]
+    return { script: this.#scripts.invalidate, keys, args }
   }
 
-  #run(
-    name: ScriptName,
-    keys: readonly string[],
-    args: readonly (string | Buffer)[],
-  ): Promise<unknown> {
-    return this.#hop.run(() => runScript(this.#redis, this.#scripts[name], keys, args))
+  #each<T, R>(items: readonly T[], act: Act<T, R>): Promise<readonly R[]> {
+    return onEach(this.#redis, this.#nodes, this.#clock, items, act)
   }
 
   #pairs(entity: AnyEntity, ids: readonly string[]): string[] {
     return ids.flatMap((id) => [this.#keys.fence(entity.name, id), this.#valueKey(entity, id)])
-  }
-
-  #fillArgs(fill: Fill): readonly (string | Buffer)[] {
-    const createdAtMs = this.#redisClock.nowMs() - fill.ageMs
-    const bytes = encodeEnvelope({
-      snapshot: fill.snapshot,
-      createdAtMs,
-      softExpiryMs: createdAtMs + fill.ttlMs,
-      payload: fill.payload,
-    })
-    return [fill.lease.nonce, bytes, String(Math.max(1, Math.ceil(fill.ttlMs + fill.graceMs)))]
   }
 
   #valueKey(entity: AnyEntity, id: string): string {
@@ -218,68 +208,13 @@ export class RedisL2 implements L2 {
   }
 }
 
-function lookupOf(bytes: Buffer | null, nowMs: number, graceMs: number): Lookup {
-  const envelope = bytes ? decodeEnvelope(bytes) : undefined
-  if (!envelope) return { kind: 'miss', isCorrupt: bytes !== null }
-  const stored = storedOf(envelope, nowMs)
-  if (stored.freshForMs > 0) return { kind: 'fresh', stored }
-  return stored.freshForMs + graceMs > 0
-    ? { kind: 'stale', stored }
-    : { kind: 'miss', isCorrupt: false }
-}
-
-function storedOf(envelope: Envelope, nowMs: number): Stored {
-  return {
-    snapshot: envelope.snapshot,
-    payload: envelope.payload,
-    freshForMs: envelope.softExpiryMs - nowMs,
-    ageMs: Math.max(0, nowMs - envelope.createdAtMs),
-  }
-}
-
-function grantOf(id: string, answer: readonly Buffer[], nowMs: number): Grant {
-  const [kind, second, ...fields] = answer
-  switch (String(kind)) {
-    case 'value': {
-      const envelope = decodeEnvelope(second as Buffer)
-      // Corrupt below its header: as good as nothing, and too rare to be worth a second call.
-      if (!envelope) return { kind: 'unavailable', cause: new Error('corrupt envelope') }
-      return { kind: 'value', stored: storedOf(envelope, nowMs) }
-    }
-    case 'lease':
-      return {
-        kind: 'lease',
-        id,
-        nonce: String(second) as Nonce,
-        tombstones: fields.map(tombstoneOf),
-      }
-    case 'wait':
-      return {
-        kind: 'wait',
-        pollAfterMs: Number(String(second)),
-        tombstones: fields.map(tombstoneOf),
-      }
-    default:
-      throw new Error(`acquire.lua answered ${String(kind)}`)
-  }
-}
-
-function tombstoneOf(field: Buffer): Tombstone {
-  return {
-    merged: field[0] === 'm'.charCodeAt(0),
-    incarnation: field.toString('hex', 1, 9) as Incarnation,
-    xid: parseXid(field.toString('latin1', 9)),
-  }
-}
-
-async function inChunks<T, R>(
-  items: readonly T[],
-  call: (some: readonly T[]) => Promise<readonly R[]>,
-): Promise<readonly R[]> {
-  if (items.length <= idsPerCall) return items.length === 0 ? [] : call(items)
-  const results: R[] = []
-  for (let start = 0; start < items.length; start += idsPerCall) {
-    results.push(...(await call(items.slice(start, start + idsPerCall))))
-  }
-  return results
+function fillArgs(fill: Fill, clock: RedisClock): readonly (string | Buffer)[] {
+  const createdAtMs = clock.nowMs() - fill.ageMs
+  const bytes = encodeEnvelope({
+    snapshot: fill.snapshot,
+    createdAtMs,
+    softExpiryMs: createdAtMs + fill.ttlMs,
+    payload: fill.payload,
+  })
+  return [fill.lease.nonce, bytes, String(Math.max(1, Math.ceil(fill.ttlMs + fill.graceMs)))]
 }

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import type { Redis } from 'ioredis'
+import type { Cluster, Redis } from 'ioredis'
 
 export type ScriptName = 'acquire' | 'fill' | 'invalidate' | 'probe' | 'release'
 
@@ -33,7 +33,7 @@ function read(name: string): string {
 
 /** EVALSHA; a server that doesn't know the script (restarted, flushed) gets it whole. */
 export async function runScript(
-  redis: Redis,
+  redis: Redis | Cluster,
   script: Script,
   keys: readonly string[],
   args: readonly (string | Buffer)[],

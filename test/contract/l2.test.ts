@@ -2,13 +2,14 @@
  * What the coordinator relies on of an L2 (DESIGN §4.4, §4.6, §5.2, §5.4), on every implementation:
  * the real one and its twin in memory promise the same.
  */
-import { describe, expect, test } from 'vitest'
+import { afterAll, describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/model/clock.ts'
 import type { L2 } from '../../src/model/ports.ts'
 import type { Snapshot } from '../../src/model/snapshot.ts'
 import { keySpace } from '../../src/redis/keys.ts'
 import { ownNamespace } from '../support/namespace.ts'
 import { MemoryRedis, memoryL2 } from '../support/ports.ts'
+import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts'
 import { startRedis } from '../support/servers.ts'
 import { required, until } from '../support/world.ts'
 import { openRedisProcess } from './redis-process.ts'
@@ -44,6 +45,7 @@ interface RigOptions {
 
 const implementations: readonly [string, (options?: RigOptions) => Promise<Rig>][] = [
   ['Redis', openRedis],
+  ['Redis Cluster', openCluster],
   ['memory', openMemory],
 ]
 
@@ -60,6 +62,34 @@ async function openRedis({ retentionMs, isOwn = false }: RigOptions = {}): Promi
     evict: (what, id, version = 1) =>
       one.redis.del(what === 'fence' ? keys.fence('thing', id) : keys.value('thing', version, id)),
     flush: () => one.redis.flushall(),
+  }
+}
+
+/** Started when a test asks for it, and there for all of them: each has its own namespace. */
+let cluster: Promise<RedisCluster> | undefined
+const atEnd: (() => Promise<void> | void)[] = []
+afterAll(async () => {
+  for (const close of atEnd.splice(0).reverse()) await close()
+})
+
+async function openCluster({ retentionMs }: RigOptions = {}): Promise<Rig> {
+  cluster ??= startRedisCluster({ atEnd: (close) => atEnd.push(close) })
+  const { cluster: nodes, nodes: servers } = await cluster
+  const namespace = ownNamespace()
+  const options = {
+    url: { cluster: nodes },
+    namespace,
+    ...(retentionMs === undefined ? {} : { retentionMs }),
+  }
+  const one = await openRedisProcess(options)
+  const two = await openRedisProcess(options)
+  const keys = keySpace(namespace)
+  return {
+    one: one.l2,
+    two: two.l2,
+    evict: (what, id, version = 1) =>
+      one.redis.del(what === 'fence' ? keys.fence('thing', id) : keys.value('thing', version, id)),
+    flush: () => Promise.all(servers.map(({ admin }) => admin.flushall())),
   }
 }
 

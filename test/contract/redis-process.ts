@@ -3,14 +3,13 @@ import type { Redis } from 'ioredis'
 import { onTestFinished } from 'vitest'
 import { systemClock } from '../../src/model/clock.ts'
 import { silent } from '../../src/model/log.ts'
-import {
-  connectRedis,
-  isRedisAnswer,
-  type RedisConnectionOptions,
-} from '../../src/redis/connection.ts'
+import { connectRedis } from '../../src/redis/connection.ts'
 import { FillWaits, RedisFastPlane } from '../../src/redis/fast-plane.ts'
 import { keySpace } from '../../src/redis/keys.ts'
 import { RedisL2 } from '../../src/redis/l2.ts'
+import { openNodes } from '../../src/redis/nodes.ts'
+import type { RedisConnectionOptions } from '../../src/redis/open.ts'
+import { isRedisAnswer } from '../../src/redis/refusal.ts'
 import { Hop } from '../../src/resilience/hop.ts'
 import { until } from '../support/world.ts'
 
@@ -32,19 +31,22 @@ export async function openRedisProcess(options: RedisProcessOptions): Promise<Re
   const { url, namespace, retentionMs = 60_000, deadlineMs = 5_000 } = options
   const keys = keySpace(namespace)
   const connections = await connectRedis(url, keys.bus, 5_000, silent)
-  const hop = new Hop({ name: 'l2', deadlineMs, isAnswer: isRedisAnswer })
+  const nodes = openNodes(connections.commands, {
+    clock: systemClock,
+    openHop: () => new Hop({ name: 'l2', deadlineMs, isAnswer: isRedisAnswer }),
+  })
   const waits = new FillWaits(systemClock)
   onTestFinished(() => {
     connections.close()
-    hop.close()
+    nodes.close()
   })
   await until('it listens to the fast plane', () => connections.subscriber.status === 'ready')
   await connections.subscriber.subscribe(keys.bus)
   return {
     l2: new RedisL2({
       redis: connections.commands,
+      nodes,
       keys,
-      hop,
       clock: systemClock,
       waits,
       tombstoneRetentionMs: retentionMs,
@@ -55,6 +57,7 @@ export async function openRedisProcess(options: RedisProcessOptions): Promise<Re
       waits,
       connections.commands.options.keyPrefix,
     ),
-    redis: connections.commands,
+    // A cluster has all of the methods that tests ask for.
+    redis: connections.commands as Redis,
   }
 }

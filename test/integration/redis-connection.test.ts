@@ -1,15 +1,12 @@
 /** The way to Redis: what is refused at the start by name, what is waited for, and what is left when it is closed. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { Cluster, Redis, type RedisOptions } from 'ioredis'
+import { Redis, type RedisOptions } from 'ioredis'
 import { expect, onTestFinished, test } from 'vitest'
 import { LockstepError } from '../../src/model/errors.ts'
 import type { Logger } from '../../src/model/log.ts'
-import {
-  connectRedis,
-  type RedisConnectionOptions,
-  type RedisConnections,
-} from '../../src/redis/connection.ts'
+import { connectRedis, type RedisConnections } from '../../src/redis/connection.ts'
+import type { RedisConnectionOptions } from '../../src/redis/open.ts'
 import { openRedisProcess } from '../contract/redis-process.ts'
 import {
   acquire,
@@ -84,7 +81,6 @@ test.each([
 test.each([
   ['a number', 42],
   ['a list of nodes', [{ host: '10.0.0.1', port: 6379 }]],
-  ['a cluster', new Cluster([{ host: '10.0.0.1', port: 6379 }], { lazyConnect: true })],
   ['a URL object', new URL('redis://10.0.0.1:6379')],
 ])(
   '%s is refused by the name of the option, and not taken for this machine',
@@ -357,24 +353,42 @@ test('nothing is left open when it is closed at once', async () => {
   await until('both are closed', () => proxy.open === 0)
 })
 
-test('a process ends by itself after a close, though Redis is down', async () => {
-  const proxy = await openTcpProxy(required('REDIS_URL'))
-  await proxy.refuse()
+/** What a process does after `connectRedis` until it closes; how long it lives after that. */
+async function msAfterClose(url: string, meanwhile: string): Promise<number> {
   const built = new URL('../../dist/redis/connection.js', import.meta.url).href
   const script = `
     const { connectRedis } = await import('${built}')
-    const log = { warn() {} }
-    const url = '${proxy.through(required('REDIS_URL'))}'
-    const { commands, subscriber, close } = await connectRedis(url, 'bus', 500, log)
-    const isTrying = () => [commands, subscriber].every(({ status }) => status === 'reconnecting')
-    while (!isTrying()) await new Promise((resolve) => setTimeout(resolve, 5))
-    close()`
+    const until = async (holds) => {
+      while (!holds()) await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    const { commands, subscriber, close } = await connectRedis('${url}', 'bus', 500, { warn() {} })
+    const both = [commands, subscriber]
+    ${meanwhile}
+    close()
+    console.log('closed')`
   const child = spawn(process.execPath, ['--input-type=module', '--eval', script])
   onTestFinished(() => {
     child.kill('SIGKILL')
   })
+  await once(child.stdout, 'data')
+  const closedAt = performance.now()
   const [code] = await once(child, 'exit')
   expect(code).toBe(0)
+  return performance.now() - closedAt
+}
+
+test('a process ends by itself after a close, though Redis is down', async () => {
+  const proxy = await openTcpProxy(required('REDIS_URL'))
+  await proxy.refuse()
+  const isTrying = `await until(() => both.every(({ status }) => status === 'reconnecting'))`
+  expect(await msAfterClose(proxy.through(required('REDIS_URL')), isTrying)).toBeLessThan(1_000)
+})
+
+test('a process ends soon after a close, though Redis hangs', async () => {
+  const proxy = await openTcpProxy(required('REDIS_URL'))
+  proxy.hang()
+  const isTrying = `commands.get('a').catch(() => {})`
+  expect(await msAfterClose(proxy.through(required('REDIS_URL')), isTrying)).toBeLessThan(1_000)
 })
 
 test('a refusal at the start leaves nothing open', async () => {

@@ -47,18 +47,24 @@ export interface RedisServer {
 export interface RedisServerOptions {
   /** As in redis.conf: `{ maxmemory: '4mb' }`. */
   readonly config?: Readonly<Record<string, string>>
+  /** Takes what is to be done in the end; by default at the end of the test. */
+  readonly atEnd?: AtEnd
 }
 
-export async function startRedis({ config = {} }: RedisServerOptions = {}): Promise<RedisServer> {
+export type AtEnd = (close: () => Promise<void> | void) => void
+
+export async function startRedis(options: RedisServerOptions = {}): Promise<RedisServer> {
+  const { config = {}, atEnd = onTestFinished } = options
   const command = join(folderWith(['redis-server'], redisFolders()), 'redis-server')
-  const folder = ownFolder('lockstep-redis-')
+  const folder = ownFolder('lockstep-redis-', atEnd)
   const settings = { bind: '127.0.0.1', dir: folder, save: '', ...config }
   const port = await freePort()
   const args = Object.entries({ port: String(port), ...settings }).flatMap(([name, value]) => [
     `--${name}`,
     value,
   ])
-  const server = new ServerProcess({ command, args, cwd: folder, ready: 'Ready to accept' })
+  const ready = 'Ready to accept'
+  const server = new ServerProcess({ command, args, cwd: folder, ready, atEnd })
   await server.start()
   return {
     url: `redis://127.0.0.1:${port}`,
@@ -270,6 +276,7 @@ interface Launch {
   readonly user?: User | undefined
   /** What its log says when it takes connections. */
   readonly ready: string
+  readonly atEnd?: AtEnd
 }
 
 const running = new Set<ChildProcess>()
@@ -284,7 +291,8 @@ export class ServerProcess {
 
   constructor(launch: Launch) {
     this.#launch = launch
-    onTestFinished(() => this.endWithChildren())
+    const { atEnd = onTestFinished } = launch
+    atEnd(() => this.endWithChildren())
   }
 
   async start(): Promise<void> {
@@ -360,11 +368,11 @@ function isAlive(pid: number): boolean {
   }
 }
 
-export function ownFolder(prefix: string): string {
+export function ownFolder(prefix: string, atEnd: AtEnd = onTestFinished): string {
   const folder = mkdtempSync(join(tmpdir(), prefix))
   // PostgreSQL of another user must get through: mkdtemp lets only its owner in.
   chmodSync(folder, 0o755)
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
+  atEnd(() => rmSync(folder, { recursive: true, force: true }))
   return folder
 }
 

@@ -1,0 +1,58 @@
+/** Redis' answers, in the words of the port. */
+import { decodeEnvelope, type Envelope } from '../model/envelope.ts'
+import type { Grant, Lookup, Nonce, Stored, Tombstone } from '../model/ports.ts'
+import { type Incarnation, parseXid } from '../model/snapshot.ts'
+
+export function lookupOf(bytes: Buffer | null, nowMs: number, graceMs: number): Lookup {
+  const envelope = bytes ? decodeEnvelope(bytes) : undefined
+  if (!envelope) return { kind: 'miss', isCorrupt: bytes !== null }
+  const stored = storedOf(envelope, nowMs)
+  if (stored.freshForMs > 0) return { kind: 'fresh', stored }
+  return stored.freshForMs + graceMs > 0
+    ? { kind: 'stale', stored }
+    : { kind: 'miss', isCorrupt: false }
+}
+
+function storedOf(envelope: Envelope, nowMs: number): Stored {
+  return {
+    snapshot: envelope.snapshot,
+    payload: envelope.payload,
+    freshForMs: envelope.softExpiryMs - nowMs,
+    ageMs: Math.max(0, nowMs - envelope.createdAtMs),
+  }
+}
+
+export function grantOf(id: string, answer: readonly Buffer[], nowMs: number): Grant {
+  const [kind, second, ...fields] = answer
+  switch (String(kind)) {
+    case 'value': {
+      const envelope = decodeEnvelope(second as Buffer)
+      // Corrupt below its header: as good as nothing, and too rare to be worth a second call.
+      if (!envelope) return { kind: 'unavailable', cause: new Error('corrupt envelope') }
+      return { kind: 'value', stored: storedOf(envelope, nowMs) }
+    }
+    case 'lease':
+      return {
+        kind: 'lease',
+        id,
+        nonce: String(second) as Nonce,
+        tombstones: fields.map(tombstoneOf),
+      }
+    case 'wait':
+      return {
+        kind: 'wait',
+        pollAfterMs: Number(String(second)),
+        tombstones: fields.map(tombstoneOf),
+      }
+    default:
+      throw new Error(`acquire.lua answered ${String(kind)}`)
+  }
+}
+
+function tombstoneOf(field: Buffer): Tombstone {
+  return {
+    merged: field[0] === 'm'.charCodeAt(0),
+    incarnation: field.toString('hex', 1, 9) as Incarnation,
+    xid: parseXid(field.toString('latin1', 9)),
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * The nodes that keys lie on. Each has a hop of its own, so that one that is gone costs the others
+ * nothing, and a clock of its own, for the times in the values that it holds.
+ */
+import { Cluster } from 'ioredis'
+import type { Clock } from '../model/clock.ts'
+import type { Hop } from '../resilience/hop.ts'
+import type { RedisClient } from './call.ts'
+import { RedisClock } from './clock.ts'
+import { slotOf } from './slot.ts'
+
+export interface RedisNode {
+  readonly hop: Hop
+  readonly clock: RedisClock
+}
+
+/** What of some keys lies on one node: their places in the list, by slot. */
+export interface Share {
+  readonly node: RedisNode
+  readonly slots: readonly (readonly number[])[]
+}
+
+export interface RedisNodes {
+  /** Every key has its place in one share. Keys of one slot may be named in one call. */
+  shares(keys: readonly string[]): readonly Share[]
+  close(): void
+}
+
+export interface NodesOptions {
+  readonly clock: Clock
+  /** `node`: host and port, on a cluster. Closed with the nodes. */
+  readonly openHop: (node: string | undefined) => Hop
+}
+
+export function openNodes(redis: RedisClient, options: NodesOptions): RedisNodes {
+  return redis instanceof Cluster ? new ClusterNodes(redis, options) : oneNode(options)
+}
+
+function oneNode({ clock, openHop }: NodesOptions): RedisNodes {
+  const node = { hop: openHop(undefined), clock: new RedisClock(clock) }
+  return {
+    shares: (keys) => [{ node, slots: [keys.map((_, index) => index)] }],
+    close: () => node.hop.close(),
+  }
+}
+
+class ClusterNodes implements RedisNodes {
+  readonly #cluster: Cluster
+  readonly #options: NodesOptions
+  readonly #nodes = new Map<string, RedisNode>()
+
+  constructor(cluster: Cluster, options: NodesOptions) {
+    this.#cluster = cluster
+    this.#options = options
+  }
+
+  shares(keys: readonly string[]): readonly Share[] {
+    const { options, slots } = this.#cluster
+    const prefix = options.keyPrefix ?? ''
+    // ioredis' pipelines ask for slots that have the same replicas, too.
+    const groups = new Map<string, Map<number, number[]>>()
+    for (const [index, key] of keys.entries()) {
+      const slot = slotOf(prefix + key)
+      const group = slots[slot]?.join() ?? ''
+      const bySlot = groups.get(group) ?? new Map<number, number[]>()
+      if (bySlot.size === 0) groups.set(group, bySlot)
+      const places = bySlot.get(slot)
+      if (places) places.push(index)
+      else bySlot.set(slot, [index])
+    }
+    return [...groups.values()].map((bySlot) => {
+      const [slot] = bySlot.keys()
+      const primary = slots[slot as number]?.[0] ?? ''
+      return { node: this.#node(primary), slots: [...bySlot.values()] }
+    })
+  }
+
+  close(): void {
+    for (const { hop } of this.#nodes.values()) hop.close()
+    this.#nodes.clear()
+  }
+
+  #node(name: string): RedisNode {
+    const known = this.#nodes.get(name)
+    if (known) return known
+    this.#forgetThoseWithoutSlots()
+    const { openHop, clock } = this.#options
+    const node = { hop: openHop(name), clock: new RedisClock(clock) }
+    this.#nodes.set(name, node)
+    return node
+  }
+
+  #forgetThoseWithoutSlots(): void {
+    const primaries = new Set(this.#cluster.slots.map((nodes) => nodes?.[0]))
+    for (const [name, { hop }] of this.#nodes) {
+      if (primaries.has(name)) continue
+      hop.close()
+      this.#nodes.delete(name)
+    }
+  }
+}

@@ -1,0 +1,108 @@
+/** One act on many ids, wherever their keys lie. */
+import type { Clock } from '../model/clock.ts'
+import { type Call, callAll, type Outcome, type RedisClient } from './call.ts'
+import type { RedisClock } from './clock.ts'
+import type { RedisNode, RedisNodes, Share } from './nodes.ts'
+
+/** Ids of one round of Lua calls to a node: it does nothing else meanwhile. */
+const idsPerRound = 256
+
+/** `some`: items whose keys lie in one slot. */
+export interface Act<T, R> {
+  /** One of the item's keys. */
+  readonly keyOf: (item: T) => string
+  readonly call: (some: readonly T[], clock: RedisClock) => Call
+  /** By the order of `some`. */
+  readonly read: (
+    answer: unknown,
+    some: readonly T[],
+    clock: RedisClock,
+    sentAtMs: number,
+  ) => readonly R[]
+  readonly unavailable: (cause: unknown) => R
+  readonly idsPerRound?: number
+}
+
+/**
+ * The results by the order of the items. The nodes are asked side by side, each in rounds that don't
+ * hold it up for long.
+ */
+export async function onEach<T, R>(
+  redis: RedisClient,
+  nodes: RedisNodes,
+  clock: Clock,
+  items: readonly T[],
+  act: Act<T, R>,
+): Promise<readonly R[]> {
+  if (items.length === 0) return []
+  const results: R[] = new Array(items.length)
+  const askNode = async ({ node, slots }: Share): Promise<void> => {
+    for (const round of roundsOf(slots, act.idsPerRound ?? idsPerRound)) {
+      const groups = round.map((places) => places.map((place) => items[place] as T))
+      const sentAtMs = clock.monotonicMs()
+      const outcomes = await send(redis, node, groups, act)
+      for (const [index, places] of round.entries()) {
+        const some = groups[index] as readonly T[]
+        const read = readOutcome(outcomes[index] as Outcome, (answer) =>
+          act.read(answer, some, node.clock, sentAtMs),
+        )
+        for (const [nth, place] of places.entries()) {
+          results[place] = 'cause' in read ? act.unavailable(read.cause) : (read.results[nth] as R)
+        }
+      }
+    }
+  }
+  await Promise.all(nodes.shares(items.map(act.keyOf)).map(askNode))
+  return results
+}
+
+async function send<T, R>(
+  redis: RedisClient,
+  { hop, clock }: RedisNode,
+  groups: readonly (readonly T[])[],
+  act: Act<T, R>,
+): Promise<readonly Outcome[]> {
+  try {
+    return await hop.run(() =>
+      callAll(
+        redis,
+        groups.map((some) => act.call(some, clock)),
+      ),
+    )
+  } catch (cause) {
+    return groups.map(() => ({ isAnswered: false, cause }))
+  }
+}
+
+function readOutcome<R>(
+  outcome: Outcome,
+  read: (answer: unknown) => readonly R[],
+): { readonly results: readonly R[] } | { readonly cause: unknown } {
+  if (!outcome.isAnswered) return { cause: outcome.cause }
+  try {
+    return { results: read(outcome.answer) }
+  } catch (cause) {
+    return { cause }
+  }
+}
+
+/** The places of each slot, in rounds of at most `most`; those of a slot stay together where they fit. */
+function roundsOf(
+  slots: readonly (readonly number[])[],
+  most: number,
+): readonly (readonly (readonly number[])[])[] {
+  const rounds: (readonly number[])[][] = []
+  let room = 0
+  for (const places of slots) {
+    for (let start = 0; start < places.length; start += most) {
+      const some = places.slice(start, start + most)
+      if (some.length > room) {
+        rounds.push([])
+        room = most
+      }
+      rounds.at(-1)?.push(some)
+      room -= some.length
+    }
+  }
+  return rounds
+}

@@ -1,0 +1,73 @@
+/** What Redis says no to, and what only an ill Redis says. */
+import { LockstepError, messageOf } from '../model/errors.ts'
+import type { RedisClient } from './call.ts'
+import { readScripts, runScript } from './scripts.ts'
+
+const oldestMajor = 7
+const refusals =
+  /WRONGPASS|NOAUTH|NOPERM|No permissions|invalid password|invalid username|DENIED|without any password|DB index|cluster support disabled/i
+/** Of TLS, what a second try won't change. */
+const untrusted = new Set([
+  'CERT_HAS_EXPIRED',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'ERR_TLS_CERT_ALTNAME_INVALID',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+])
+
+/** Is the server new enough, and of the kind that was asked for? `info`: its section `server`. */
+export function checkInfo(info: string, isCluster: boolean): void {
+  const version = /redis_version:(\d+)\.(\S+)/.exec(info)
+  if (version && Number(version[1]) < oldestMajor) {
+    throw refused(`version ${version[1]}.${version[2]} has no script flags; 7.0 or newer would do`)
+  }
+  if (!isCluster && /redis_mode:cluster/.test(info)) {
+    throw refused(
+      'this server is a node of a cluster; { cluster: [{ host, port }] } or an ioredis Cluster would do',
+    )
+  }
+}
+
+/** Does once what all scripts do, on a key of the namespace that nobody uses. */
+export async function checkRights(redis: RedisClient, key: string, bus: string): Promise<void> {
+  await (redis as { mget(key: string): Promise<unknown> }).mget(key)
+  try {
+    await runScript(redis, readScripts().probe, [key], [bus])
+  } catch (error) {
+    // Inside a script Redis words a missing right in other ways than NOPERM, and by version.
+    if (/user executing the script|ACL failure in script/i.test(messageOf(error))) {
+      throw refused(`NOPERM in a script: ${messageOf(error)}`, error)
+    }
+    throw error
+  }
+}
+
+/** The error to be thrown at the start; `undefined` for one that may go away by itself. */
+export function refusalOf(error: unknown): LockstepError | undefined {
+  if (error instanceof LockstepError) return error
+  // ioredis hides what the last node of a cluster said behind the news that none would do.
+  const { lastNodeError, code } = (error ?? {}) as { lastNodeError?: unknown; code?: unknown }
+  if (lastNodeError) return refusalOf(lastNodeError)
+  const message = messageOf(error)
+  if (!refusals.test(message) && !untrusted.has(String(code))) return undefined
+  return refused(message, error)
+}
+
+function refused(message: string, cause?: unknown): LockstepError {
+  return new LockstepError(
+    'REDIS_REFUSED',
+    `Redis: ${message}`,
+    cause === undefined ? undefined : { cause },
+  )
+}
+
+/** Is this error an answer of a server that is well? Loading, read-only or failing over, it is not. */
+export function isRedisAnswer(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  // A slot that is on its way from one node to another; both are well.
+  if (/^(Too many Cluster redirections\. Last error: ReplyError: )?TRYAGAIN/.test(error.message))
+    return true
+  if (error.name !== 'ReplyError') return false
+  return !/^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|MOVED|ASK|UNBLOCKED)/.test(error.message)
+}
