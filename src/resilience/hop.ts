@@ -20,6 +20,8 @@ const breakerDefaults = {
   resetTimeout: 1_000,
 } as const
 
+export type BreakerState = 'closed' | 'open' | 'half-open'
+
 type Call = () => Promise<unknown>
 
 export class Hop {
@@ -39,8 +41,13 @@ export class Hop {
     return this.#breaker.fire(call) as Promise<T>
   }
 
-  /** Called with each change between closed, open and half-open. */
-  onChange(changed: (state: 'closed' | 'open' | 'half-open') => void): void {
+  get state(): BreakerState {
+    if (this.#breaker.halfOpen) return 'half-open'
+    return this.#breaker.opened ? 'open' : 'closed'
+  }
+
+  /** Called with each change of the state. */
+  onChange(changed: (state: BreakerState) => void): void {
     this.#breaker.on('open', () => changed('open'))
     this.#breaker.on('halfOpen', () => changed('half-open'))
     this.#breaker.on('close', () => changed('closed'))
