@@ -59,6 +59,7 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
     if (redis) opened.push(redis.close)
     const parts = replace({
       l2: redis?.l2,
+      l2Hop: redis?.hop,
       fastPlane: redis?.fastPlane,
       outbox,
       source: openSource(pool, settings.namespace, settings.timing),
@@ -76,7 +77,7 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
 async function openRedis(
   options: RedisConnectionOptions,
   settings: Settings,
-): Promise<{ l2: L2; fastPlane: FastPlane; close: () => void }> {
+): Promise<{ l2: L2; hop: Hop; fastPlane: FastPlane; close: () => void }> {
   const { clock, log, timing } = settings
   const keys = keySpace(settings.namespace)
   const connections = await connectRedis(options, keys.bus, redisStartDeadlineMs, log)
@@ -84,6 +85,7 @@ async function openRedis(
   hop.onChange((state) => log.warn({ hop: 'l2', state }, `the breaker of Redis is ${state}`))
   const waits = new FillWaits(clock)
   return {
+    hop,
     l2: new RedisL2({
       redis: connections.commands,
       keys,

@@ -27,6 +27,7 @@ import type { Snapshot } from '../model/snapshot.ts'
 import { formatTicket, type Ticket } from '../model/ticket.ts'
 import { abortable, withDeadline } from '../resilience/deadline.ts'
 import { retry } from '../resilience/retry.ts'
+import type { WriteCounters } from '../telemetry/counters.ts'
 import type { Marks } from './marks.ts'
 import type { ToldRegions } from './told.ts'
 import type { Trust } from './trust.ts'
@@ -60,6 +61,7 @@ export interface WriteContext<Tx> {
   readonly trust: Trust
   readonly told: ToldRegions
   readonly marks: Marks
+  readonly counters: WriteCounters
   readonly clock: Clock
   readonly random: () => number
   readonly closing: AbortSignal
@@ -207,8 +209,11 @@ export class Writer<Tx> {
 
   async #drop(keys: readonly WriteKey[], recorded: Recorded): Promise<Dropped | undefined> {
     this.#tell(keys, recorded)
+    const { l2, counters } = this.#context
     const drops = keys.map((key) => dropOf(key, recorded))
-    return this.#context.l2?.invalidate(recorded.write, drops)
+    const first = await l2?.invalidate(recorded.write, drops)
+    if (first) counters.firstDelete[first.kind]++
+    return first
   }
 
   /** L1 of this process, at once: its own fast-plane message comes later. */
@@ -219,7 +224,7 @@ export class Writer<Tx> {
   }
 
   async #secondDelete<R>(ended: Ended<R>): Promise<boolean> {
-    const { l2, clock, closing, random, marks } = this.#context
+    const { l2, clock, closing, counters, random, marks } = this.#context
     const { keys, recorded, first } = ended
     this.#tell(keys, recorded)
     if (!l2) return true
@@ -233,6 +238,7 @@ export class Writer<Tx> {
         { retries: retries.secondDelete, isRetryable: () => true, signal: closing, clock, random },
         async () => {
           const second = await l2.invalidate(recorded.write, drops)
+          counters.secondDelete[second.kind]++
           if (second.kind === 'unavailable') throw second.cause
         },
       )

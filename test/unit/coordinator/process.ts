@@ -22,7 +22,8 @@ import { LockstepError } from '../../../src/model/errors.ts'
 import { silent } from '../../../src/model/log.ts'
 import type { L2, Outbox, Source, Told } from '../../../src/model/ports.ts'
 import { Limiter } from '../../../src/resilience/limiter.ts'
-import { newReadCounters } from '../../../src/telemetry/counters.ts'
+import { newReadCounters, newWriteCounters } from '../../../src/telemetry/counters.ts'
+import { Events, type TrustChange } from '../../../src/telemetry/events.ts'
 import { VirtualClock } from '../../support/clock.ts'
 import {
   MemoryDatabase,
@@ -106,10 +107,12 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   const region = new L1Region(entity, new S3Fifo(entity.maxEntries))
   const regions = new Map([[entity.name, region]])
   const told = new ToldRegions(regions)
+  const trustChanges: TrustChange[] = []
   const trust = new Trust({
     regions: [region],
     boundMs,
     floorLagMs: options.floorLagMs ?? loadDeadlineMs * 3,
+    changed: (change) => void trustChanges.push(change),
   })
   const outbox = options.wrapOutbox?.(database) ?? database
   const tail = new Tail({
@@ -123,6 +126,8 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   })
   const marks = new Marks(outbox, clock, silent, loadDeadlineMs)
   const counters = newReadCounters()
+  const writes = newWriteCounters()
+  const events = new Events(silent)
   const mayFillL2 = options.mayFillL2 ?? (() => true)
   const shared = { l2, source, trust, clock, random: () => 0.5, closing: closing.signal, mayFillL2 }
   const limiter = new Limiter(
@@ -140,12 +145,13 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
     turnClock,
     turns: new Turns(),
     counters,
+    events,
     log: silent,
     boundMs,
     readDeadlineMs,
     loadDeadlineMs,
   })
-  const writer = new Writer<MemoryTx>({ ...shared, source, told, marks })
+  const writer = new Writer<MemoryTx>({ ...shared, source, told, marks, counters: writes })
   const janitor = new Janitor({
     outbox,
     l2,
@@ -161,7 +167,7 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   /** As `RunningCache` hears the fast plane. */
   const hear = ({ write, keys }: Told): void => {
     if (write.incarnation !== trust.incarnation) {
-      trust.lose()
+      trust.lose('incarnation')
       tail.poke()
     }
     for (const { entity: name, id } of keys) told.tell(name, [id], write, false)
@@ -170,6 +176,7 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   const keyOf = (id: unknown): WriteKey => ({ entity, id: String(entity.keyOf(id)) })
   return {
     ...{ entity, reader, writer, tail, trust, region, marks, janitor, counters, limiter },
+    ...{ writes, events, trustChanges },
     ...{ l2, calls: memory.calls, loads: database2.loads, outcomes: database2.outcomes, closing },
     keyOf,
     hear,
