@@ -10,6 +10,7 @@ import { LockstepError } from './model/errors.ts'
 import { keyOfPrimitive } from './model/id.ts'
 import type { Tx } from './postgres/pool.ts'
 import type { EntityParts, RunningCache } from './running-cache.ts'
+import { sumOf } from './telemetry/counters.ts'
 import type {
   Cache,
   CacheMethods,
@@ -39,6 +40,8 @@ export function frontDoor<Entities extends Record<string, AnyEntity>>(
       write(cache, keysOf(cache, keys), run, options),
     invalidate: (keys: readonly Key[], options?: AnyWriteOptions) =>
       invalidate(cache, keysOf(cache, keys), options),
+    on: (event, listener) => cache.telemetry.events.on(event, listener),
+    metrics: () => cache.telemetry.registry,
     close: (options) => close(cache, options?.timeout),
     [Symbol.asyncDispose]: () => close(cache, undefined),
   } as CacheMethods
@@ -111,8 +114,8 @@ function write<R>(
     if (typeof run !== 'function')
       throw wrong('write callback', run, 'a function (tx) => … would do')
     const request = writeRequest(cache, options)
-    if (options?.tx === undefined) return cache.writer.write(run, keysOfValue, request)
-    return cache.writer.join(options.tx, run, keysOfValue, request)
+    if (options?.tx === undefined) return cache.write(run, keysOfValue, request)
+    return cache.join(options.tx, run, keysOfValue, request)
   })
 }
 
@@ -204,17 +207,18 @@ function optionalMs(timeout: Duration | undefined): number | undefined {
 }
 
 function statsOf({ counters, region }: EntityParts): EntityStats {
+  const { filled, ...refused } = counters.fills
   return {
     hits: {
-      l1: counters.l1Hits + counters.l1StaleHits,
-      l2: counters.l2Hits + counters.l2StaleHits,
+      l1: counters.l1Hits + counters.l1StaleHits + counters.l1Absent,
+      l2: counters.l2Hits + counters.l2StaleHits + counters.l2Absent,
     },
-    misses: counters.sourceReads,
+    misses: counters.sourceReads + counters.sourceAbsent,
     loads: counters.loads,
     loadedIds: counters.loadedIds,
-    loadFailures: counters.loadFailures,
-    fills: counters.fills,
-    refusedFills: counters.refusedFills,
+    loadFailures: sumOf(counters.loadFailures),
+    fills: filled,
+    refusedFills: Object.values(refused).reduce((sum, times) => sum + times, 0),
     corruptValues: counters.corruptValues,
     l1Entries: region.count,
   }

@@ -7,6 +7,7 @@ export type { Entity, EntityOptions, LoadContext } from './model/entity.ts'
 export { type ErrorCode, LockstepError, PartialReadError } from './model/errors.ts'
 export type { Logger } from './model/log.ts'
 export { mergeTickets, type Ticket } from './model/ticket.ts'
+export type { CacheEvents } from './telemetry/events.ts'
 export {
   type Cache,
   type EntityCache,

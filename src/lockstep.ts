@@ -20,7 +20,7 @@ import { RedisL2 } from './redis/l2.ts'
 import { openNodes } from './redis/nodes.ts'
 import type { RedisConnectionOptions } from './redis/open.ts'
 import { isRedisAnswer } from './redis/refusal.ts'
-import { Hop } from './resilience/hop.ts'
+import { Breakers, Hop } from './resilience/hop.ts'
 import { type Parts, RunningCache } from './running-cache.ts'
 import type { Cache, LockstepOptions } from './types.ts'
 
@@ -61,6 +61,7 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
     if (redis) opened.push(redis.close)
     const parts = replace({
       l2: redis?.l2,
+      l2Breakers: redis?.breakers,
       fastPlane: redis?.fastPlane,
       outbox,
       source: openSource(pool, settings.namespace, settings.timing),
@@ -79,7 +80,7 @@ async function openRedis(
   options: RedisConnectionOptions,
   settings: Settings,
   database: string,
-): Promise<{ l2: L2; fastPlane: FastPlane; close: () => void }> {
+): Promise<{ l2: L2; breakers: Breakers; fastPlane: FastPlane; close: () => void }> {
   const { clock, log, timing } = settings
   const keys = keySpace(settings.namespace)
   const connections = await connectRedis(options, keys.bus, redisStartDeadlineMs, log)
@@ -90,16 +91,19 @@ async function openRedis(
     connections.close()
     throw error
   }
+  const breakers = new Breakers()
+  breakers.onChange((state, node) =>
+    log.warn({ hop: 'l2', node, state }, `the breaker of Redis is ${state}`),
+  )
   const openHop = (node: string | undefined): Hop => {
     const hop = new Hop({ name: 'l2', deadlineMs: timing.redisDeadlineMs, isAnswer: isRedisAnswer })
-    hop.onChange((state) =>
-      log.warn({ hop: 'l2', node, state }, `the breaker of Redis is ${state}`),
-    )
+    breakers.add(hop, node)
     return hop
   }
   const nodes = openNodes(connections.commands, { clock, openHop })
   const waits = new FillWaits(clock)
   return {
+    breakers,
     l2: new RedisL2({
       redis: connections.commands,
       nodes,

@@ -31,7 +31,15 @@ const known: ReadonlySet<string> = new Set<keyof LockstepOptions<Record<string, 
   'clock',
 ])
 /** Names that the cache has for itself. */
-const taken: ReadonlySet<string> = new Set(['write', 'invalidate', 'stats', 'close', 'then'])
+const taken: ReadonlySet<string> = new Set([
+  'write',
+  'invalidate',
+  'on',
+  'metrics',
+  'stats',
+  'close',
+  'then',
+])
 
 export function settle(options: LockstepOptions<Record<string, AnyEntity>>): Settings {
   if (options === null || typeof options !== 'object') {

@@ -14,6 +14,8 @@ import type { PrimitiveId } from './model/id.ts'
 import type { Logger } from './model/log.ts'
 import type { Db, PostgresOptions, Tx } from './postgres/pool.ts'
 import type { RedisConnectionOptions } from './redis/open.ts'
+import type { EventName, Listener } from './telemetry/events.ts'
+import type { Registry } from './telemetry/registry.ts'
 
 /**
  * A named kind of cached thing: one loader, one id type, one policy.
@@ -147,6 +149,17 @@ export interface CacheMethods {
   ): Promise<JoinedWriteResult<R>>
   invalidate(keys: readonly Key[], options?: WriteOptions): Promise<Invalidated>
   invalidate(keys: readonly Key[], options: JoinedWriteOptions): Promise<JoinedInvalidated>
+  /**
+   * Calls the listener at each event (docs/metrics.md has them), until the function that is returned
+   * is called or the cache is closed. A listener that throws is logged. Throws `OPTION_INVALID`,
+   * also for more than 100 listeners of one event, and `CLOSED`.
+   */
+  on<Name extends EventName>(event: Name, listener: Listener<Name>): () => void
+  /**
+   * This cache's own prom-client registry, with all that docs/metrics.md has. Numbers are read when
+   * it is scraped; after `close()` it says how things were then.
+   */
+  metrics(): Registry
   /**
    * Ends reads and writes that are under way, within the timeout (default 5 s), then aborts what is
    * left. Connections that were opened here are closed; instances that were passed in stay open.

@@ -2,11 +2,31 @@
 // settings of the environment from .env.example.
 
 import ts from 'typescript'
+import { table, withTable } from './tables.mjs'
 
 const HEAD = ['option', 'type', 'meaning']
 
+const SOURCES = {
+  LockstepOptions: 'src/types.ts',
+  Timing: 'src/model/defaults.ts',
+  EntityOptions: 'src/model/entity.ts',
+  ReadOptions: 'src/types.ts',
+  WriteOptions: 'src/types.ts',
+  JoinedWriteOptions: 'src/types.ts',
+}
+
+/** `read`: the text of a file of this project. */
+export function configurationPage(page, read, timingDefaults) {
+  let filled = withTable(page, 'environment', environmentTable(read('.env.example')))
+  for (const [name, source] of Object.entries(SOURCES)) {
+    const defaults = name === 'Timing' ? timingDefaults : {}
+    filled = withTable(filled, name, optionsTable(read(source), name, defaults))
+  }
+  return filled
+}
+
 /** `defaults`: of the options whose docstring leaves that to a table. */
-export function optionsTable(source, name, defaults = {}) {
+function optionsTable(source, name, defaults = {}) {
   const file = ts.createSourceFile('source.ts', source, ts.ScriptTarget.Latest, true)
   const found = file.statements.find(
     (one) => ts.isInterfaceDeclaration(one) && one.name.text === name,
@@ -25,7 +45,7 @@ export function optionsTable(source, name, defaults = {}) {
   return table(HEAD, rows)
 }
 
-export function environmentTable(example) {
+function environmentTable(example) {
   const rows = []
   let comment = []
   for (const line of example.split('\n')) {
@@ -46,10 +66,4 @@ function docOf(member) {
 
 function oneLine(text) {
   return text.replace(/\s+/g, ' ').trim()
-}
-
-function table(head, rows) {
-  const escape = (cell) => cell.replaceAll('|', '\\|')
-  const lines = [head, head.map(() => '---'), ...rows]
-  return lines.map((cells) => `| ${cells.map(escape).join(' | ')} |`).join('\n')
 }

@@ -5,6 +5,7 @@ import type { AnyEntity } from '../model/entity.ts'
 import type { Drop, Dropped, EntityIds, L2, LiveVersions, Nonce, Recorded } from '../model/ports.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 import { retry } from '../resilience/retry.ts'
+import type { WriteCounters } from '../telemetry/counters.ts'
 import type { Marks } from './marks.ts'
 import type { ToldRegions } from './told.ts'
 import type { Trust } from './trust.ts'
@@ -21,6 +22,7 @@ export interface DeleteContext {
   readonly trust: Trust
   readonly told: ToldRegions
   readonly marks: Marks
+  readonly counters: WriteCounters
   readonly clock: Clock
   readonly random: () => number
   readonly closing: AbortSignal
@@ -45,8 +47,11 @@ export class Deletes {
 
   async first(keys: readonly WriteKey[], recorded: Recorded): Promise<Dropped | undefined> {
     this.#tell(keys, recorded)
+    const { l2, counters } = this.#context
     const drops = keys.map((key) => dropOf(key, recorded.versions))
-    return this.#context.l2?.invalidate(recorded.write, drops)
+    const first = await l2?.invalidate(recorded.write, drops)
+    if (first) counters.firstDelete[first.kind]++
+    return first
   }
 
   /** L1 of this process, at once: its own fast-plane message comes later. */
@@ -58,7 +63,7 @@ export class Deletes {
 
   /** Resolves with whether Redis was told both times. */
   async second<R>(ended: Fenced<R>, versions: LiveVersions): Promise<boolean> {
-    const { l2, clock, closing, random, marks } = this.#context
+    const { l2, clock, closing, counters, random, marks } = this.#context
     const { keys, recorded, first } = ended
     this.#tell(keys, recorded)
     if (!l2) return true
@@ -72,6 +77,7 @@ export class Deletes {
         { retries: retries.secondDelete, isRetryable: () => true, signal: closing, clock, random },
         async () => {
           const second = await l2.invalidate(recorded.write, drops)
+          counters.secondDelete[second.kind]++
           if (second.kind === 'unavailable') throw second.cause
         },
       )

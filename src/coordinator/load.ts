@@ -5,11 +5,12 @@
 import { retries } from '../model/defaults.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
 import type { L1Key } from '../model/id.ts'
-import type { Fill, Grant } from '../model/ports.ts'
+import type { Fill, FillAnswer, Grant } from '../model/ports.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 import { everyVisible } from '../model/ticket.ts'
 import { withDeadline } from '../resilience/deadline.ts'
 import { retry } from '../resilience/retry.ts'
+import { codeOf, count } from '../telemetry/counters.ts'
 import { type Flight, type Landed, newFlight } from './flight.ts'
 import { type Labelled, type Leased, label, pendingAmong } from './label.ts'
 import { candidateFromL2, type LoadedValue, loadedValue, rowsById } from './values.ts'
@@ -131,8 +132,9 @@ export class Loader {
 
   /** Somebody filled it meanwhile: after these readers began, so it is fresh enough for each. */
   #landFromL2(owned: Owned, grant: Grant & { kind: 'value' }, mark: number): void {
-    const { entity, clock, region, trust, turnClock } = this.#context
+    const { entity, clock, counters, region, trust, turnClock } = this.#context
     const candidate = candidateFromL2(entity, grant.stored, clock.monotonicMs())
+    if (!candidate) counters.corruptValues++
     const isKept = candidate !== undefined && region.fillFromL2(owned.key, candidate, mark)
     const isProven = isKept && trust.isProven(turnClock.read())
     this.#land(owned, undefined)
@@ -194,7 +196,7 @@ export class Loader {
   async #query(
     chunk: readonly Owned[],
   ): Promise<{ rows: ReadonlyMap<L1Key, unknown>; snapshot: Snapshot | undefined }> {
-    const { source, entity, limiter, clock, closing, counters, random, loadDeadlineMs } =
+    const { source, entity, limiter, clock, closing, counters, events, random, loadDeadlineMs } =
       this.#context
     const late = (): Error =>
       new LockstepError(
@@ -218,9 +220,11 @@ export class Loader {
         once,
       )
       return { rows: rowsById(entity, loaded.rows, wanted), snapshot: loaded.snapshot }
-    } catch (error) {
-      counters.loadFailures++
-      throw this.#loadError(error)
+    } catch (cause) {
+      const error = this.#loadError(cause)
+      count(counters.loadFailures, codeOf(error))
+      events.emit('load-failed', () => ({ entity: entity.name, ids, error }))
+      throw error
     }
   }
 
@@ -293,7 +297,7 @@ export class Loader {
   }
 
   async #fill(loaded: readonly { owned: Owned; landed: Landed; fill: Fill }[]): Promise<void> {
-    const { l2, entity, turns, counters } = this.#context
+    const { l2, entity, turns, counters, events } = this.#context
     if (!l2 || loaded.length === 0) return
     const fillTurn = turns.next()
     const answers = await l2.fill(
@@ -301,10 +305,12 @@ export class Loader {
       loaded.map(({ fill }) => fill),
     )
     for (const [index, { owned, landed }] of loaded.entries()) {
-      const isFilled = answers[index] === 'filled'
-      if (isFilled) counters.fills++
-      else counters.refusedFills++
-      this.#land(owned, isFilled ? { ...landed, fillTurn } : landed)
+      const answer = answers[index] as FillAnswer
+      counters.fills[answer]++
+      this.#land(owned, answer === 'filled' ? { ...landed, fillTurn } : landed)
+      if (answer === 'filled' || answer === 'unavailable') continue
+      const { text: id } = owned
+      events.emit('fill-refused', () => ({ entity: entity.name, id, reason: answer }))
     }
   }
 

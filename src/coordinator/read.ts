@@ -11,6 +11,7 @@ import type { Candidate, Entry, Lookup } from '../model/ports.ts'
 import type { WriteId } from '../model/snapshot.ts'
 import { everyVisible, parseTicket } from '../model/ticket.ts'
 import { abortable, deferred } from '../resilience/deadline.ts'
+import { codeOf, count } from '../telemetry/counters.ts'
 import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
 import { Loader } from './load.ts'
 import { candidateFromL2, valueFor } from './values.ts'
@@ -114,7 +115,8 @@ export class Reader {
     if (now.monotonicMs >= entry.freshUntilMs) {
       counters.l1StaleHits++
       this.#refresh(key, id)
-    } else counters.l1Hits++
+    } else if (entry.value === undefined) counters.l1Absent++
+    else counters.l1Hits++
     region.hit(entry)
     return entry
   }
@@ -154,8 +156,8 @@ export class Reader {
     const { clock, turns, readDeadlineMs } = this.#context
     const beganAtMs = clock.monotonicMs()
     const answer = isAwaited ? deferred<Answer>() : undefined
-    // A caller may have gone by its signal before the answer comes.
-    answer?.promise.catch(() => {})
+    // Here, once for each reader: what it came to. The caller may have gone by its signal before.
+    answer?.promise.then(this.#countAnswer, this.#countFailure)
     return {
       key,
       id,
@@ -327,12 +329,11 @@ export class Reader {
     isFresh: boolean,
     isKept: boolean,
   ): readonly Wanted[] {
-    const { trust, turnClock, counters } = this.#context
+    const { trust, turnClock } = this.#context
     const isProven = isKept && trust.isProven(turnClock.read())
     return readers.filter((wanted) => {
       if (!everyVisible(wanted.tickets, candidate.snapshot)) return true
       if (!isFresh && (wanted.isStrong || !wanted.answer)) return true
-      if (wanted.answer) counters[isFresh ? 'l2Hits' : 'l2StaleHits']++
       wanted.answer?.resolve({
         candidate,
         tier: 'l2',
@@ -343,14 +344,22 @@ export class Reader {
     })
   }
 
-  // ---- the outcome, recorded in one place
+  // ---- the outcome
+
+  readonly #countAnswer = ({ candidate, tier, state }: Answer): void => {
+    const { counters } = this.#context
+    const isAbsent = candidate.value === undefined
+    if (tier === 'source') counters[isAbsent ? 'sourceAbsent' : 'sourceReads']++
+    else if (isAbsent) counters.l2Absent++
+    else counters[state === 'fresh' ? 'l2Hits' : 'l2StaleHits']++
+  }
+
+  readonly #countFailure = (error: unknown): void => {
+    count(this.#context.counters.readFailures, codeOf(error))
+  }
 
   #deliver(wanted: Wanted, landed: Landed): void {
-    if (!wanted.answer) return
-    const { counters } = this.#context
-    if (landed.tier === 'l2') counters.l2Hits++
-    else counters.sourceReads++
-    wanted.answer.resolve({
+    wanted.answer?.resolve({
       candidate: landed.candidate,
       tier: landed.tier,
       state: 'fresh',

@@ -9,15 +9,16 @@
 import type { Clock, Reading } from '../model/clock.ts'
 import type { Logger } from '../model/log.ts'
 import type { Outbox, OutboxRow, Poll } from '../model/ports.ts'
-import { covers, type Snapshot, type WriteId, type Xid } from '../model/snapshot.ts'
+import { covers, type Snapshot, visible, type WriteId, type Xid } from '../model/snapshot.ts'
 import { abortable, type Deferred, deferred, sleep, withDeadline } from '../resilience/deadline.ts'
+import type { TrustLoss } from '../telemetry/events.ts'
 import type { Trust } from './trust.ts'
 
 export interface TailOptions {
   readonly outbox: Outbox
   readonly trust: Trust
-  /** Acts on one row: L1 drops what doesn't see it. */
-  readonly told: (row: OutboxRow, write: WriteId) => void
+  /** Acts on one row: L1 drops what doesn't see it. `isNew`: no poll has returned it before. */
+  readonly told: (row: OutboxRow, write: WriteId, isNew: boolean) => void
   readonly clock: Clock
   readonly log: Logger
   readonly pollIntervalMs: number
@@ -32,6 +33,8 @@ export class Tail {
   #nap = new AbortController()
   #ended: Promise<void> | undefined
   #isFailing = false
+  /** When each write that L2 has not been told of was first seen here, on the monotonic clock. */
+  #unappliedSinceMs: ReadonlyMap<Xid, number> = new Map()
   /** Rows that L2 had not been told of when the outbox was last read. */
   unapplied = 0
 
@@ -59,6 +62,13 @@ export class Tail {
     this.#nap.abort()
   }
 
+  /** How long ago the oldest write that L2 has not been told of was first seen here; 0 without any. */
+  oldestUnappliedMs(nowMs: number): number {
+    let oldestMs = nowMs
+    for (const sinceMs of this.#unappliedSinceMs.values()) oldestMs = Math.min(oldestMs, sinceMs)
+    return nowMs - oldestMs
+  }
+
   async close(): Promise<void> {
     this.#closing.abort()
     this.poke()
@@ -82,7 +92,8 @@ export class Tail {
   }
 
   async #failed(error: unknown): Promise<void> {
-    const { clock, log, pollIntervalMs } = this.#options
+    const { clock, log, pollIntervalMs, trust } = this.#options
+    trust.notice(this.#look())
     if (this.#closing.signal.aborted) return
     if (!this.#isFailing)
       log.warn({ err: error }, 'the outbox cannot be read; L1 will not be served')
@@ -97,7 +108,7 @@ export class Tail {
     this.#asked = []
     try {
       // Before the snapshot is asked for, or it would prove more than it knows.
-      const t0: Reading = { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }
+      const t0 = this.#look()
       const poll = await withDeadline(
         pollDeadlineMs,
         () => new Error(`the outbox did not answer in ${pollDeadlineMs} ms`),
@@ -115,27 +126,41 @@ export class Tail {
 
   #apply(t0: Reading, poll: Poll): void {
     const { trust, told, log } = this.#options
-    const gap = this.#last && gapOf(this.#last, poll)
+    const last = this.#last
+    trust.notice(this.#look())
+    const gap = last && gapOf(last, poll)
     if (gap) {
       log.warn({ gap }, 'writes may have been missed; L1 is emptied')
-      trust.lose()
+      trust.lose(gap)
     }
     const { incarnation } = poll.snapshot
     const unapplied = new Set<Xid>()
     for (const row of poll.rows) {
       if (!row.applied) unapplied.add(row.xid)
-      told(row, { incarnation, xid: row.xid })
+      const write = { incarnation, xid: row.xid }
+      // The first poll has no last snapshot, and returns what may be old.
+      told(row, write, last !== undefined && !visible(write, last))
     }
+    const sinceMs = gap === 'incarnation' ? undefined : this.#unappliedSinceMs
+    this.#unappliedSinceMs = new Map(
+      [...unapplied].map((xid) => [xid, sinceMs?.get(xid) ?? t0.monotonicMs]),
+    )
     this.unapplied = unapplied.size
     this.#last = poll.snapshot
     const isComplete = !poll.missedNew && !poll.missedUnapplied
     trust.advance(t0, poll.snapshot, isComplete ? unapplied : undefined)
   }
+
+  #look(): Reading {
+    const { clock } = this.#options
+    return { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }
+  }
 }
 
-function gapOf(last: Snapshot, poll: Poll): string | undefined {
-  if (last.incarnation !== poll.snapshot.incarnation) return 'another incarnation of the database'
-  if (!covers(last, poll.pruned)) return 'the last poll is older than the retention'
-  if (poll.missedNew) return 'more rows than one poll returns'
+function gapOf(last: Snapshot, poll: Poll): TrustLoss | undefined {
+  if (last.incarnation !== poll.snapshot.incarnation) return 'incarnation'
+  // The last poll is older than the retention.
+  if (!covers(last, poll.pruned)) return 'pruned'
+  if (poll.missedNew) return 'too-many-rows'
   return undefined
 }

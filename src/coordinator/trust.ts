@@ -13,6 +13,7 @@
 import type { Reading } from '../model/clock.ts'
 import type { Region } from '../model/ports.ts'
 import type { Incarnation, Snapshot, Xid } from '../model/snapshot.ts'
+import type { TrustChange, TrustLoss } from '../telemetry/events.ts'
 
 interface Probe {
   readonly snapshot: Snapshot
@@ -25,6 +26,7 @@ export interface TrustOptions {
   readonly boundMs: number
   /** The longest that a load takes. */
   readonly floorLagMs: number
+  readonly changed: (change: TrustChange) => void
 }
 
 export class Trust {
@@ -34,6 +36,8 @@ export class Trust {
   #nextFloor: Probe | undefined
   #monotonicUntilMs = Number.NEGATIVE_INFINITY
   #wallUntilMs = Number.NEGATIVE_INFINITY
+  /** As it was told last: that trust has run out is noticed late. */
+  #isToldGained = false
 
   constructor(options: TrustOptions) {
     this.#options = options
@@ -70,15 +74,29 @@ export class Trust {
     for (const region of this.#options.regions) region.settle(this.#floor.snapshot, unapplied)
     this.#monotonicUntilMs = t0.monotonicMs + this.#options.boundMs
     this.#wallUntilMs = t0.wallMs + this.#options.boundMs
+    if (this.#isToldGained) return
+    this.#isToldGained = true
+    this.#options.changed({ state: 'gained' })
+  }
+
+  /** Tells if trust has run out since it was last told of. */
+  notice(now: Reading): void {
+    if (!this.#isToldGained || this.isProven(now)) return
+    this.#isToldGained = false
+    this.#options.changed({ state: 'lost', reason: 'expired' })
   }
 
   /** Something may have been missed: L1 is emptied, and nothing enters until the next probe. */
-  lose(): void {
+  lose(reason: TrustLoss): void {
+    const hadProof = this.#newest !== undefined
     this.#newest = undefined
     this.#floor = undefined
     this.#nextFloor = undefined
     this.#monotonicUntilMs = Number.NEGATIVE_INFINITY
     this.#wallUntilMs = Number.NEGATIVE_INFINITY
     for (const region of this.#options.regions) region.reset()
+    this.#isToldGained = false
+    // Told even if trust has run out before: now values and news are lost too.
+    if (hadProof) this.#options.changed({ state: 'lost', reason })
   }
 }

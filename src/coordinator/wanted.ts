@@ -6,6 +6,7 @@ import type { Candidate, L2, Region, Source } from '../model/ports.ts'
 import type { Deferred } from '../resilience/deadline.ts'
 import type { Limiter } from '../resilience/limiter.ts'
 import type { ReadCounters } from '../telemetry/counters.ts'
+import type { Events } from '../telemetry/events.ts'
 import type { Promised } from './flight.ts'
 import type { Tail } from './tail.ts'
 import type { Trust } from './trust.ts'
@@ -69,6 +70,7 @@ export interface ReadContext {
   readonly turnClock: TurnClock
   readonly turns: Turns
   readonly counters: ReadCounters
+  readonly events: Events
   readonly log: Logger
   readonly random: () => number
   readonly closing: AbortSignal

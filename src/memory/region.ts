@@ -36,6 +36,9 @@ export class L1Region implements Region {
   #isL2Open = false
   #weightBytes = 0
   mark = 0
+  fills = 0
+  refusedFills = 0
+  drops = 0
   evictions = 0
 
   constructor(bounds: RegionBounds, policy: EvictionPolicy) {
@@ -52,19 +55,24 @@ export class L1Region implements Region {
   }
 
   fillFromSource(key: L1Key, candidate: Candidate): boolean {
-    if (this.#floor === undefined || !covers(candidate.snapshot, this.#floor)) return false
-    return this.#admit(key, candidate)
+    const isProven = this.#floor !== undefined && covers(candidate.snapshot, this.#floor)
+    return this.#counted(isProven && this.#admit(key, candidate))
   }
 
   fillFromL2(key: L1Key, candidate: Candidate, mark: number): boolean {
-    if (this.#floor === undefined || !this.#isL2Open || mark !== this.mark) return false
-    if (candidate.snapshot.incarnation !== this.#floor.incarnation) return false
-    return this.#admit(key, candidate)
+    const isProven =
+      this.#isL2Open &&
+      mark === this.mark &&
+      candidate.snapshot.incarnation === this.#floor?.incarnation
+    return this.#counted(isProven && this.#admit(key, candidate))
   }
 
   told(key: L1Key, write: WriteId, unapplied: boolean): void {
     const known = this.#entries.get(key)
-    if (known && !visible(write, known.snapshot)) this.#remove(known)
+    if (known && !visible(write, known.snapshot)) {
+      this.#remove(known)
+      this.drops++
+    }
     if (unapplied || this.#floor === undefined || !visible(write, this.#floor)) {
       this.#stripes.add(hashOf(key), write)
     }
@@ -100,6 +108,12 @@ export class L1Region implements Region {
 
   entries(): IterableIterator<Entry> {
     return this.#entries.values()
+  }
+
+  #counted(isKept: boolean): boolean {
+    if (isKept) this.fills++
+    else this.refusedFills++
+    return isKept
   }
 
   #admit(key: L1Key, candidate: Candidate): boolean {

@@ -52,6 +52,12 @@ export interface Region {
   /** Trust is gone: nothing is kept, nothing enters until the next `settle`. */
   reset(): void
   readonly count: number
+  readonly weightBytes: number
+  /** Since the start: values that were let in, refused, dropped by an invalidation, evicted for room. */
+  readonly fills: number
+  readonly refusedFills: number
+  readonly drops: number
+  readonly evictions: number
 }
 
 // ---------------------------------------------------------------- L2

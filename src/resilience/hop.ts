@@ -20,6 +20,8 @@ const breakerDefaults = {
   resetTimeout: 1_000,
 } as const
 
+export type BreakerState = 'closed' | 'open' | 'half-open'
+
 type Call = () => Promise<unknown>
 
 export class Hop {
@@ -39,14 +41,48 @@ export class Hop {
     return this.#breaker.fire(call) as Promise<T>
   }
 
-  /** Called with each change between closed, open and half-open. */
-  onChange(changed: (state: 'closed' | 'open' | 'half-open') => void): void {
+  get state(): BreakerState {
+    if (this.#breaker.halfOpen) return 'half-open'
+    return this.#breaker.opened ? 'open' : 'closed'
+  }
+
+  /** Called with each change of the state. */
+  onChange(changed: (state: BreakerState) => void): void {
     this.#breaker.on('open', () => changed('open'))
     this.#breaker.on('halfOpen', () => changed('half-open'))
     this.#breaker.on('close', () => changed('closed'))
   }
 
+  get isClosed(): boolean {
+    return this.#breaker.isShutdown
+  }
+
   close(): void {
     this.#breaker.shutdown()
+  }
+}
+
+/** The breakers of one service: one for each of its nodes. */
+export class Breakers {
+  readonly #hops = new Set<Hop>()
+  readonly #listeners: ((state: BreakerState, node: string | undefined) => void)[] = []
+
+  add(hop: Hop, node: string | undefined): void {
+    for (const one of this.#hops) if (one.isClosed) this.#hops.delete(one)
+    this.#hops.add(hop)
+    hop.onChange((state) => {
+      for (const changed of this.#listeners) changed(state, node)
+    })
+  }
+
+  /** The worst of them. */
+  get state(): BreakerState {
+    const states = [...this.#hops].filter((hop) => !hop.isClosed).map(({ state }) => state)
+    return (['open', 'half-open'] as const).find((state) => states.includes(state)) ?? 'closed'
+  }
+
+  /** Called with each change of a state; `node`: host and port, where there are several. */
+  onChange(changed: (state: BreakerState, node: string | undefined) => void): void {
+    this.#listeners.push(changed)
   }
 }

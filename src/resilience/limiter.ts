@@ -30,6 +30,10 @@ export class Limiter {
     return this.#running
   }
 
+  get waiting(): number {
+    return this.#queue.length
+  }
+
   async #enter(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted()
     if (this.#running < this.#limit) {

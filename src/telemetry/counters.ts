@@ -1,17 +1,26 @@
-/** What one entity's reads came to, in plain numbers: a hit counts without a call. */
+/** What happened, in plain numbers: a hit counts without a call, and a scrape reads them. */
+import { LockstepError } from '../model/errors.ts'
+import type { FillAnswer } from '../model/ports.ts'
+
+/** How often each of a few words came up. */
+export type Tally<Word extends string = string> = Map<Word, number>
+
+/** What one entity's reads came to. */
 export interface ReadCounters {
   l1Hits: number
   l1StaleHits: number
+  l1Absent: number
   l2Hits: number
   l2StaleHits: number
+  l2Absent: number
   sourceReads: number
-  failedReads: number
+  sourceAbsent: number
+  readonly readFailures: Tally
   /** Calls of the loader, and the ids they were for. */
   loads: number
   loadedIds: number
-  loadFailures: number
-  fills: number
-  refusedFills: number
+  readonly loadFailures: Tally
+  readonly fills: Record<FillAnswer, number>
   corruptValues: number
   tooBigValues: number
 }
@@ -20,16 +29,51 @@ export function newReadCounters(): ReadCounters {
   return {
     l1Hits: 0,
     l1StaleHits: 0,
+    l1Absent: 0,
     l2Hits: 0,
     l2StaleHits: 0,
+    l2Absent: 0,
     sourceReads: 0,
-    failedReads: 0,
+    sourceAbsent: 0,
+    readFailures: new Map(),
     loads: 0,
     loadedIds: 0,
-    loadFailures: 0,
-    fills: 0,
-    refusedFills: 0,
+    loadFailures: new Map(),
+    fills: { filled: 0, 'nonce-changed': 0, tombstone: 0, 'not-covered': 0, unavailable: 0 },
     corruptValues: 0,
     tooBigValues: 0,
   }
+}
+
+/** What the writes came to. */
+export interface WriteCounters {
+  fenced: number
+  unfenced: number
+  readonly failures: Tally
+  /** Tries of the two deletes, by what Redis answered. */
+  readonly firstDelete: { dropped: number; unavailable: number }
+  readonly secondDelete: { dropped: number; unavailable: number }
+}
+
+export function newWriteCounters(): WriteCounters {
+  return {
+    fenced: 0,
+    unfenced: 0,
+    failures: new Map(),
+    firstDelete: { dropped: 0, unavailable: 0 },
+    secondDelete: { dropped: 0, unavailable: 0 },
+  }
+}
+
+export function count<Word extends string>(tally: Tally<Word>, word: Word, times = 1): void {
+  tally.set(word, (tally.get(word) ?? 0) + times)
+}
+
+export function sumOf(tally: Tally): number {
+  return [...tally.values()].reduce((sum, times) => sum + times, 0)
+}
+
+/** As a label: the code of an error of this library, or `OTHER`. */
+export function codeOf(error: unknown): string {
+  return error instanceof LockstepError ? error.code : 'OTHER'
 }

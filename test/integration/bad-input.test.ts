@@ -333,3 +333,16 @@ test('getMany tells what failed and what was found', async () => {
   expect([...values.keys()]).toEqual([1, 3])
   expect([...failures.keys()]).toEqual([2])
 })
+
+test('no entity can have the name of a method of the cache', async () => {
+  const world = await openWorld()
+  const cache = await world.open()
+  const methods = Object.keys(cache).filter((name) => name !== 'item')
+  expect(methods).toEqual(expect.arrayContaining(['write', 'on', 'metrics', 'stats', 'close']))
+  const item = entity('item', { load: async () => [], id: (row: Item) => row.id })
+  for (const name of [...methods, 'then']) {
+    const options = { namespace: world.namespace, postgres: world.databaseUrl }
+    const opened = lockstep({ ...options, entities: { [name]: item } })
+    await expect(opened, name).rejects.toMatchObject({ code: 'OPTION_INVALID' })
+  }
+})

@@ -34,5 +34,20 @@ function deaf(region: Region): Region {
     get count() {
       return region.count
     },
+    get weightBytes() {
+      return region.weightBytes
+    },
+    get fills() {
+      return region.fills
+    },
+    get refusedFills() {
+      return region.refusedFills
+    },
+    get drops() {
+      return region.drops
+    },
+    get evictions() {
+      return region.evictions
+    },
   }
 }

@@ -1,7 +1,9 @@
 /** What compiles with the front door of the package, and what does not (DESIGN §11). */
+import type { Registry } from 'prom-client'
 import { describe, expectTypeOf, test } from 'vitest'
 import {
   type Cache,
+  type CacheEvents,
   type ErrorCode,
   entity,
   type Key,
@@ -268,6 +270,30 @@ describe('writes', () => {
     // @ts-expect-error: of another entity
     const wrong: Key<'country'> = cache.city.key(42)
     void wrong
+  })
+})
+
+describe('what a cache tells', () => {
+  test('a listener gets the event that it is for', () => {
+    const unsubscribe = cache.on('trust', (event) => {
+      if (event.state === 'lost') expectTypeOf(event.reason).toExtend<string>()
+      // @ts-expect-error: it has a reason when it is lost
+      else void event.reason
+    })
+    expectTypeOf(unsubscribe).toEqualTypeOf<() => void>()
+    cache.on('invalidated', ({ ids, ticket }) => {
+      expectTypeOf(ids).toEqualTypeOf<readonly string[]>()
+      void cache.city.get(1, { ticket })
+    })
+    cache.on('breaker', async (event) => {
+      expectTypeOf(event).toEqualTypeOf<CacheEvents['breaker']>()
+    })
+    // @ts-expect-error: no such event
+    cache.on('hit', () => {})
+  })
+
+  test('metrics are a registry of prom-client', () => {
+    expectTypeOf(cache.metrics()).toEqualTypeOf<Registry>()
   })
 })
 

@@ -2,7 +2,10 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { readConfig } from '../../src/config.ts'
+import { timingDefaults } from '../../src/model/defaults.ts'
 import { errorCodes } from '../../src/model/errors.ts'
+import { catalogue } from '../../src/telemetry/catalogue.ts'
+import { eventCatalogue } from '../../src/telemetry/events.ts'
 
 const read = (path: string): string =>
   readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8')
@@ -59,4 +62,42 @@ test('every log level that .env.example names is one, and its example is the def
   }
   const example = /^#LOCKSTEP_LOG_LEVEL=(.*)$/m.exec(environmentExample)?.[1]
   expect(readConfig({}).logLevel).toBe(example)
+})
+
+test('the tables of docs/metrics.md are those of the code', async () => {
+  const tables = new URL('../../scripts/docs/tables.mjs', import.meta.url)
+  const { metricsPage } = await import(tables.href)
+  const page = read('docs/metrics.md')
+  expect(page, 'node scripts/generate-docs.mjs').toBe(
+    metricsPage(page, { catalogue, eventCatalogue }),
+  )
+  // Not by an empty catalogue, nor by a page that has no place for it.
+  expect(page).toContain('lockstep_reads_total')
+  expect(() => metricsPage('', { catalogue, eventCatalogue })).toThrow('no place')
+})
+
+test('the tables of docs/configuration.md are those of the code', async () => {
+  const options = new URL('../../scripts/docs/options.mjs', import.meta.url)
+  const { configurationPage } = await import(options.href)
+  const page = read('docs/configuration.md')
+  expect(page, 'node scripts/generate-docs.mjs').toBe(configurationPage(page, read, timingDefaults))
+  for (const option of ['namespace', 'stalenessBound', 'ttl', 'consistency', 'tx', 'REDIS_URL']) {
+    expect(page).toContain(`| \`${option}\``)
+  }
+})
+
+test('docs/metrics.md names no metric and no label that is none', () => {
+  const names = [...read('docs/metrics.md').matchAll(/\blockstep_[a-z0-9_]+/g)].map(([name]) =>
+    name.replace(/_(bucket|count|sum)$/, ''),
+  )
+  expect(names.length).toBeGreaterThan(40)
+  expect(names.filter((name) => !Object.hasOwn(catalogue, name))).toEqual([])
+})
+
+test.each(Object.entries(catalogue))('%s is named as Prometheus wants it', (name, info) => {
+  expect(name).toMatch(/^lockstep_[a-z0-9]+(_[a-z0-9]+)*$/)
+  expect(name.endsWith('_total')).toBe(info.type === 'counter')
+  if (info.type === 'histogram') expect(name).toMatch(/_seconds$/)
+  expect(name).not.toMatch(/_(ms|milliseconds|kb|mb)\b/)
+  expect(info.help).toMatch(/^[A-Z0-9].{10,}\.$/s)
 })

@@ -18,7 +18,8 @@ import { LockstepError } from '../../../src/model/errors.ts'
 import { silent } from '../../../src/model/log.ts'
 import type { L2, Outbox, Source, Told } from '../../../src/model/ports.ts'
 import { Limiter } from '../../../src/resilience/limiter.ts'
-import { newReadCounters } from '../../../src/telemetry/counters.ts'
+import { newReadCounters, newWriteCounters } from '../../../src/telemetry/counters.ts'
+import { Events, type TrustChange } from '../../../src/telemetry/events.ts'
 import { VirtualClock } from '../../support/clock.ts'
 import {
   type L2Call,
@@ -105,10 +106,12 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   const region = new L1Region(entity, new S3Fifo(entity.maxEntries))
   const regions = new Map([[entity.name, region]])
   const told = new ToldRegions(regions)
+  const trustChanges: TrustChange[] = []
   const trust = new Trust({
     regions: [region],
     boundMs,
     floorLagMs: options.floorLagMs ?? loadDeadlineMs * 3,
+    changed: (change) => void trustChanges.push(change),
   })
   const outbox = options.wrapOutbox?.(database) ?? database
   const tail = new Tail({
@@ -122,6 +125,8 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   })
   const marks = new Marks(outbox, clock, silent, loadDeadlineMs)
   const counters = newReadCounters()
+  const writes = newWriteCounters()
+  const events = new Events(silent)
   const shared = { l2, source, trust, clock, random: () => 0.5, closing: closing.signal }
   const limiter = new Limiter(
     options.maxConcurrentLoads ?? 8,
@@ -138,12 +143,13 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
     turnClock,
     turns: new Turns(),
     counters,
+    events,
     log: silent,
     boundMs,
     readDeadlineMs,
     loadDeadlineMs,
   })
-  const writer = new Writer<MemoryTx>({ ...shared, source, told, marks })
+  const writer = new Writer<MemoryTx>({ ...shared, source, told, marks, counters: writes })
   const janitor = new Janitor({
     outbox,
     l2,
@@ -159,7 +165,7 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   /** As `RunningCache` hears the fast plane. */
   const hear = ({ write, keys }: Told): void => {
     if (write.incarnation !== trust.incarnation) {
-      trust.lose()
+      trust.lose('incarnation')
       tail.poke()
     }
     for (const { entity: name, id } of keys) told.tell(name, [id], write, false)
@@ -168,6 +174,7 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   const keyOf = (id: unknown): WriteKey => ({ entity, id: String(entity.keyOf(id)) })
   return {
     ...{ entity, reader, writer, tail, trust, region, marks, janitor, counters, limiter },
+    ...{ writes, events, trustChanges },
     ...{ l2, calls, loads, outcomes: database2.outcomes, closing },
     keyOf,
     hear,

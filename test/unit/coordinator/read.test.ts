@@ -5,6 +5,7 @@ import type { Lookup } from '../../../src/model/ports.ts'
 import type { WriteId, Xid } from '../../../src/model/snapshot.ts'
 import { formatTicket } from '../../../src/model/ticket.ts'
 import { deferred } from '../../../src/resilience/deadline.ts'
+import type { CacheEvents } from '../../../src/telemetry/events.ts'
 import { incarnationB } from '../../support/arbitrary.ts'
 import { watch } from '../../support/clock.ts'
 import {
@@ -969,7 +970,7 @@ describe('loaders', () => {
     await now(world, two.write(42, 'new'))
     resolve()
     await world.clock.settle()
-    expect(one.counters.refusedFills).toBe(1)
+    expect(one.counters.fills).toMatchObject({ filled: 0, tombstone: 1 })
     expect(await now(world, two.name(42))).toBe('new')
     expect(await now(world, one.name(42))).toBe('new')
   })
@@ -1133,5 +1134,61 @@ describe('the end of a read', () => {
     one.closing.abort(new LockstepError('CLOSED', 'the cache is closed'))
     await now(world, one.reader.drain())
     expect(reads.map(({ error }) => codeOf(error))).toEqual(['CLOSED', 'CLOSED'])
+  })
+})
+
+describe('what reads came to is counted once each', () => {
+  test('by tier and answer, whoever made the load', async () => {
+    const entity = cityEntity({ ttl: '10s', grace: '60s', negativeTtl: '60s' })
+    const [one, two] = [await start({ entity }), await start({ entity })]
+    await now(world, Promise.all([one.name(42), one.name(42), one.name(42), one.name(999)]))
+    await now(world, one.reader.getMany([42, 999], {}))
+    await now(world, two.reader.getMany([42, 999], {}))
+    expect(one.counters).toMatchObject({ sourceReads: 3, sourceAbsent: 1, l1Hits: 1, l1Absent: 1 })
+    expect(two.counters).toMatchObject({ l2Hits: 1, l2Absent: 1, sourceReads: 0 })
+    expect([one.loads.flat().sort(), one.counters.loadedIds]).toEqual([[42, 999], 2])
+    await world.clock.advance(15_000)
+    const three = await start({ entity })
+    await now(world, three.name(42))
+    expect(three.counters).toMatchObject({ l2StaleHits: 1, l2Hits: 0, l2Absent: 0, sourceReads: 0 })
+  })
+
+  test('one that timed out is no answer, even if the answer comes', async () => {
+    const { promise, resolve } = deferred<void>()
+    const slow = cityEntity({
+      load: async (ids, { db }) => {
+        await promise
+        return db.rows('city', ids) as never
+      },
+    })
+    const one = await start({ entity: slow, hasL2: false, loadDeadlineMs: 5_000 })
+    const late = watch(one.name(42, { timeoutMs: 100 }))
+    const patient = watch(one.name(42))
+    const gone = new AbortController()
+    const aborted = watch(one.name(42, { signal: gone.signal }))
+    await world.clock.advance(100)
+    gone.abort(new Error('gone'))
+    resolve()
+    await world.clock.settle()
+    expect([codeOf(late.error), patient.value, aborted.state]).toEqual([
+      'READ_TIMEOUT',
+      'old',
+      'rejected',
+    ])
+    expect(one.counters.readFailures).toEqual(new Map([['READ_TIMEOUT', 1]]))
+    expect(one.counters.sourceReads, 'whom it was for, and who left').toBe(2)
+  })
+
+  test('a load that fails is counted and told once, its readers each', async () => {
+    const failing = cityEntity({ load: () => Promise.reject(new Error('mine')) })
+    const one = await start({ entity: failing })
+    const told: CacheEvents['load-failed'][] = []
+    one.events.on('load-failed', (event) => told.push(event))
+    const reads = [watch(one.name(42)), watch(one.name(42)), watch(one.name(1))]
+    await world.clock.settle()
+    expect(reads.map(({ error }) => codeOf(error))).toEqual(Array(3).fill('LOADER_FAILED'))
+    expect(one.counters.loadFailures).toEqual(new Map([['LOADER_FAILED', 1]]))
+    expect(one.counters.readFailures).toEqual(new Map([['LOADER_FAILED', 3]]))
+    expect(told).toMatchObject([{ entity: 'city', ids: [42, 1], error: { code: 'LOADER_FAILED' } }])
   })
 })

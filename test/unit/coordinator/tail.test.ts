@@ -7,6 +7,7 @@ import { silent } from '../../../src/model/log.ts'
 import type { Outbox, OutboxRow, Poll, Region } from '../../../src/model/ports.ts'
 import type { Snapshot, WriteId, Xid } from '../../../src/model/snapshot.ts'
 import { type Deferred, deferred } from '../../../src/resilience/deadline.ts'
+import type { TrustChange, TrustLoss } from '../../../src/telemetry/events.ts'
 import { incarnationA, incarnationB, snapshot } from '../../support/arbitrary.ts'
 import { VirtualClock, watch } from '../../support/clock.ts'
 
@@ -76,14 +77,18 @@ function setUp() {
     },
     reset: () => order.push('reset'),
   } as unknown as Region
-  const trust = new Trust({ regions: [region], boundMs, floorLagMs: 0 })
+  const changes: TrustChange[] = []
+  const changed = (change: TrustChange) => void changes.push(change)
+  const trust = new Trust({ regions: [region], boundMs, floorLagMs: 0, changed })
   const told: { row: OutboxRow; write: WriteId }[] = []
+  const news: Xid[] = []
   const warnings: string[] = []
   const tail = new Tail({
     outbox: answers.outbox,
     trust,
-    told: (one, write) => {
+    told: (one, write, isNew) => {
       told.push({ row: one, write })
+      if (isNew) news.push(one.xid)
       order.push(`told ${one.xid}`)
     },
     clock,
@@ -97,7 +102,7 @@ function setUp() {
     await closed
   }
   const now = () => ({ monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() })
-  return { clock, answers, trust, tail, told, settled, order, warnings, now }
+  return { clock, answers, trust, tail, told, news, settled, order, warnings, changes, now }
 }
 
 /** A tail whose first poll has been answered. */
@@ -200,7 +205,7 @@ test('after an overflow a value that L2 was not yet told to drop does not enter 
   const clock = new VirtualClock()
   const answers = new Answers(clock)
   const region = new L1Region({ maxEntries: 10, maxBytes: 1e6 }, new S3Fifo(10))
-  const trust = new Trust({ regions: [region], boundMs, floorLagMs: 0 })
+  const trust = new Trust({ regions: [region], boundMs, floorLagMs: 0, changed: () => {} })
   const told = (one: OutboxRow, write: WriteId) => {
     for (const id of one.ids) region.told(Number(id), write, !one.applied)
   }
@@ -235,29 +240,34 @@ test('after an overflow a value that L2 was not yet told to drop does not enter 
   expect(region.fillFromL2(7, old, region.mark)).toBe(false)
 })
 
-test.each<[gap: string, since: Snapshot, next: Partial<Poll>]>([
+test.each<[gap: string, reason: TrustLoss, since: Snapshot, next: Partial<Poll>]>([
   [
     'another incarnation of the database',
+    'incarnation',
     snapshot('100:100:'),
     { snapshot: snapshot('100:100:', incarnationB), pruned: snapshot('1:1:', incarnationB) },
   ],
   [
     'rows that were removed before they were read',
+    'pruned',
     snapshot('100:100:'),
     { snapshot: snapshot('300:300:'), pruned: snapshot('101:101:') },
   ],
   [
     'a removed row of a transaction that was open at the last poll',
+    'pruned',
     snapshot('90:100:90,95'),
     { snapshot: snapshot('300:300:'), pruned: snapshot('95:100:95') },
   ],
   [
     'more rows than a poll returns',
+    'too-many-rows',
     snapshot('100:100:'),
     { snapshot: snapshot('300:300:'), rows: [row(150)], missedNew: true },
   ],
-])('a gap empties L1 before anything else: %s', async (_, since, next) => {
-  const { clock, answers, order, trust, warnings, now } = await started(poll({ snapshot: since }))
+])('a gap empties L1 before anything else: %s', async (_, reason, since, next) => {
+  const gap = await started(poll({ snapshot: since }))
+  const { clock, answers, order, trust, warnings, changes, now } = gap
   order.length = 0
   await clock.advance(pollIntervalMs)
   answers.last.answer.resolve(poll(next))
@@ -266,6 +276,7 @@ test.each<[gap: string, since: Snapshot, next: Partial<Poll>]>([
   expect(order.at(-1)).toBe('settle')
   expect(warnings).toHaveLength(1)
   // What was polled is a probe all the same: L1 starts anew under it.
+  expect(changes.slice(1)).toEqual([{ state: 'lost', reason }, { state: 'gained' }])
   expect(trust.newest).toEqual(next.snapshot)
   expect(trust.isProven(now())).toBe(true)
 })
@@ -422,4 +433,72 @@ test('a close during the pause after a failure waits for nothing', async () => {
 test('a tail that was never started can be closed', async () => {
   const { tail } = setUp()
   await tail.close()
+})
+
+test('a row is new once: not when it comes again unapplied, nor out of the first poll', async () => {
+  const { clock, answers, news } = await started(poll({ rows: [row(98), row(99, false)] }))
+  expect(news).toEqual([])
+  for (const rows of [
+    [row(99, false), row(101, false)],
+    [row(101, false), row(111)],
+  ]) {
+    await clock.advance(pollIntervalMs)
+    answers.last.answer.resolve(poll({ rows, snapshot: snapshot('110:110:') }))
+    await clock.settle()
+  }
+  expect(news).toEqual([101, 111])
+})
+
+test('the backlog is as old as its oldest write has been seen here, polls or no polls', async () => {
+  const { clock, answers, tail, now } = await started(poll({ rows: [row(98, false)] }))
+  const age = () => tail.oldestUnappliedMs(now().monotonicMs)
+  await clock.advance(pollIntervalMs)
+  answers.last.answer.resolve(poll({ rows: [row(98, false), row(99, false)] }))
+  await clock.settle()
+  expect(age()).toBe(pollIntervalMs)
+  await clock.advance(pollIntervalMs)
+  answers.last.answer.reject(new Error('refused'))
+  await clock.advance(2 * pollIntervalMs)
+  expect(age()).toBe(4 * pollIntervalMs)
+  answers.last.answer.resolve(poll({ rows: [row(99, false)] }))
+  await clock.settle()
+  expect(age(), 'of the other, which came a poll later').toBe(3 * pollIntervalMs)
+  await clock.advance(pollIntervalMs)
+  answers.last.answer.resolve(poll())
+  await clock.settle()
+  expect(age()).toBe(0)
+})
+
+test('the same xid of another life of the database is another write', async () => {
+  const { clock, answers, tail, now } = await started(poll({ rows: [row(98, false)] }))
+  await clock.advance(pollIntervalMs)
+  const other = snapshot('100:100:', incarnationB)
+  const pruned = snapshot('1:1:', incarnationB)
+  answers.last.answer.resolve(poll({ snapshot: other, pruned, rows: [row(98, false)] }))
+  await clock.settle()
+  expect(tail.oldestUnappliedMs(now().monotonicMs)).toBe(0)
+})
+
+test('trust that ran out between two polls is told, also when the second brings it back', async () => {
+  const { clock, answers, changes } = await started()
+  await clock.advance(pollIntervalMs)
+  // No timer ends this: the process was stopped.
+  clock.stop(boundMs + 1)
+  answers.last.answer.resolve(poll())
+  await clock.settle()
+  expect(changes).toEqual([
+    { state: 'gained' },
+    { state: 'lost', reason: 'expired' },
+    { state: 'gained' },
+  ])
+})
+
+test('trust that runs out while polls fail is told by the next that fails', async () => {
+  const { clock, answers, changes } = await started()
+  for (let time = 0; time < 6 && changes.length < 2; time++) {
+    await clock.advance(pollIntervalMs)
+    answers.last.answer.reject(new Error('refused'))
+    await clock.advance(pollIntervalMs)
+  }
+  expect(changes.slice(1)).toEqual([{ state: 'lost', reason: 'expired' }])
 })

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { Trust } from '../../../src/coordinator/trust.ts'
 import type { Region } from '../../../src/model/ports.ts'
 import type { Snapshot, Xid } from '../../../src/model/snapshot.ts'
+import type { TrustChange } from '../../../src/telemetry/events.ts'
 import { snapshot } from '../../support/arbitrary.ts'
 
 const boundMs = 1_000
@@ -27,8 +28,10 @@ function regionThatListens() {
 
 function setUp() {
   const regions = [regionThatListens(), regionThatListens()] as const
-  const trust = new Trust({ regions: regions as unknown as Region[], boundMs, floorLagMs })
-  return { trust, regions }
+  const changes: TrustChange[] = []
+  const changed = (change: TrustChange) => void changes.push(change)
+  const trust = new Trust({ regions: regions as unknown as Region[], boundMs, floorLagMs, changed })
+  return { trust, regions, changes }
 }
 
 const at = (monotonicMs: number, wallMs = monotonicMs) => ({ monotonicMs, wallMs })
@@ -122,7 +125,7 @@ test('what is lost is lost: every region is emptied, and only a new probe proves
   const { trust, regions } = setUp()
   trust.advance(at(0), probe(10), none)
   trust.advance(at(100), probe(20), none)
-  trust.lose()
+  trust.lose('pruned')
   expect(regions.map(({ resets }) => resets)).toEqual([1, 1])
   expect([trust.isProven(at(100)), trust.newest, trust.incarnation]).toEqual([
     false,
@@ -133,4 +136,34 @@ test('what is lost is lost: every region is emptied, and only a new probe proves
   expect(trust.isProven(at(1_200))).toBe(true)
   // Nothing of before: the floor starts anew.
   expect(regions[0].floors.at(-1)).toEqual(probe(30))
+})
+
+test('what happens to trust is told once, and why', () => {
+  const { trust, changes } = setUp()
+  trust.notice(at(0))
+  expect(changes, 'there was none').toEqual([])
+  trust.advance(at(0), probe(10), none)
+  trust.advance(at(500), probe(20), none)
+  trust.notice(at(1_500))
+  expect(changes).toEqual([{ state: 'gained' }])
+  trust.notice(at(1_501))
+  trust.notice(at(1_600))
+  expect(changes.slice(1)).toEqual([{ state: 'lost', reason: 'expired' }])
+  trust.advance(at(1_600), probe(30), none)
+  expect(changes.slice(2)).toEqual([{ state: 'gained' }])
+  trust.lose('incarnation')
+  trust.lose('incarnation')
+  trust.notice(at(9_000))
+  expect(changes.slice(3)).toEqual([{ state: 'lost', reason: 'incarnation' }])
+})
+
+test('that writes may have been missed is told of trust that has run out, too', () => {
+  const { trust, changes } = setUp()
+  trust.advance(at(0), probe(10), none)
+  trust.notice(at(2_000))
+  trust.lose('pruned')
+  expect(changes.slice(1)).toEqual([
+    { state: 'lost', reason: 'expired' },
+    { state: 'lost', reason: 'pruned' },
+  ])
 })

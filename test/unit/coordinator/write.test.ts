@@ -757,6 +757,26 @@ describe('the end of a writer', () => {
   })
 })
 
+test('each try of the two deletes is counted by its answer', async () => {
+  let refusals = 0
+  const one = await start({
+    wrapL2: (l2) => ({
+      ...l2,
+      invalidate: async (write, drops) =>
+        ++refusals === 2
+          ? { kind: 'unavailable', cause: new Error('no answer') }
+          : l2.invalidate(write, drops),
+    }),
+  })
+  const written = watch(one.write(42, 'new'))
+  await world.clock.advance(1_000)
+  expect(written.value?.fenced).toBe(true)
+  expect(one.writes).toMatchObject({
+    firstDelete: { dropped: 1, unavailable: 0 },
+    secondDelete: { dropped: 1, unavailable: 1 },
+  })
+})
+
 test('rows are what is an object: one, several, or none', () => {
   expect(rowsOf({ id: 1 })).toEqual([{ id: 1 }])
   expect(rowsOf([{ id: 1 }, null, 2, 'x', { id: 2 }])).toEqual([{ id: 1 }, { id: 2 }])

@@ -166,3 +166,17 @@ test('an absent id is an entry like any other, and has a weight', () => {
   expect(region.find(1)).toMatchObject({ value: undefined })
   expect(region.weightBytes).toBe(entryOverheadBytes)
 })
+
+test('what happens to values is counted', () => {
+  const at = snapshot('10:10:')
+  expect(region.fillFromSource(1, candidate(at))).toBe(false)
+  region.settle(at, none)
+  for (const id of [1, 2, 3, 4]) region.fillFromSource(id, candidate(at))
+  region.fillFromL2(5, candidate(at), region.mark - 1)
+  region.fillFromL2(5, candidate(at), region.mark)
+  const [held] = [1, 2, 3, 4, 5].filter((id) => region.find(id))
+  region.told(held as number, write(10), false)
+  region.told(held as number, write(10), false)
+  const { fills, refusedFills, drops, evictions, count } = region
+  expect([fills, refusedFills, drops, evictions, count]).toEqual([5, 2, 1, 2, 2])
+})

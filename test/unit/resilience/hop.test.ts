@@ -133,3 +133,13 @@ test('a closed hop calls nobody any more', async () => {
   await expect(calls.run()).rejects.toThrow()
   expect(calls.calls).toBe(0)
 })
+
+test('the state is as the last change said', async () => {
+  expect(hop.state).toBe('closed')
+  await failTimes(10)
+  expect([hop.state, states.at(-1)]).toEqual(['open', 'open'])
+  vi.advanceTimersByTime(resetMs)
+  expect([hop.state, states.at(-1)]).toEqual(['half-open', 'half-open'])
+  await hop.run(() => Promise.resolve())
+  expect([hop.state, states.at(-1)]).toEqual(['closed', 'closed'])
+})

@@ -83,6 +83,18 @@ test('a call that fails gives its place to the next', async () => {
   expect(calls.started).toEqual(['a', 'b'])
 })
 
+test('who runs and who waits is told', async () => {
+  const calls = new Calls(1)
+  for (const name of ['a', 'b', 'c']) calls.run(name)
+  await quiet()
+  expect([calls.limiter.running, calls.limiter.waiting]).toEqual([1, 2])
+  await calls.end('a')
+  expect([calls.limiter.running, calls.limiter.waiting]).toEqual([1, 1])
+  await calls.end('b')
+  await calls.end('c')
+  expect([calls.limiter.running, calls.limiter.waiting]).toEqual([0, 0])
+})
+
 test('a call that throws before its first wait gives its place back', async () => {
   const limiter = new Limiter(1, 1, busy)
   const throwing = (): Promise<void> => {

@@ -1,0 +1,42 @@
+// The tables of docs/metrics.md, from the catalogues in src/telemetry. Tables stand between two
+// comments each, so that the text around them is written by hand.
+
+export function metricsPage(page, { catalogue, eventCatalogue }) {
+  return withTable(
+    withTable(page, 'metrics', metricsTable(catalogue)),
+    'events',
+    eventsTable(eventCatalogue),
+  )
+}
+
+function metricsTable(catalogue) {
+  const rows = Object.entries(catalogue).map(([name, { type, labels, help }]) => [
+    `\`${name}\``,
+    type,
+    labels.map((label) => `\`${label}\``).join(', '),
+    help,
+  ])
+  return table(['metric', 'type', 'labels', 'what it says'], rows)
+}
+
+function eventsTable(eventCatalogue) {
+  const rows = Object.entries(eventCatalogue).map(([name, { fields, help }]) => [
+    `\`${name}\``,
+    fields.map((field) => `\`${field}\``).join(', '),
+    help,
+  ])
+  return table(['event', 'fields', 'when it comes'], rows)
+}
+
+export function table(head, rows) {
+  const escape = (cell) => cell.replaceAll('|', '\\|')
+  const lines = [head, head.map(() => '---'), ...rows]
+  return lines.map((cells) => `| ${cells.map(escape).join(' | ')} |`).join('\n')
+}
+
+export function withTable(page, name, text) {
+  const [begin, end] = [`<!-- begin ${name} -->`, `<!-- end ${name} -->`]
+  const [from, to] = [page.indexOf(begin), page.indexOf(end)]
+  if (from < 0 || to < from) throw new Error(`the page has no place for the table of ${name}`)
+  return `${page.slice(0, from + begin.length)}\n\n${text}\n\n${page.slice(to)}`
+}

@@ -1,0 +1,208 @@
+/**
+ * All metrics, by what an operator asks. Names as Prometheus wants them: base units, `_total` for
+ * counters. Labels are declared names and the few words of this code, never ids; each metric has
+ * `namespace` beside those that stand here. docs/metrics.md is made from this table.
+ */
+
+export interface MetricInfo {
+  readonly type: 'counter' | 'gauge' | 'histogram'
+  readonly labels: readonly string[]
+  readonly help: string
+}
+
+export const catalogue = {
+  // ---- what callers get
+  lockstep_reads_total: {
+    type: 'counter',
+    labels: ['entity', 'tier', 'outcome'],
+    help: 'Reads answered, by the tier that had the answer (l1, l2, source) and what it was: fresh, stale (past its ttl, within its grace) or absent (known not to exist). Each id of a getMany is one.',
+  },
+  lockstep_read_failures_total: {
+    type: 'counter',
+    labels: ['entity', 'code'],
+    help: 'Reads that no tier could answer, by the code of the error.',
+  },
+  lockstep_writes_total: {
+    type: 'counter',
+    labels: ['outcome'],
+    help: 'Writes and invalidations that committed: fenced (Redis was told before and after the COMMIT) or unfenced.',
+  },
+  lockstep_write_failures_total: {
+    type: 'counter',
+    labels: ['code'],
+    help: "Writes that did not commit, or of which nobody knows, by the code of the error; OTHER is an error of the caller's callback or of PostgreSQL.",
+  },
+  lockstep_write_seconds: {
+    type: 'histogram',
+    labels: [],
+    help: 'What a write took its caller that committed: retries, callback, both deletes.',
+  },
+
+  // ---- is L1 served, and how far from its bound
+  lockstep_l1_trusted: {
+    type: 'gauge',
+    labels: [],
+    help: '1 while L1 may be served, else 0: all reads go to Redis or the source then.',
+  },
+  lockstep_trust_age_seconds: {
+    type: 'gauge',
+    labels: [],
+    help: 'How long ago L1 was last known to miss nothing; above lockstep_staleness_bound_seconds it is not served. +Inf without any proof.',
+  },
+  lockstep_staleness_bound_seconds: {
+    type: 'gauge',
+    labels: [],
+    help: 'What lockstep_trust_age_seconds is to be compared with: timing.stalenessBound.',
+  },
+  lockstep_trust_losses_total: {
+    type: 'counter',
+    labels: ['reason'],
+    help: 'How often L1 could not be served any more: expired (no proof in time), incarnation (the database crashed or failed over), pruned, too-many-rows (writes may have been missed), closed.',
+  },
+  lockstep_heard_writes_total: {
+    type: 'counter',
+    labels: ['plane'],
+    help: 'Writes of all instances that this process heard of. durable: new rows of the outbox, one for each entity of a write. fast: messages from Redis, as a rule two a write; none while durable grows means that the fast plane is deaf.',
+  },
+
+  // ---- the outbox
+  lockstep_outbox_unapplied_writes: {
+    type: 'gauge',
+    labels: [],
+    help: 'Writes that Redis had not been told of when the outbox was last read (at least; a poll returns a bounded number).',
+  },
+  lockstep_outbox_oldest_unapplied_seconds: {
+    type: 'gauge',
+    labels: [],
+    help: 'How long ago this process first saw the oldest of them; 0 without any. Use the maximum over all instances.',
+  },
+  lockstep_outbox_finished_rows_total: {
+    type: 'counter',
+    labels: [],
+    help: 'Rows of the outbox that this process told Redis of in place of their writer, which had died or could not.',
+  },
+  lockstep_outbox_pruned_rows_total: {
+    type: 'counter',
+    labels: [],
+    help: 'Rows that this process removed from the outbox, one retention after they were written.',
+  },
+
+  // ---- loads
+  lockstep_loads_total: {
+    type: 'counter',
+    labels: ['entity'],
+    help: 'Calls of the loader, retries included.',
+  },
+  lockstep_loaded_ids_total: {
+    type: 'counter',
+    labels: ['entity'],
+    help: 'Ids that the loader was called with.',
+  },
+  lockstep_load_seconds_total: {
+    type: 'counter',
+    labels: ['entity'],
+    help: 'What the calls of the loader took together, failed ones included.',
+  },
+  lockstep_load_failures_total: {
+    type: 'counter',
+    labels: ['entity', 'code'],
+    help: 'Loads that failed after all retries, by the code of the error.',
+  },
+  lockstep_loads_running: {
+    type: 'gauge',
+    labels: [],
+    help: 'Loads that run now.',
+  },
+  lockstep_loads_waiting: {
+    type: 'gauge',
+    labels: [],
+    help: 'Loads that wait for their turn.',
+  },
+  lockstep_loads_limit: {
+    type: 'gauge',
+    labels: [],
+    help: 'Loads that may run at once: maxConcurrentLoads.',
+  },
+
+  // ---- Redis and PostgreSQL
+  lockstep_hop_seconds: {
+    type: 'histogram',
+    labels: ['hop', 'operation'],
+    help: 'How long answers took, by batch: hop l2 is Redis, source is PostgreSQL. Calls without an answer are in lockstep_hop_failures_total alone.',
+  },
+  lockstep_hop_failures_total: {
+    type: 'counter',
+    labels: ['hop', 'operation'],
+    help: 'Calls without an answer: deadline, connection, open breaker; for source also what PostgreSQL or the loader refused.',
+  },
+  lockstep_breaker_state: {
+    type: 'gauge',
+    labels: ['hop', 'state'],
+    help: '1 for the state that the circuit breaker is in, 0 for the others.',
+  },
+  lockstep_deletes_total: {
+    type: 'counter',
+    labels: ['delete', 'outcome'],
+    help: 'Tries to tell Redis of a write, first (before COMMIT) and second (after it): dropped or unavailable.',
+  },
+  lockstep_fills_total: {
+    type: 'counter',
+    labels: ['entity', 'answer'],
+    help: 'Loaded values that were offered to Redis: filled; refused because a write or an eviction came in between (nonce-changed), the value does not see a write (tombstone), or what lies there sees more (not-covered); or unavailable.',
+  },
+  lockstep_corrupt_values_total: {
+    type: 'counter',
+    labels: ['entity'],
+    help: 'Values in Redis that this process could not read; each was a miss.',
+  },
+
+  // ---- L1
+  lockstep_l1_entries: {
+    type: 'gauge',
+    labels: ['entity'],
+    help: 'Values in L1.',
+  },
+  lockstep_l1_bytes: {
+    type: 'gauge',
+    labels: ['entity'],
+    help: 'What they weigh, their overhead included.',
+  },
+  lockstep_l1_max_bytes: {
+    type: 'gauge',
+    labels: ['entity'],
+    help: 'What they may weigh.',
+  },
+  lockstep_l1_fills_total: {
+    type: 'counter',
+    labels: ['entity', 'answer'],
+    help: 'Values that were offered to L1: kept, or refused because nothing proves that they miss no write (or for their size).',
+  },
+  lockstep_l1_evictions_total: {
+    type: 'counter',
+    labels: ['entity'],
+    help: 'Values that left L1 for room.',
+  },
+  lockstep_l1_dropped_total: {
+    type: 'counter',
+    labels: ['entity'],
+    help: 'Values that an invalidation dropped from L1.',
+  },
+  lockstep_too_big_values_total: {
+    type: 'counter',
+    labels: ['entity'],
+    help: 'Loaded values above maxValueBytes: answered, and cached nowhere.',
+  },
+} as const satisfies Readonly<Record<string, MetricInfo>>
+
+export type MetricName = keyof typeof catalogue
+export type HistogramName = {
+  [Name in MetricName]: (typeof catalogue)[Name]['type'] extends 'histogram' ? Name : never
+}[MetricName]
+/** Metrics that are read when they are scraped. */
+export type SampledName = Exclude<MetricName, HistogramName>
+export type LabelOf<Name extends MetricName> = (typeof catalogue)[Name]['labels'][number]
+
+/** Doubling, with the 8 ms of the service level for loads among them. */
+export const secondsBuckets: readonly number[] = [
+  0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1, 2, 4, 8,
+]

@@ -1,0 +1,147 @@
+/**
+ * What a cache tells its process (`cache.on`). Few, and none per hit: what happens often is counted
+ * (`catalogue.ts`). An event that nobody listens to is not built.
+ */
+import { wrong } from '../model/entity.ts'
+import { LockstepError, messageOf } from '../model/errors.ts'
+import type { Logger } from '../model/log.ts'
+import type { FillAnswer } from '../model/ports.ts'
+import type { Ticket } from '../model/ticket.ts'
+
+/**
+ * Why L1 is not served: another incarnation of the database; rows of the outbox that may have been
+ * removed unread; more new rows than one poll returns; no proof for longer than the staleness bound;
+ * `close()`.
+ */
+export type TrustLoss = 'incarnation' | 'pruned' | 'too-many-rows' | 'expired' | 'closed'
+
+export type TrustChange =
+  | { readonly state: 'gained' }
+  | { readonly state: 'lost'; readonly reason: TrustLoss }
+
+export interface CacheEvents {
+  trust: TrustChange
+  breaker: {
+    readonly hop: 'l2'
+    readonly state: 'closed' | 'open' | 'half-open'
+    /** On a cluster: host and port of the node. */
+    readonly node?: string
+  }
+  invalidated: {
+    readonly entity: string
+    /** As text. */
+    readonly ids: readonly string[]
+    readonly xid: number
+    /** A read with it can't miss this write. */
+    readonly ticket: Ticket
+  }
+  'fill-refused': {
+    readonly entity: string
+    /** As text. */
+    readonly id: string
+    readonly reason: Exclude<FillAnswer, 'filled' | 'unavailable'>
+  }
+  'load-failed': {
+    readonly entity: string
+    /** As the loader was given them. */
+    readonly ids: readonly unknown[]
+    readonly error: unknown
+  }
+}
+
+export type EventName = keyof CacheEvents
+export type Listener<Name extends EventName> = (event: CacheEvents[Name]) => unknown
+
+/** For docs/metrics.md: when each comes, and what it says. */
+export const eventCatalogue: Readonly<
+  Record<EventName, { readonly fields: readonly string[]; readonly help: string }>
+> = {
+  trust: {
+    fields: ['state', 'reason'],
+    help: 'L1 may no longer be served (`lost`, with the reason), or may be again (`gained`). At the start it is already. `incarnation`: the database crashed or failed over; `pruned`: this process heard nothing for longer than the outbox remembers; `too-many-rows`: more new writes than one poll returns; `expired`: no proof for longer than `timing.stalenessBound`; `closed`: `close()`. After all but `expired` L1 is empty.',
+  },
+  breaker: {
+    fields: ['hop', 'state'],
+    help: 'The circuit breaker of Redis changed its state: `open` (Redis is not asked), `half-open` (one call tries), `closed` (all is well).',
+  },
+  invalidated: {
+    fields: ['entity', 'ids', 'xid', 'ticket'],
+    help: 'A write, by any instance, has committed: once in each process, as a rule within a poll (`timing.pollInterval`) of the COMMIT; one event for each entity and 1,000 ids. Also of entities that only other instances have. After a `trust` event with `pruned`, `too-many-rows` or `incarnation` some may have been missed.',
+  },
+  'fill-refused': {
+    fields: ['entity', 'id', 'reason'],
+    help: 'Redis did not keep a loaded value: a write or an eviction came in between (`nonce-changed`), the value does not see a write (`tombstone`), or what lies there sees more (`not-covered`). The reader got its value; now and then this is normal.',
+  },
+  'load-failed': {
+    fields: ['entity', 'ids', 'error'],
+    help: 'A load failed, its retries included. Readers that wait for it get `error`.',
+  },
+}
+
+/** More are a leak: who subscribes in a request and never unsubscribes. */
+export const mostListeners = 100
+
+export class Events {
+  readonly #listeners = new Map<EventName, Set<{ readonly call: Listener<never> }>>()
+  readonly #log: Logger
+  #isClosed = false
+
+  constructor(log: Logger) {
+    this.#log = log
+  }
+
+  /** Returns how to unsubscribe. Throws `OPTION_INVALID`, `CLOSED`. */
+  on<Name extends EventName>(name: Name, listener: Listener<Name>): () => void {
+    if (this.#isClosed) throw new LockstepError('CLOSED', 'the cache is closed')
+    if (!Object.hasOwn(eventCatalogue, name)) {
+      throw wrong('event', name, `one of ${Object.keys(eventCatalogue).join(', ')} would do`)
+    }
+    if (typeof listener !== 'function') {
+      throw wrong('listener', listener, 'a function (event) => … would do')
+    }
+    const known = this.#listeners.get(name) ?? new Set()
+    if (known.size >= mostListeners) {
+      throw wrong(
+        'listener',
+        `${mostListeners + 1}th of "${name}"`,
+        `at most ${mostListeners} would do: call what on() returned once a listener has done its work`,
+      )
+    }
+    // Its own object: the same function may listen twice, and is unsubscribed once each.
+    const entry = { call: listener }
+    this.#listeners.set(name, known.add(entry))
+    return () => void known.delete(entry)
+  }
+
+  isHeard(name: EventName): boolean {
+    return (this.#listeners.get(name)?.size ?? 0) > 0
+  }
+
+  /** A listener that throws or rejects is logged, and breaks nothing. */
+  emit<Name extends EventName>(name: Name, event: () => CacheEvents[Name]): void {
+    if (!this.isHeard(name)) return
+    const told = event()
+    for (const { call } of [...(this.#listeners.get(name) ?? [])]) {
+      try {
+        const ended = (call as Listener<Name>)(told)
+        if (isThenable(ended)) ended.then(undefined, (error: unknown) => this.#failed(name, error))
+      } catch (error) {
+        this.#failed(name, error)
+      }
+    }
+  }
+
+  /** Lets go of all listeners. */
+  close(): void {
+    this.#isClosed = true
+    for (const known of this.#listeners.values()) known.clear()
+  }
+
+  #failed(name: EventName, error: unknown): void {
+    this.#log.error({ err: error, event: name }, `a listener failed: ${messageOf(error)}`)
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as PromiseLike<unknown> | undefined | null)?.then === 'function'
+}

@@ -1,0 +1,126 @@
+/**
+ * Measures the hops at their ports: what each call to Redis and PostgreSQL took, and which had no
+ * answer. The places themselves know nothing of it.
+ */
+import type { Clock } from '../model/clock.ts'
+import type { L2, Outbox, Source, Transaction } from '../model/ports.ts'
+import { count, type Tally } from './counters.ts'
+
+/** The calls that are measured: not `filled`, which waits for others, nor `release`, which tells nobody whether it failed. */
+export const hopOperations = {
+  l2: ['lookup', 'acquire', 'fill', 'invalidate'],
+  source: ['load', 'begin', 'record', 'commit', 'poll', 'mark', 'claim', 'prune'],
+} as const
+
+export type Hop = keyof typeof hopOperations
+type Operation<H extends Hop> = (typeof hopOperations)[H][number]
+
+export interface HopWatchOptions {
+  readonly clock: Clock
+  /** Called for each call that was answered. */
+  readonly answered: (hop: Hop, operation: string, seconds: number) => void
+}
+
+export class HopWatch {
+  readonly #options: HopWatchOptions
+  /** Calls without an answer, by operation. */
+  readonly failures: Readonly<Record<Hop, Tally>> = { l2: new Map(), source: new Map() }
+  /** What the loads took, answered or not, by entity. */
+  readonly loadSeconds: Tally = new Map()
+  finishedRows = 0
+  prunedRows = 0
+
+  constructor(options: HopWatchOptions) {
+    this.#options = options
+  }
+
+  l2(l2: L2): L2 {
+    const run = <T>(operation: Operation<'l2'>, call: () => Promise<readonly T[]>) =>
+      this.#run('l2', operation, call, (answers) => answers.some(isUnavailable))
+    return {
+      lookup: (entity, ids) => run('lookup', () => l2.lookup(entity, ids)),
+      acquire: (entity, ids, options) => run('acquire', () => l2.acquire(entity, ids, options)),
+      fill: (entity, fills) => run('fill', () => l2.fill(entity, fills)),
+      release: (entity, leases) => l2.release(entity, leases),
+      filled: (...args) => l2.filled(...args),
+      invalidate: (write, drops) =>
+        this.#run('l2', 'invalidate', () => l2.invalidate(write, drops), isUnavailable),
+    }
+  }
+
+  source<Tx>(source: Source<Tx>): Source<Tx> {
+    return {
+      load: async (entity, ids, signal) => {
+        const sentAtMs = this.#options.clock.monotonicMs()
+        try {
+          return await this.#run('source', 'load', () => source.load(entity, ids, signal))
+        } finally {
+          count(this.loadSeconds, entity.name, this.#secondsSince(sentAtMs))
+        }
+      },
+      begin: async (signal) =>
+        this.#transaction(await this.#run('source', 'begin', () => source.begin(signal))),
+      join: (tx) => {
+        const transaction = source.join(tx)
+        // Its COMMIT takes what its caller takes.
+        return { ...this.#transaction(transaction), commit: () => transaction.commit() }
+      },
+      isRetryable: (error) => source.isRetryable(error),
+    }
+  }
+
+  outbox(outbox: Outbox): Outbox {
+    const run = <T>(operation: Operation<'source'>, call: () => Promise<T>) =>
+      this.#run('source', operation, call)
+    return {
+      poll: (since, signal) => run('poll', () => outbox.poll(since, signal)),
+      mark: (rowIds, signal) => run('mark', () => outbox.mark(rowIds, signal)),
+      claim: async (minAgeMs, apply, signal) => {
+        const rows = await run('claim', () => outbox.claim(minAgeMs, apply, signal))
+        this.finishedRows += rows
+        return rows
+      },
+      prune: async (retentionMs, signal) => {
+        const rows = await run('prune', () => outbox.prune(retentionMs, signal))
+        this.prunedRows += rows
+        return rows
+      },
+    }
+  }
+
+  #transaction<Tx>(transaction: Transaction<Tx>): Transaction<Tx> {
+    return {
+      handle: transaction.handle,
+      record: (keys) => this.#run('source', 'record', () => transaction.record(keys)),
+      commit: () => this.#run('source', 'commit', () => transaction.commit()),
+      rollback: () => transaction.rollback(),
+    }
+  }
+
+  async #run<H extends Hop, T>(
+    hop: H,
+    operation: Operation<H>,
+    call: () => Promise<T>,
+    hasFailed: (answer: T) => boolean = () => false,
+  ): Promise<T> {
+    const sentAtMs = this.#options.clock.monotonicMs()
+    try {
+      const answer = await call()
+      if (hasFailed(answer)) count(this.failures[hop], operation)
+      else this.#options.answered(hop, operation, this.#secondsSince(sentAtMs))
+      return answer
+    } catch (error) {
+      count(this.failures[hop], operation)
+      throw error
+    }
+  }
+
+  #secondsSince(atMs: number): number {
+    return (this.#options.clock.monotonicMs() - atMs) / 1_000
+  }
+}
+
+/** Of any port's answer: L2 could not be asked. */
+function isUnavailable(answer: unknown): boolean {
+  return answer === 'unavailable' || (answer as { kind?: unknown }).kind === 'unavailable'
+}

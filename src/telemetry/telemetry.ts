@@ -1,0 +1,88 @@
+/** All that one cache tells of itself: counters, events, and the registry that a scrape reads. */
+import type { Clock } from '../model/clock.ts'
+import type { Logger } from '../model/log.ts'
+import { codeOf, count, newWriteCounters, type Tally } from './counters.ts'
+import { Events, type TrustChange, type TrustLoss } from './events.ts'
+import { HopWatch, hopOperations } from './hops.ts'
+import { type OpenRegistry, openRegistry, type Registry } from './registry.ts'
+import { hopsOf, type Numbers, samplersOf } from './samples.ts'
+
+export interface TelemetryOptions
+  extends Pick<Numbers, 'entities' | 'present' | 'hasL2' | 'boundMs' | 'maxConcurrentLoads'> {
+  readonly namespace: string
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+export class Telemetry {
+  readonly events: Events
+  readonly hops: HopWatch
+  readonly writes = newWriteCounters()
+  /** Messages of the fast plane, and new rows of the outbox. */
+  readonly heard = { fast: 0, durable: 0 }
+  readonly #clock: Clock
+  readonly #trustLosses: Tally<TrustLoss> = new Map()
+  readonly #open: OpenRegistry
+
+  constructor(options: TelemetryOptions) {
+    const { clock, log, namespace, hasL2 } = options
+    this.#clock = clock
+    this.events = new Events(log)
+    this.hops = new HopWatch({
+      clock,
+      answered: (hop, operation, seconds) =>
+        this.#open.observe('lockstep_hop_seconds', seconds, { hop, operation }),
+    })
+    const { hops, writes, heard } = this
+    const numbers = { ...options, hops, writes, heard, trustLosses: this.#trustLosses }
+    this.#open = openRegistry(namespace, samplersOf(numbers))
+    this.#open.zero('lockstep_write_seconds', {})
+    for (const hop of hopsOf(hasL2)) {
+      for (const operation of hopOperations[hop]) {
+        this.#open.zero('lockstep_hop_seconds', { hop, operation })
+      }
+    }
+  }
+
+  /** As it stands after `close()` too. */
+  get registry(): Registry {
+    return this.#open.registry
+  }
+
+  trustChanged(change: TrustChange): void {
+    if (change.state === 'lost') count(this.#trustLosses, change.reason)
+    this.events.emit('trust', () => change)
+  }
+
+  /** Passes a write through, and counts what it came to. */
+  async write<R extends { readonly fenced: boolean }>(run: () => Promise<R>): Promise<R> {
+    const beganAtMs = this.#clock.monotonicMs()
+    try {
+      const result = await run()
+      if (result.fenced) this.writes.fenced++
+      else this.writes.unfenced++
+      const seconds = (this.#clock.monotonicMs() - beganAtMs) / 1_000
+      this.#open.observe('lockstep_write_seconds', seconds, {})
+      return result
+    } catch (error) {
+      count(this.writes.failures, codeOf(error))
+      throw error
+    }
+  }
+
+  /** As `write`; it is counted when its caller has committed, and not at all when rolled back. */
+  async joinedWrite<R extends { readonly fencedAfterCommit: Promise<boolean> }>(
+    run: () => Promise<R>,
+  ): Promise<R> {
+    try {
+      const result = await run()
+      void result.fencedAfterCommit.then((isFenced) => {
+        if (isFenced) this.writes.fenced++
+      })
+      return result
+    } catch (error) {
+      count(this.writes.failures, codeOf(error))
+      throw error
+    }
+  }
+}

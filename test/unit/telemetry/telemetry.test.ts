@@ -1,0 +1,169 @@
+import { beforeEach, expect, test } from 'vitest'
+import { S3Fifo } from '../../../src/memory/policies/s3fifo.ts'
+import { L1Region } from '../../../src/memory/region.ts'
+import { defineEntity } from '../../../src/model/entity.ts'
+import { LockstepError } from '../../../src/model/errors.ts'
+import { silent } from '../../../src/model/log.ts'
+import { count, newReadCounters } from '../../../src/telemetry/counters.ts'
+import type { EntityNumbers, Present } from '../../../src/telemetry/samples.ts'
+import { Telemetry, type TelemetryOptions } from '../../../src/telemetry/telemetry.ts'
+import { VirtualClock } from '../../support/clock.ts'
+import { parseScrape } from '../../support/scrape.ts'
+
+const names = ['city', 'user:profile']
+let clock: VirtualClock
+let entities: readonly EntityNumbers[]
+let present: Present
+beforeEach(() => {
+  clock = new VirtualClock()
+  entities = names.map((name) => {
+    const entity = defineEntity(name, { load: async () => [], id: (row: { id: number }) => row.id })
+    const region = new L1Region(entity, new S3Fifo(entity.maxEntries))
+    return { entity, region, counters: newReadCounters() }
+  })
+  present = {
+    isTrusted: true,
+    trustAgeMs: 250,
+    unappliedWrites: 3,
+    oldestUnappliedMs: 1_500,
+    runningLoads: 8,
+    waitingLoads: 2,
+    breaker: 'half-open',
+  }
+})
+
+function open(options: Partial<TelemetryOptions> = {}): Telemetry {
+  return new Telemetry({
+    namespace: 'shop',
+    clock,
+    log: silent,
+    hasL2: true,
+    entities: () => entities,
+    present: () => present,
+    boundMs: 1_000,
+    maxConcurrentLoads: 8,
+    ...options,
+  })
+}
+const scrape = async (telemetry: Telemetry) => parseScrape(await telemetry.registry.metrics())
+
+test('what the coordinator knows now is read at each scrape, in base units', async () => {
+  const telemetry = open()
+  const first = await scrape(telemetry)
+  const gauges = (numbers: typeof first) =>
+    [
+      'l1_trusted',
+      'trust_age_seconds',
+      'staleness_bound_seconds',
+      'outbox_unapplied_writes',
+      'outbox_oldest_unapplied_seconds',
+      'loads_running',
+      'loads_waiting',
+      'loads_limit',
+    ].map((name) => numbers.value(`lockstep_${name}`))
+  expect(gauges(first)).toEqual([1, 0.25, 1, 3, 1.5, 8, 2, 8])
+  const states = first.series('lockstep_breaker_state').map(({ labels, value }) => [labels, value])
+  expect(states).toEqual([
+    [{ hop: 'l2', state: 'closed' }, 0],
+    [{ hop: 'l2', state: 'open' }, 0],
+    [{ hop: 'l2', state: 'half-open' }, 1],
+  ])
+  present = { ...present, isTrusted: false, trustAgeMs: Number.POSITIVE_INFINITY }
+  expect(gauges(await scrape(telemetry)).slice(0, 2)).toEqual([0, Number.POSITIVE_INFINITY])
+})
+
+test('counters are those of the reads, by entity, however often they are scraped', async () => {
+  const telemetry = open()
+  const [city, profile] = entities as [EntityNumbers, EntityNumbers]
+  city.counters.l1Hits = 7
+  profile.counters.l1Hits = 5
+  city.counters.sourceAbsent = 2
+  profile.counters.fills.tombstone = 4
+  count(city.counters.readFailures, 'READ_TIMEOUT')
+  await scrape(telemetry)
+  city.counters.l1Hits++
+  const numbers = await scrape(telemetry)
+  const reads = (entity: string, tier: string, outcome: string) =>
+    numbers.value('lockstep_reads_total', { entity, tier, outcome })
+  expect(reads('city', 'l1', 'fresh')).toBe(8)
+  expect(reads('user:profile', 'l1', 'fresh')).toBe(5)
+  expect(reads('city', 'source', 'absent')).toBe(2)
+  expect(reads('city', 'l2', 'stale')).toBe(0)
+  const refused = { entity: 'user:profile', answer: 'tombstone' }
+  expect(numbers.value('lockstep_fills_total', refused)).toBe(4)
+  expect(numbers.series('lockstep_read_failures_total')).toMatchObject([
+    { labels: { entity: 'city', code: 'READ_TIMEOUT' }, value: 1 },
+  ])
+})
+
+test('what is there from the start is 0 from the start, and says nothing of a Redis that is none', async () => {
+  const numbers = await scrape(open())
+  const hops = numbers.series('lockstep_hop_seconds_count').map(({ labels }) => labels)
+  expect(hops.map(({ hop, operation }) => `${hop} ${operation}`)).toEqual([
+    ...['l2 lookup', 'l2 acquire', 'l2 fill', 'l2 invalidate', 'source load', 'source begin'],
+    ...['source record', 'source commit', 'source poll', 'source mark', 'source claim'],
+    'source prune',
+  ])
+  expect(numbers.series('lockstep_hop_failures_total').map(({ labels }) => labels)).toEqual(hops)
+  expect(numbers.value('lockstep_write_seconds_count')).toBe(0)
+  expect(numbers.value('lockstep_deletes_total', { delete: 'first', outcome: 'dropped' })).toBe(0)
+
+  present = { ...present, breaker: undefined }
+  const alone = await scrape(open({ hasL2: false }))
+  expect(alone.series('lockstep_breaker_state')).toEqual([])
+  const its = ['lockstep_hop_seconds_count', 'lockstep_hop_failures_total'].flatMap((name) =>
+    alone.series(name).map(({ labels }) => labels.hop),
+  )
+  expect(new Set(its)).toEqual(new Set(['source']))
+})
+
+test('a write is counted by what it came to, and timed if it committed', async () => {
+  const telemetry = open()
+  const write = async (result: { fenced: boolean } | Error, ms: number): Promise<unknown> => {
+    clock.stop(ms)
+    if (result instanceof Error) throw result
+    return result
+  }
+  const run = (result: { fenced: boolean } | Error, ms = 0) =>
+    telemetry.write(() => write(result, ms) as Promise<{ fenced: boolean }>)
+  const fenced = { fenced: true }
+  expect(await run(fenced, 3)).toBe(fenced)
+  await run(fenced, 100)
+  await run({ fenced: false })
+  const timeout = new LockstepError('WRITE_TIMEOUT', 'too long')
+  await expect(run(timeout, 9_000)).rejects.toBe(timeout)
+  await expect(run(new Error('the caller’s'))).rejects.toThrow('caller')
+  const numbers = await scrape(telemetry)
+  expect(numbers.value('lockstep_writes_total', { outcome: 'fenced' })).toBe(2)
+  expect(numbers.value('lockstep_writes_total', { outcome: 'unfenced' })).toBe(1)
+  expect(numbers.value('lockstep_write_failures_total', { code: 'WRITE_TIMEOUT' })).toBe(1)
+  expect(numbers.value('lockstep_write_failures_total', { code: 'OTHER' })).toBe(1)
+  expect(numbers.value('lockstep_write_seconds_count')).toBe(3)
+  expect(numbers.value('lockstep_write_seconds_sum')).toBeCloseTo(0.103)
+  expect(numbers.value('lockstep_write_seconds_bucket', { le: '0.004' })).toBe(2)
+  expect(numbers.value('lockstep_write_seconds_bucket', { le: '0.125' })).toBe(3)
+})
+
+test('losses of trust are counted by their reason, and told', async () => {
+  const telemetry = open()
+  const told: unknown[] = []
+  telemetry.events.on('trust', (event) => told.push(event))
+  telemetry.trustChanged({ state: 'gained' })
+  telemetry.trustChanged({ state: 'lost', reason: 'expired' })
+  telemetry.trustChanged({ state: 'lost', reason: 'expired' })
+  expect(told).toHaveLength(3)
+  expect((await scrape(telemetry)).series('lockstep_trust_losses_total')).toMatchObject([
+    { labels: { reason: 'expired' }, value: 2 },
+  ])
+})
+
+test('two caches have registries of their own, and nothing is in the global one', async () => {
+  const { register } = await import('prom-client')
+  const before = register.getMetricsAsArray().length
+  const [one, other] = [open(), open({ namespace: 'billing' })]
+  one.writes.fenced = 1
+  const fenced = { outcome: 'fenced' }
+  expect((await scrape(other)).value('lockstep_writes_total', fenced)).toBe(0)
+  expect([...(await scrape(other)).namespaces]).toEqual(['billing'])
+  expect(register.getMetricsAsArray().length).toBe(before)
+})
