@@ -8,7 +8,7 @@ import { systemClock } from '../model/clock.ts'
 import { idsPerOutboxRow } from '../model/defaults.ts'
 import type { AnyEntity } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
-import type { EntityIds, Loaded, Recorded, Source, Transaction } from '../model/ports.ts'
+import type { EntityIds, Loaded, Recorded, Replicas, Source, Transaction } from '../model/ports.ts'
 import { parseXid, type WriteId } from '../model/snapshot.ts'
 import { abortable, sleep } from '../resilience/deadline.ts'
 import { closeOnAbort, hold } from './abort.ts'
@@ -28,6 +28,7 @@ import { type VersionPairs, versionsOf } from './versions.ts'
 export interface PostgresSourceOptions {
   readonly pool: Pool
   readonly namespace: string
+  readonly replicas?: Replicas | undefined
   /** A transaction that says nothing for longer is ended by PostgreSQL: before its tombstones are forgotten. */
   readonly idleInTransactionMs: number
   /** How long to wait for the answer to a COMMIT, and then to ask what became of it. */
@@ -35,11 +36,13 @@ export interface PostgresSourceOptions {
 }
 
 export class PostgresSource implements Source<Tx> {
+  readonly replicas: Replicas | undefined
   readonly #options: PostgresSourceOptions
   readonly #db: Db
   readonly #client: RawClient
 
   constructor(options: PostgresSourceOptions) {
+    this.replicas = options.replicas
     this.#options = options
     this.#db = options.pool.knex
     this.#client = this.#db.client as RawClient
