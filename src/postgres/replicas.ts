@@ -58,11 +58,15 @@ export class PostgresReplicas implements Replicas {
   }
 }
 
-/** Why a replica was of no use; `behind` is all in a day's work, the others somebody should look at. */
-type Refusal = 'behind' | 'no standby' | 'another incarnation' | 'failed'
+/** Why a replica was of no use. */
+type Refusal = 'behind' | 'cancelled' | 'no standby' | 'another incarnation' | 'failed'
+
+/** All in a day's work: somebody should look at it only when it goes on. */
+const passing: ReadonlySet<Refusal> = new Set<Refusal>(['behind', 'cancelled'])
 
 const messages: Readonly<Record<Refusal, string>> = {
   behind: 'a replica lags behind; the primary is asked',
+  cancelled: 'a replica cancels what conflicts with its replay; the primary is asked',
   'no standby': 'a replica is no standby (any more); the primary is asked',
   'another incarnation': 'a replica does not follow the primary (yet); the primary is asked',
   failed: 'a replica cannot be asked; the primary is',
@@ -114,8 +118,9 @@ class Replica {
       })
     } catch (error) {
       // What the loader itself threw says nothing about the replica.
-      if (giveUp.signal.aborted || !isLoading || isRetryable(error))
-        this.rest.begin('failed', error)
+      if (giveUp.signal.aborted || !isLoading || isRetryable(error)) {
+        this.rest.begin(isConflict(error) ? 'cancelled' : 'failed', error)
+      }
       if (isLoading || signal.aborted) throw error
       return undefined
     } finally {
@@ -163,8 +168,18 @@ class Replica {
   }
 }
 
-const firstRestMs = { behind: 20, else: 1_000 } as const
-const longestRestMs = { behind: 1_000, else: 10_000 } as const
+/** PostgreSQL manual, 27.4.2 "Handling Query Conflicts". */
+function isConflict(error: unknown): boolean {
+  return (error as { code?: unknown } | undefined)?.code === '40001'
+}
+
+interface Span {
+  readonly firstMs: number
+  readonly longestMs: number
+}
+
+const shortRest: Span = { firstMs: 20, longestMs: 1_000 }
+const longRest: Span = { firstMs: 1_000, longestMs: 10_000 }
 
 /**
  * A replica that was of no use is left alone for a while, twice as long each time, and then tried by
@@ -199,13 +214,14 @@ class Rest {
   }
 
   begin(refusal: Refusal, error?: unknown): void {
-    const kind = refusal === 'behind' ? 'behind' : 'else'
+    const isPassing = passing.has(refusal)
+    const { firstMs, longestMs } = isPassing ? shortRest : longRest
     const now = this.#clock.monotonicMs()
     // Loads that were sent together fail together: that is once.
     if (now >= this.#untilMs) this.#inVain++
-    const restMs = Math.min(longestRestMs[kind], firstRestMs[kind] * 2 ** (this.#inVain - 1))
+    const restMs = Math.min(longestMs, firstMs * 2 ** (this.#inVain - 1))
     this.#untilMs = now + restMs
-    if (this.#told === refusal || (kind === 'behind' && restMs < longestRestMs.behind)) return
+    if (this.#told === refusal || (isPassing && restMs < longestMs)) return
     this.#told = refusal
     const details = { replica: this.#index, ...(error === undefined ? {} : { err: error }) }
     this.#log.warn(details, messages[refusal])

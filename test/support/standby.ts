@@ -14,6 +14,8 @@ export interface Standby {
   resume(): Promise<void>
   /** It shows everything that has been committed on the primary by now. */
   catchUp(): Promise<void>
+  /** A setting, until the test has ended. */
+  set(name: string, value: string): Promise<void>
   /** It is a server of its own from here on. */
   promote(): Promise<void>
 }
@@ -52,6 +54,17 @@ export async function standbyOf(primaryUrl: string, url: string): Promise<Standb
       const position = await ask(primary, 'select pg_current_wal_flush_lsn()::text')
       const isThere = 'select pg_last_wal_replay_lsn() >= $1::pg_lsn'
       await until('it has caught up', async () => Boolean(await ask(client, isThere, [position])))
+    },
+    set: async (name, value) => {
+      const reload = 'select pg_reload_conf()'
+      onTestFinished(async () => {
+        await ask(client, `alter system reset ${name}`)
+        await ask(client, reload)
+      })
+      await ask(client, `alter system set ${name} = '${value}'`)
+      await ask(client, reload)
+      const shown = `select current_setting('${name}')`
+      await until('it is set', async () => (await ask(client, shown)) === value)
     },
     promote: async () => {
       await ask(client, 'select pg_promote(wait => true, wait_seconds => 20)')

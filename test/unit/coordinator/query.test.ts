@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import type { Replicas, Source } from '../../../src/model/ports.ts'
 import { type Snapshot, visible } from '../../../src/model/snapshot.ts'
 import { parseTicket } from '../../../src/model/ticket.ts'
+import { deferred } from '../../../src/resilience/deadline.ts'
 import type { MemoryTx } from '../../support/ports.ts'
 import { now, startProcess, timing, World } from './process.ts'
 
@@ -85,4 +86,45 @@ test('a ticket goes to a replica that sees it; of another incarnation it is the 
   expect(await now(world, one.name(3, { ticket }))).toBe('of the primary')
   expect(asked.length).toBe(1)
   await one.close()
+})
+
+test('a strong read that finds a load on its way to a replica takes nothing that misses a write', async () => {
+  const world = new World()
+  world.seed([1], 'old')
+  const held = deferred<void>()
+  let isHolding = false
+  const replicas: Replicas = {
+    isReady: true,
+    load: async (_entity, ids, least) => world.database.rows('city', ids, least),
+  }
+  const reading = await now(
+    world,
+    startProcess(world, {
+      wrapSource: (source) => ({ ...source, replicas }),
+      // The snapshot is taken, and its answer is slow.
+      wrapOutbox: (outbox) => ({
+        claim: (...args) => outbox.claim(...args),
+        mark: (...args) => outbox.mark(...args),
+        prune: (...args) => outbox.prune(...args),
+        poll: async (...args) => {
+          const poll = await outbox.poll(...args)
+          if (isHolding) await held.promise
+          return poll
+        },
+      }),
+    }),
+  )
+  const writing = await now(world, startProcess(world))
+  isHolding = true
+  const bounded = reading.name(1)
+  await world.clock.settle()
+  expect((await now(world, writing.write(1, 'new'))).fenced).toBe(true)
+  const strong = reading.name(1, { consistency: 'strong' })
+  await world.clock.settle()
+  isHolding = false
+  held.resolve()
+  expect(await now(world, bounded)).toBe('old')
+  expect(await now(world, strong)).toBe('new')
+  await reading.close()
+  await writing.close()
 })
