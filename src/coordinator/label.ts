@@ -37,14 +37,16 @@ export async function label(
 ): Promise<Labelled> {
   const { newest } = context.trust
   const tombstones = leased.flatMap(({ lease }) => lease?.tombstones ?? [])
-  if (!forReplica && newest && seesAll(newest, tombstones, leased)) {
-    const mayFill = ({ lease }: Leased): boolean => lease !== undefined
-    return { snapshot: newest, over: [], mayFill, least: undefined }
+  const sees = newest !== undefined && seesAll(newest, tombstones, leased)
+  const known: Labelled = {
+    snapshot: newest ?? blind,
+    over: [],
+    mayFill: ({ lease }) => sees && lease !== undefined,
+    least: undefined,
   }
+  if (sees && !forReplica) return known
   const snapshot = await freshSnapshot(context)
-  if (!snapshot) {
-    return { snapshot: newest ?? blind, over: [], mayFill: () => false, least: undefined }
-  }
+  if (!snapshot) return known
   const others = tombstones.filter(({ incarnation }) => incarnation !== snapshot.incarnation)
   return {
     snapshot,
