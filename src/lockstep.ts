@@ -3,7 +3,6 @@
 import { frontDoor } from './front-door.ts'
 import { S3Fifo } from './memory/policies/s3fifo.ts'
 import { L1Region } from './memory/region.ts'
-import type { TimingMs } from './model/defaults.ts'
 import type { AnyEntity } from './model/entity.ts'
 import type { FastPlane, L2, Region } from './model/ports.ts'
 import { type Settings, settle } from './options.ts'
@@ -11,6 +10,7 @@ import { checkSchema } from './postgres/migrations.ts'
 import { register } from './postgres/namespace.ts'
 import { PostgresOutbox } from './postgres/outbox.ts'
 import { openPool, type Pool } from './postgres/pool.ts'
+import { PostgresReplicas } from './postgres/replicas.ts'
 import { PostgresSource } from './postgres/source.ts'
 import { NamespaceClaim } from './redis/claim.ts'
 import { connectRedis } from './redis/connection.ts'
@@ -26,6 +26,8 @@ import type { Cache, LockstepOptions } from './types.ts'
 
 /** How long the start waits for a Redis that may be down. */
 const redisStartDeadlineMs = 2_000
+/** How much of a load's deadline may go by until a replica has said that it can be asked. */
+const shareOfReplicas = 0.25
 
 /**
  * Opens the tiers and starts the cache. Who calls it closes it. Rejects with `OPTION_INVALID`,
@@ -48,8 +50,14 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
     for (const close of opened.splice(0).reverse()) await close()
   }
   try {
-    const pool = openPool(options.postgres, settings.log)
+    const { primary, replicas } = settings.postgres
+    const pool = openPool(primary, settings.log)
     opened.push(() => pool.close())
+    const copies = replicas.map((one, index) => {
+      const copy = openPool(one, settings.log, `postgres.replicas[${index}]`)
+      opened.push(() => copy.close())
+      return copy
+    })
     await checkSchema(pool)
     const { namespace, entities } = settings
     const registration = { namespace, hasL2: options.redis !== undefined, entities }
@@ -64,7 +72,7 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
       l2Breakers: redis?.breakers,
       fastPlane: redis?.fastPlane,
       outbox,
-      source: openSource(pool, settings.namespace, settings.timing),
+      source: openSource(pool, copies, settings),
       regions: new Map(settings.entities.map((entity) => [entity.name, openRegion(entity)])),
     })
     const cache = new RunningCache(settings, parts, release)
@@ -126,10 +134,20 @@ async function openRedis(
   }
 }
 
-function openSource(pool: Pool, namespace: string, timing: TimingMs): PostgresSource {
+function openSource(pool: Pool, copies: readonly Pool[], settings: Settings): PostgresSource {
+  const { namespace, timing, clock, log } = settings
   return new PostgresSource({
     pool,
     namespace,
+    replicas:
+      copies.length === 0
+        ? undefined
+        : new PostgresReplicas({
+            pools: copies,
+            askDeadlineMs: timing.loadDeadlineMs * shareOfReplicas,
+            clock,
+            log,
+          }),
     idleInTransactionMs: Math.floor(timing.tombstoneRetentionMs / 2),
     outcomeDeadlineMs: timing.readDeadlineMs,
   })

@@ -1,12 +1,14 @@
 /** Checks the options of `lockstep` once, at the start; each error names the option, the value, and what would do. */
 import { type Clock, systemClock } from './model/clock.ts'
 import { settleTiming, type TimingMs } from './model/defaults.ts'
-import { type AnyEntity, wrong } from './model/entity.ts'
+import { type AnyEntity, isPlainObject, wrong } from './model/entity.ts'
 import { type Logger, silent } from './model/log.ts'
+import type { PostgresOptions, PostgresPlace, PostgresPlaces } from './postgres/pool.ts'
 import type { LockstepOptions } from './types.ts'
 
 export interface Settings {
   readonly namespace: string
+  readonly postgres: Required<PostgresPlaces>
   readonly entities: readonly AnyEntity[]
   readonly timing: TimingMs
   readonly maxConcurrentLoads: number
@@ -61,13 +63,6 @@ export function settle(options: LockstepOptions<Record<string, AnyEntity>>): Set
       "a name of up to 64 letters, digits and _.:- like 'shop' would do",
     )
   }
-  if (!options.postgres) {
-    throw wrong(
-      'postgres',
-      options.postgres,
-      'a URL, a connection object or a Knex instance would do',
-    )
-  }
   if (options.redis !== undefined && !options.redis) {
     throw wrong(
       'redis',
@@ -83,6 +78,7 @@ export function settle(options: LockstepOptions<Record<string, AnyEntity>>): Set
   }
   return {
     namespace,
+    postgres: checkPostgres(options.postgres),
     entities: checkEntities(options.entities),
     timing: settleTiming(options.timing ?? {}),
     maxConcurrentLoads,
@@ -91,6 +87,32 @@ export function settle(options: LockstepOptions<Record<string, AnyEntity>>): Set
     clock: options.clock ?? systemClock,
     random: Math.random,
   }
+}
+
+const placesWouldDo = 'a URL, a connection object or a Knex instance would do'
+
+/** One server is a primary without replicas. */
+function checkPostgres(options: PostgresOptions): Required<PostgresPlaces> {
+  if (!options) throw wrong('postgres', options, placesWouldDo)
+  if (!isPlainObject(options) || !('primary' in options || 'replicas' in options)) {
+    return { primary: options as PostgresPlace, replicas: [] }
+  }
+  const { primary, replicas = [], ...others } = options as PostgresPlaces
+  for (const [key, value] of Object.entries(others)) {
+    throw wrong(`postgres.${key}`, value, 'primary and replicas, and nothing else, would do')
+  }
+  if (!primary) throw wrong('postgres.primary', primary, placesWouldDo)
+  if (!Array.isArray(replicas)) {
+    throw wrong(
+      'postgres.replicas',
+      replicas,
+      'an array of URLs, connection objects or Knex instances would do',
+    )
+  }
+  for (const [index, one] of replicas.entries()) {
+    if (!one) throw wrong(`postgres.replicas[${index}]`, one, placesWouldDo)
+  }
+  return { primary, replicas }
 }
 
 function checkEntities(entities: Record<string, AnyEntity>): readonly AnyEntity[] {

@@ -194,7 +194,11 @@ export type Cache<Entities extends Record<string, AnyEntity>> = {
 export interface LockstepOptions<Entities extends Record<string, AnyEntity>> {
   /** First part of every name in Redis, and the name that instances of one cache share. */
   namespace: string
-  /** The source. A URL, a Knex connection object, or a Knex instance (which stays open). */
+  /**
+   * The source. A URL, a Knex connection object, or a Knex instance (which stays open); with replicas
+   * `{ primary, replicas }`, each of these one of them. Replicas that can't be reached, lag, or were
+   * promoted are no error: the primary is asked (docs/replicas.md).
+   */
   postgres: PostgresOptions
   /**
    * L2: a URL, ioredis options, `{ cluster: [{ host, port }], options }`, or an ioredis `Redis` or

@@ -14,7 +14,7 @@ export interface Landed {
   readonly candidate: Candidate
   readonly tier: 'l2' | 'source'
   readonly isProven: boolean
-  /** When the load was sent to the source; 0 when the value came out of L2. */
+  /** When the load was sent to the primary; 0 when the value came out of L2, or from a replica. */
   readonly loadTurn: number
   /** When the fill was sent that L2 accepted; 0 when there was none. */
   readonly fillTurn: number

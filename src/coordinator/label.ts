@@ -3,9 +3,13 @@
  * before the load, so it never claims to see what the load missed. The newest probe does, unless
  * there is a write that a fill would need to see, or a ticket that the value would be judged by; then
  * a fresh one is taken first.
+ *
+ * A replica lags: what it reads after `acquire` may miss a write whose tombstone was there before and
+ * has been evicted. So it may only be asked under a snapshot that the primary gave after `acquire`.
  */
 import type { Lease, Tombstone } from '../model/ports.ts'
-import { type Incarnation, type Snapshot, visible } from '../model/snapshot.ts'
+import { type Incarnation, type Snapshot, visible, type WriteId } from '../model/snapshot.ts'
+import { everyVisible } from '../model/ticket.ts'
 import { withDeadline } from '../resilience/deadline.ts'
 import { passes } from './flight.ts'
 import type { ReadContext, WantedGroup } from './wanted.ts'
@@ -21,22 +25,36 @@ export interface Labelled {
   /** Incarnations whose tombstones are over: they were there before the snapshot was taken. */
   readonly over: readonly Incarnation[]
   readonly mayFill: (leased: Leased) => boolean
+  /** What a replica has to see to be asked in place of the primary; `undefined`: none may be. */
+  readonly least: Snapshot | undefined
 }
 
-export async function label(context: ReadContext, leased: readonly Leased[]): Promise<Labelled> {
+/** `forReplica`: a replica is to be asked first. */
+export async function label(
+  context: ReadContext,
+  leased: readonly Leased[],
+  forReplica = false,
+): Promise<Labelled> {
   const { newest } = context.trust
   const tombstones = leased.flatMap(({ lease }) => lease?.tombstones ?? [])
-  if (newest && seesAll(newest, tombstones, leased)) {
-    return { snapshot: newest, over: [], mayFill: ({ lease }) => lease !== undefined }
+  const sees = newest !== undefined && seesAll(newest, tombstones, leased)
+  const known: Labelled = {
+    snapshot: newest ?? blind,
+    over: [],
+    mayFill: ({ lease }) => sees && lease !== undefined,
+    least: undefined,
   }
+  if (sees && !forReplica) return known
   const snapshot = await freshSnapshot(context)
-  if (!snapshot) return { snapshot: newest ?? blind, over: [], mayFill: () => false }
+  if (!snapshot) return known
   const others = tombstones.filter(({ incarnation }) => incarnation !== snapshot.incarnation)
   return {
     snapshot,
     over: [...new Set(others.map(({ incarnation }) => incarnation))],
     mayFill: ({ lease }) =>
       lease?.tombstones.every((tombstone) => !isPending(tombstone, snapshot)) ?? false,
+    // A ticket that this snapshot doesn't see is of another incarnation, and for the primary to decide.
+    least: forReplica && everyVisible(ticketsOf(leased), snapshot) ? snapshot : undefined,
   }
 }
 
@@ -62,11 +80,15 @@ function seesAll(
   leased: readonly Leased[],
 ): boolean {
   if (!tombstones.every((tombstone) => passes(tombstone, newest))) return false
-  const tickets = leased.flatMap(({ readers }) => readers.flatMap((reader) => reader.tickets))
+  const tickets = ticketsOf(leased)
   // No snapshot sees a ticket of another incarnation: for those the source itself decides.
   return tickets.every(
     (write) => write.incarnation !== newest.incarnation || visible(write, newest),
   )
+}
+
+function ticketsOf(leased: readonly Leased[]): readonly WriteId[] {
+  return leased.flatMap(({ readers }) => readers.flatMap((reader) => reader.tickets))
 }
 
 /** Not over, and not seen: of another incarnation than a fresh snapshot's it can only be over. */

@@ -3,17 +3,13 @@
  * id and cluster (leases) but for pending tombstones, which nobody waits on.
  */
 import { retries } from '../model/defaults.ts'
-import { LockstepError, messageOf } from '../model/errors.ts'
 import type { L1Key } from '../model/id.ts'
 import type { Fill, FillAnswer, Grant } from '../model/ports.ts'
-import type { Snapshot } from '../model/snapshot.ts'
 import { everyVisible } from '../model/ticket.ts'
-import { withDeadline } from '../resilience/deadline.ts'
-import { retry } from '../resilience/retry.ts'
-import { codeOf, count } from '../telemetry/counters.ts'
 import { type Flight, type Landed, newFlight } from './flight.ts'
 import { type Labelled, type Leased, label, pendingAmong } from './label.ts'
-import { candidateFromL2, type LoadedValue, loadedValue, rowsById } from './values.ts'
+import { query } from './query.ts'
+import { candidateFromL2, type LoadedValue, loadedValue } from './values.ts'
 import type { ReadContext, Wanted, WantedGroup } from './wanted.ts'
 
 /** A waiter that hears nothing looks again after this: a lost wake-up must not cost a lease. */
@@ -169,9 +165,23 @@ export class Loader {
   // ---- 5. load
 
   async #loadOwned(owned: readonly Owned[]): Promise<void> {
+    if (!this.#context.source.replicas?.isReady) return this.#loadFrom('primary', owned)
+    // A replica may show a write before the primary does: two strong reads, one of each, would see
+    // it come and go.
+    const isStrong = ({ readers }: Owned): boolean => readers.some((wanted) => wanted.isStrong)
+    await Promise.all([
+      this.#loadFrom('primary', owned.filter(isStrong)),
+      this.#loadFrom(
+        'replica',
+        owned.filter((one) => !isStrong(one)),
+      ),
+    ])
+  }
+
+  async #loadFrom(place: 'primary' | 'replica', owned: readonly Owned[]): Promise<void> {
     if (owned.length === 0) return
     const { entity } = this.#context
-    const labelled = await label(this.#context, owned)
+    const labelled = await label(this.#context, owned, place === 'replica')
     const chunks: Owned[][] = []
     for (let start = 0; start < owned.length; start += entity.maxBatch) {
       chunks.push(owned.slice(start, start + entity.maxBatch))
@@ -184,62 +194,13 @@ export class Loader {
     const loadTurn = turns.next()
     const loadedAtMs = clock.monotonicMs()
     try {
-      const { rows, snapshot } = await this.#query(chunk)
+      const { rows, snapshot, isFromReplica } = await query(this.#context, chunk, labelled.least)
       const label = { ...labelled, snapshot: snapshot ?? labelled.snapshot }
-      await this.#landLoaded(chunk, rows, label, loadTurn, loadedAtMs)
+      await this.#landLoaded(chunk, rows, label, isFromReplica ? 0 : loadTurn, loadedAtMs)
     } catch (error) {
       for (const one of chunk) this.#crash(one, error)
       await this.#release(chunk)
     }
-  }
-
-  async #query(
-    chunk: readonly Owned[],
-  ): Promise<{ rows: ReadonlyMap<L1Key, unknown>; snapshot: Snapshot | undefined }> {
-    const { source, entity, limiter, clock, closing, counters, events, random, loadDeadlineMs } =
-      this.#context
-    const late = (): Error =>
-      new LockstepError(
-        'SOURCE_TIMEOUT',
-        `a load of entity "${entity.name}" took longer than ${loadDeadlineMs} ms`,
-      )
-    const wanted = new Set(chunk.map(({ key }) => key))
-    const ids = chunk.map(({ id }) => id)
-    const once = (): Promise<{ rows: readonly unknown[]; snapshot: Snapshot | undefined }> =>
-      withDeadline(loadDeadlineMs, late, closing, clock, (signal) =>
-        limiter.run(signal, () => {
-          counters.loads++
-          counters.loadedIds += ids.length
-          return source.load(entity, ids, signal)
-        }),
-      )
-    const isRetryable = (error: unknown): boolean => source.isRetryable(error)
-    try {
-      const loaded = await retry(
-        { retries: retries.load, isRetryable, signal: closing, clock, random },
-        once,
-      )
-      return { rows: rowsById(entity, loaded.rows, wanted), snapshot: loaded.snapshot }
-    } catch (cause) {
-      const error = this.#loadError(cause)
-      count(counters.loadFailures, codeOf(error))
-      events.emit('load-failed', () => ({ entity: entity.name, ids, error }))
-      throw error
-    }
-  }
-
-  #loadError(error: unknown): unknown {
-    if (error instanceof LockstepError) return error
-    const { source, entity } = this.#context
-    return source.isRetryable(error)
-      ? new LockstepError('SOURCE_UNAVAILABLE', `entity "${entity.name}": ${messageOf(error)}`, {
-          cause: error,
-        })
-      : new LockstepError(
-          'LOADER_FAILED',
-          `the loader of entity "${entity.name}" failed: ${messageOf(error)}`,
-          { cause: error },
-        )
   }
 
   // ---- 6. fill

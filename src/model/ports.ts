@@ -172,7 +172,26 @@ export interface Loaded {
   readonly snapshot: Snapshot | undefined
 }
 
+/** Copies of the source that may lag behind it. */
+export interface Replicas {
+  /** May one of them be asked now? */
+  readonly isReady: boolean
+  /**
+   * The rows as they are where everything is seen that `least`, a snapshot of the primary, sees;
+   * `undefined`: none was found that does, and the loader has not been called. Whatever it rejects
+   * with, the primary may do better.
+   */
+  load(
+    entity: AnyEntity,
+    ids: readonly unknown[],
+    least: Snapshot,
+    signal: AbortSignal,
+  ): Promise<readonly unknown[] | undefined>
+}
+
 export interface Source<Tx> {
+  /** Where loads may go instead. */
+  readonly replicas?: Replicas | undefined
   load(entity: AnyEntity, ids: readonly unknown[], signal: AbortSignal): Promise<Loaded>
   begin(signal: AbortSignal): Promise<Transaction<Tx>>
   /** A transaction of the caller's: its `commit` waits for the caller to end it. */

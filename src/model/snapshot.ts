@@ -91,6 +91,26 @@ export function covers(snapshot: Snapshot, floor: Snapshot): boolean {
   return true
 }
 
+/** More than this are not asked for one by one: the standby counts as behind. */
+const mostDoubts = 1_000
+
+/**
+ * What has to have ended on a standby for it to see every write that `floor`, a snapshot of its
+ * primary, sees: none when it surely does; `undefined` when it surely doesn't. Between xmin and xmax
+ * a standby's snapshot says nothing, because it lists no transaction as in progress (PostgreSQL 13
+ * to 18).
+ */
+export function doubts(standby: Snapshot, floor: Snapshot): readonly Xid[] | undefined {
+  if (floor.xmax - standby.xmin > mostDoubts + floor.xip.length) return undefined
+  const open: Xid[] = []
+  for (let xid: number = standby.xmin; xid < floor.xmax; xid++) {
+    if (!sees(floor, xid as Xid)) continue
+    if (xid >= standby.xmax) return undefined
+    open.push(xid as Xid)
+  }
+  return open
+}
+
 /** The later of two snapshots of the primary: the one that sees more, `left` when neither does. */
 export function newer(left: Snapshot, right: Snapshot): Snapshot {
   return covers(right, left) ? right : left

@@ -7,8 +7,21 @@ import { type Logger, silent } from '../model/log.ts'
 export type Db = Knex
 export type Tx = Knex.Transaction
 
-/** A URL, a Knex connection object, or a Knex instance of one's own (which stays open). */
-export type PostgresOptions =
+/** The primary alone, or with replicas. */
+export type PostgresOptions = PostgresPlace | PostgresPlaces
+
+export interface PostgresPlaces {
+  /** Takes all writes, and every load that no replica may answer. */
+  readonly primary: PostgresPlace
+  /**
+   * Hot standbys that follow the primary, in the same database. Loads go to them in turn, as far as
+   * they are known to miss nothing that the primary had shown before the load; strong reads never do.
+   */
+  readonly replicas?: readonly PostgresPlace[]
+}
+
+/** One server: a URL, a Knex connection object, or a Knex instance of one's own (which stays open). */
+export type PostgresPlace =
   | string
   | (Knex.PgConnectionConfig & { readonly pool?: { readonly max?: number } })
   | Knex
@@ -26,21 +39,22 @@ export interface Pool {
 const defaultPoolSize = 10
 const connectTimeoutMs = 2_000
 
-export function openPool(options: PostgresOptions, log: Logger = silent): Pool {
+/** `option`: what it is called in errors. */
+export function openPool(options: PostgresPlace, log: Logger = silent, option = 'postgres'): Pool {
   const isOwn = typeof options !== 'function'
   const isUsable = isOwn
     ? typeof options === 'string' || isPlainObject(options)
     : 'client' in options
   // Anything else would be taken for a connection without a host, which is this machine.
   if (!isUsable) {
-    throw wrong('postgres', options, 'a URL, a connection object or a Knex instance would do')
+    throw wrong(option, options, 'a URL, a connection object or a Knex instance would do')
   }
-  const db = isOwn ? knex(settingsOf(options, log)) : options
+  const db = isOwn ? knex(settingsOf(options, log, option)) : options
   const client = db.client as RawClient
   if (client.dialect !== 'postgresql') {
     throw new LockstepError(
       'OPTION_INVALID',
-      `option "postgres" is a Knex instance for ${client.dialect}; one with client 'pg' would do`,
+      `option "${option}" is a Knex instance for ${client.dialect}; one with client 'pg' would do`,
     )
   }
   const bound = new WeakMap<Client, Db>()
@@ -96,10 +110,14 @@ export interface RawClient {
   _query: (connection: Client, query: unknown) => Promise<unknown>
 }
 
-function settingsOf(options: string | Knex.PgConnectionConfig, log: Logger): Knex.Config {
+function settingsOf(
+  options: string | Knex.PgConnectionConfig,
+  log: Logger,
+  option: string,
+): Knex.Config {
   const { pool, ...connection } =
     typeof options === 'string'
-      ? { connectionString: checkUrl(options), pool: undefined }
+      ? { connectionString: checkUrl(options, option), pool: undefined }
       : { pool: undefined, ...options }
   return {
     client: 'pg',
@@ -122,11 +140,11 @@ function settingsOf(options: string | Knex.PgConnectionConfig, log: Logger): Kne
   }
 }
 
-function checkUrl(url: string): string {
+function checkUrl(url: string, option: string): string {
   if (URL.canParse(url) && /^postgres(ql)?:$/.test(new URL(url).protocol)) return url
   throw new LockstepError(
     'OPTION_INVALID',
-    'option "postgres" is no URL of PostgreSQL; postgres://user:password@host:5432/database would do',
+    `option "${option}" is no URL of PostgreSQL; postgres://user:password@host:5432/database would do`,
   )
 }
 

@@ -6,7 +6,7 @@
 import type { Client } from 'pg'
 import type { AnyEntity } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
-import type { Loaded, Source, Transaction } from '../model/ports.ts'
+import type { Loaded, Replicas, Source, Transaction } from '../model/ports.ts'
 import { abortable } from '../resilience/deadline.ts'
 import { hold } from './abort.ts'
 import { type Db, inTurn, isRetryable, type RawClient, type Tx, unavailable } from './pool.ts'
@@ -14,12 +14,18 @@ import type { WriteOptions } from './record.ts'
 import { takeSnapshot } from './snapshot.ts'
 import { JoinedTransaction, OwnTransaction } from './transaction.ts'
 
+export interface SourceOptions extends WriteOptions {
+  readonly replicas?: Replicas | undefined
+}
+
 export class PostgresSource implements Source<Tx> {
+  readonly replicas: Replicas | undefined
   readonly #options: WriteOptions
   readonly #db: Db
   readonly #client: RawClient
 
-  constructor(options: WriteOptions) {
+  constructor(options: SourceOptions) {
+    this.replicas = options.replicas
     this.#options = options
     this.#db = options.pool.knex
     this.#client = this.#db.client as RawClient

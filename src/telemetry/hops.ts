@@ -3,13 +3,13 @@
  * answer. The places themselves know nothing of it.
  */
 import type { Clock } from '../model/clock.ts'
-import type { L2, Outbox, Source, Transaction } from '../model/ports.ts'
+import type { L2, Outbox, Replicas, Source, Transaction } from '../model/ports.ts'
 import { count, type Tally } from './counters.ts'
 
 /** The calls that are measured: not `filled`, which waits for others, nor `release`, which tells nobody whether it failed. */
 export const hopOperations = {
   l2: ['lookup', 'acquire', 'fill', 'invalidate'],
-  source: ['load', 'begin', 'record', 'commit', 'poll', 'mark', 'claim', 'prune'],
+  source: ['load', 'replica', 'begin', 'record', 'commit', 'poll', 'mark', 'claim', 'prune'],
 } as const
 
 export type Hop = keyof typeof hopOperations
@@ -50,6 +50,7 @@ export class HopWatch {
 
   source<Tx>(source: Source<Tx>): Source<Tx> {
     return {
+      replicas: source.replicas && this.#replicas(source.replicas),
       load: async (entity, ids, signal) => {
         const sentAtMs = this.#options.clock.monotonicMs()
         try {
@@ -85,6 +86,17 @@ export class HopWatch {
         this.prunedRows += rows
         return rows
       },
+    }
+  }
+
+  /** `undefined`, none could be asked, is an answer: the primary is asked next. */
+  #replicas(replicas: Replicas): Replicas {
+    return {
+      get isReady() {
+        return replicas.isReady
+      },
+      load: (entity, ids, least, signal) =>
+        this.#run('source', 'replica', () => replicas.load(entity, ids, least, signal)),
     }
   }
 

@@ -5,7 +5,7 @@ import { Client } from 'pg'
 import { expect, onTestFinished, test } from 'vitest'
 import { LockstepError } from '../../src/model/errors.ts'
 import { checkSchema, migrate } from '../../src/postgres/migrations.ts'
-import { openPool, type Pool, type PostgresOptions } from '../../src/postgres/pool.ts'
+import { openPool, type Pool, type PostgresPlace } from '../../src/postgres/pool.ts'
 import { connect, emptyDatabase, ownDatabase } from '../support/database.ts'
 import { ownNamespace } from '../support/namespace.ts'
 import { startPostgres } from '../support/servers.ts'
@@ -16,7 +16,7 @@ const files = readdirSync(new URL('../../migrations/', import.meta.url))
   .filter((name) => name.endsWith('.sql') && name !== 'schema.sql')
   .sort()
 
-function pool(options: PostgresOptions): Pool {
+function pool(options: PostgresPlace): Pool {
   const opened = openPool(options)
   onTestFinished(() => opened.close())
   return opened

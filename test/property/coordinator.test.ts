@@ -9,7 +9,8 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { ReadRequest } from '../../src/coordinator/wanted.ts'
 import { LockstepError } from '../../src/model/errors.ts'
-import type { L2, Outbox, Source, Transaction } from '../../src/model/ports.ts'
+import type { L2, Outbox, Replicas, Source, Transaction } from '../../src/model/ports.ts'
+import { covers, type Snapshot } from '../../src/model/snapshot.ts'
 import { deferred } from '../../src/resilience/deadline.ts'
 import type { MemoryTx } from '../support/ports.ts'
 import {
@@ -44,6 +45,8 @@ interface Trouble {
   readonly losesCalls: boolean
   readonly crashes: boolean
   readonly stepsClock: boolean
+  /** Loads may go to replicas, which lag. */
+  readonly hasReplicas: boolean
 }
 
 interface Version {
@@ -66,6 +69,8 @@ class Schedule {
   readonly #underWay = new Set<Promise<void>>()
   /** The newest version that a strong read was answered with. */
   readonly #seen = new Map<number, number>()
+  /** What the replica shows. */
+  #replayed: Snapshot
   #step = 0
   #isStarted = false
   answers = 0
@@ -84,6 +89,7 @@ class Schedule {
         ticket: undefined,
       })
     }
+    this.#replayed = this.world.database.snapshot()
   }
 
   chance(share: number): boolean {
@@ -107,6 +113,7 @@ class Schedule {
       else if (kind < 0.95) this.#evict()
       else if (kind < 0.97 && this.#trouble.crashes) database.crash()
       else if (this.#trouble.stepsClock) clock.stepWall(this.pick([-120_000, -500, 500, 70_000]))
+      if (this.chance(0.4)) this.#replayed = database.snapshot()
       await clock.advance(this.pick([0, 0, 1, 5, 20, 60, 250]))
     }
     await clock.advance(20_000)
@@ -231,9 +238,29 @@ class Schedule {
   #slowSource(source: Source<MemoryTx>): Source<MemoryTx> {
     return {
       ...source,
+      replicas: this.#trouble.hasReplicas ? this.#replicas() : undefined,
       begin: async (signal) => {
         await this.#pause()
         return this.#slowTransaction(await source.begin(signal))
+      },
+    }
+  }
+
+  #replicas(): Replicas {
+    const { database } = this.world
+    const chance = (share: number): boolean => this.chance(share)
+    return {
+      get isReady() {
+        return chance(0.8)
+      },
+      load: async (entity, some, least, signal) => {
+        await this.#pause()
+        if (!covers(this.#replayed, least)) return undefined
+        await this.#pause()
+        if (this.chance(0.1)) throw new Error('the replica is down')
+        const rows = (name: string, all: readonly unknown[]): readonly object[] =>
+          database.rows(name, all, this.#replayed)
+        return entity.load([...some], { db: { rows }, signal })
       },
     }
   }
@@ -457,7 +484,13 @@ async function judge(trouble: Trouble, numRuns: number): Promise<void> {
   expect(answers).toBeGreaterThan(numRuns * 10)
 }
 
-const calm: Trouble = { evicts: false, losesCalls: false, crashes: false, stepsClock: false }
+const calm: Trouble = {
+  evicts: false,
+  losesCalls: false,
+  crashes: false,
+  stepsClock: false,
+  hasReplicas: false,
+}
 
 test.each<[name: string, Trouble]>([
   ['nothing else happens', calm],
@@ -465,7 +498,12 @@ test.each<[name: string, Trouble]>([
   ['Redis answers too late or never', { ...calm, losesCalls: true }],
   ['the database crashes', { ...calm, crashes: true }],
   ['the wall clock is set', { ...calm, stepsClock: true }],
-  ['all of it', { evicts: true, losesCalls: true, crashes: true, stepsClock: true }],
+  ['replicas lag', { ...calm, hasReplicas: true }],
+  ['replicas lag and Redis evicts', { ...calm, hasReplicas: true, evicts: true }],
+  [
+    'all of it',
+    { evicts: true, losesCalls: true, crashes: true, stepsClock: true, hasReplicas: true },
+  ],
 ])(
   'no answer is older than it was promised to be, while %s',
   async (_, trouble) => {

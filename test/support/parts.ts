@@ -1,5 +1,5 @@
 /** Ports with one method replaced: how a test breaks a part, or holds it. */
-import type { L2, Outbox } from '../../src/model/ports.ts'
+import type { L2, Outbox, Replicas } from '../../src/model/ports.ts'
 import type { Parts } from '../../src/running-cache.ts'
 
 export function withL2(change: (l2: L2) => Partial<L2>): (parts: Parts) => Parts {
@@ -28,6 +28,22 @@ export function withOutbox(change: (outbox: Outbox) => Partial<Outbox>): (parts:
       prune: (...args) => outbox.prune(...args),
     }
     return { ...parts, outbox: { ...same, ...change(outbox) } }
+  }
+}
+
+export function withReplicas(replicas: Replicas): (parts: Parts) => Parts {
+  return (parts) => {
+    const { source } = parts
+    return {
+      ...parts,
+      source: {
+        replicas,
+        load: (...args) => source.load(...args),
+        begin: (...args) => source.begin(...args),
+        join: (tx) => parts.source.join(tx),
+        isRetryable: (error) => source.isRetryable(error),
+      },
+    }
   }
 }
 

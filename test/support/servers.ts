@@ -99,15 +99,72 @@ export interface PostgresServerOptions {
   readonly fsync?: boolean
   /** As in postgresql.conf: `{ wal_level: 'logical' }`. */
   readonly config?: Readonly<Record<string, string>>
+  /** Takes what ends it; without it that is the end of the test. */
+  readonly atEnd?: AtEnd
 }
 
 export async function startPostgres(options: PostgresServerOptions = {}): Promise<PostgresServer> {
   const bin = postgresBin()
   const user = unprivilegedUser()
-  const folder = ownFolder('lockstep-postgres-')
+  const folder = ownFolder('lockstep-postgres-', options.atEnd)
   const dataFolder = join(folder, 'data')
   const password = randomBytes(12).toString('hex')
   await initialize(bin, folder, dataFolder, password, user)
+  return startPostmaster({ bin, user, folder, dataFolder, password, options })
+}
+
+export interface ReplicatedPostgres {
+  readonly primary: PostgresServer
+  /** Hot standbys that stream from it; replay is paused and resumed over SQL. */
+  readonly standbys: readonly PostgresServer[]
+}
+
+/** A primary and standbys of it: copies of what initdb made, which stream all that came after. */
+export async function startReplicated(
+  standbys: number,
+  options: PostgresServerOptions = {},
+): Promise<ReplicatedPostgres> {
+  const bin = postgresBin()
+  const user = unprivilegedUser()
+  const folder = ownFolder('lockstep-postgres-', options.atEnd)
+  const password = randomBytes(12).toString('hex')
+  const dataFolder = join(folder, 'data')
+  await initialize(bin, folder, dataFolder, password, user)
+  const copies = Array.from({ length: standbys }, (_, index) => join(folder, `standby-${index}`))
+  for (const copy of copies) await run('cp', ['-a', dataFolder, copy])
+  // A standby has to allow as many connections as the log that it replays begins with.
+  const shared = { ...options, config: { max_connections: '100', ...options.config } }
+  const place = { bin, user, folder, password }
+  const primary = await startPostmaster({ ...place, dataFolder, options: shared })
+  const conninfo = `host=127.0.0.1 port=${primary.port} user=postgres password=${password}`
+  const config = {
+    ...shared.config,
+    primary_conninfo: conninfo,
+    wal_retrieve_retry_interval: '100',
+  }
+  return {
+    primary,
+    standbys: await Promise.all(
+      copies.map(async (copy) => {
+        const signal = join(copy, 'standby.signal')
+        writeFileSync(signal, '')
+        // A promotion removes it.
+        if (user) chownSync(signal, user.uid, user.gid)
+        return startPostmaster({ ...place, dataFolder: copy, options: { ...shared, config } })
+      }),
+    ),
+  }
+}
+
+async function startPostmaster(place: {
+  readonly bin: string
+  readonly user: User | undefined
+  readonly folder: string
+  readonly dataFolder: string
+  readonly password: string
+  readonly options: PostgresServerOptions
+}): Promise<PostgresServer> {
+  const { bin, user, folder, dataFolder, password, options } = place
   const port = await freePort()
   const settings = {
     port: String(port),
@@ -123,7 +180,9 @@ export async function startPostgres(options: PostgresServerOptions = {}): Promis
     args: ['-D', dataFolder, ...args],
     cwd: folder,
     user,
+    // A standby says "ready to accept read-only connections".
     ready: 'ready to accept',
+    ...(options.atEnd ? { atEnd: options.atEnd } : {}),
   })
   await server.start()
   const url = `postgres://postgres:${password}@127.0.0.1:${port}/postgres`

@@ -119,6 +119,19 @@ describe('lockstep', () => {
     expectTypeOf(opened).resolves.toEqualTypeOf<Cache<{ readonly city: typeof city }>>()
   })
 
+  test('takes a primary with replicas, each as one server alone', () => {
+    void lockstep({
+      namespace: 'shop',
+      postgres: { primary: '', replicas: ['', { host: '' }] },
+      entities,
+    })
+    void lockstep({ namespace: 'shop', postgres: { primary: '' }, entities })
+    // @ts-expect-error: no primary
+    void lockstep({ namespace: 'shop', postgres: { replicas: [''] }, entities })
+    // @ts-expect-error: one where a list is due
+    void lockstep({ namespace: 'shop', postgres: { primary: '', replicas: '' }, entities })
+  })
+
   test('needs a namespace, a source and entities', () => {
     // @ts-expect-error: no namespace
     void lockstep({ postgres: '', entities })

@@ -120,6 +120,32 @@ test('without any snapshot a value sees nothing, so that no tier takes it', asyn
   expect([incarnationA, incarnationB]).not.toContain(labelled.snapshot.incarnation)
 })
 
+test('for a replica a fresh snapshot is taken, whatever the newest probe sees, and has to be covered', async () => {
+  const { context, asked } = contextWith(newest, later)
+  const labelled = await label(context, [leased([tombstone(9)], [tombstone(8)])], true)
+  expect([labelled.snapshot, labelled.least, asked()]).toEqual([later, later, 1])
+  expect((await label(context, [leased([tombstone(9)])])).least).toBeUndefined()
+})
+
+test('a ticket that the fresh snapshot does not see is for the primary', async () => {
+  const { context } = contextWith(newest, later)
+  for (const ticket of [tombstone(3, incarnationB), tombstone(15)]) {
+    expect((await label(context, [leased([], [ticket])], true)).least).toBeUndefined()
+  }
+})
+
+test('without a fresh snapshot no replica is asked, and the newest probe is as good as ever', async () => {
+  const { context } = contextWith(newest, new Error('refused'))
+  const [seen, unseen] = [leased([tombstone(9)]), leased([tombstone(12)])]
+  const labelled = await label(context, [seen], true)
+  expect([labelled.snapshot, labelled.least, labelled.mayFill(seen)]).toEqual([
+    newest,
+    undefined,
+    true,
+  ])
+  expect((await label(context, [unseen], true)).mayFill(unseen)).toBe(false)
+})
+
 test('which of several are pending is told by one snapshot, and by none where the probe sees all', async () => {
   const seen = contextWith(newest, later)
   expect(await pendingAmong(seen.context, [[tombstone(9)], []])).toEqual([false, false])

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import {
   covers,
+  doubts,
   parseIncarnation,
   parseSnapshot,
   parseXid,
@@ -70,3 +71,23 @@ test.each(['', 'a1b2c3d4e5f6071', 'a1b2c3d4e5f607180', 'A1B2C3D4E5F60718', 'g1b2
     expect(() => parseIncarnation(text)).toThrow(RangeError)
   },
 )
+
+test.each<[standby: string, floor: string, doubts: number[] | undefined]>([
+  ['10:10:', '10:10:', []],
+  ['12:15:', '10:12:', []],
+  // 10 is not seen by the primary either.
+  ['10:10:', '10:11:10', []],
+  ['10:13:', '10:13:10', [11, 12]],
+  ['10:13:', '13:13:', [10, 11, 12]],
+  // 12 has not come there at all.
+  ['10:12:', '13:13:', undefined],
+  ['10:12:', '10:13:12', [10, 11]],
+  ['10:12:', '10:13:10,12', [11]],
+  ['10:2000:', '1999:1999:', undefined],
+])('a standby that shows %s covers %s once these have ended: %j', (standby, floor, wanted) => {
+  expect(doubts(snapshot(standby), snapshot(floor))).toEqual(wanted)
+})
+
+test('whoever asks a standby about no end of transactions is told at once that it is behind', () => {
+  expect(doubts(snapshot('10:4000000000000:'), snapshot('10:4000000000000:'))).toBeUndefined()
+})

@@ -100,7 +100,8 @@ test('what is there from the start is 0 from the start, and says nothing of a Re
   const numbers = await scrape(open())
   const hops = numbers.series('lockstep_hop_seconds_count').map(({ labels }) => labels)
   expect(hops.map(({ hop, operation }) => `${hop} ${operation}`)).toEqual([
-    ...['l2 lookup', 'l2 acquire', 'l2 fill', 'l2 invalidate', 'source load', 'source begin'],
+    ...['l2 lookup', 'l2 acquire', 'l2 fill', 'l2 invalidate', 'source load', 'source replica'],
+    'source begin',
     ...['source record', 'source commit', 'source poll', 'source mark', 'source claim'],
     'source prune',
   ])
