@@ -1,5 +1,9 @@
 /** The `lockstep` command: exit code 0 done, 1 failed, 2 used wrongly. */
 import { Command, CommanderError } from 'commander'
+import { type BenchResults, bench } from './bench/bench.ts'
+import { type BenchArguments, benchDefaults, parseBenchOptions } from './bench/bench-options.ts'
+import { isFailure } from './bench/row.ts'
+import { tableOf as benchTableOf } from './bench/table.ts'
 import { readConfig } from './config.ts'
 import { type DemoOutcome, demo } from './demo/demo.ts'
 import { type DemoArguments, demoDefaults, parseDemoOptions } from './demo/demo-options.ts'
@@ -32,6 +36,24 @@ program
   .action(runDemo)
 
 program
+  .command('bench')
+  .description('the cache against bare Maps, bare Redis and bare transactions, in numbers')
+  .option('--only <prefixes>', 'rows whose names begin so: l1,l2.hit')
+  .option(
+    '--rounds <number>',
+    'rounds of each row, where both sides take turns',
+    benchDefaults.rounds,
+  )
+  .option(
+    '--scale <number>',
+    'size of a round: smaller is quicker and noisier',
+    benchDefaults.scale,
+  )
+  .option('--check', 'exit code 1 when a target is missed')
+  .option('--json', 'one JSON document on stdout')
+  .action(runBench)
+
+program
   .command('migrate')
   .description('bring the schema "lockstep" of the database at DATABASE_URL up to date')
   .option('--json', 'one JSON document on stdout')
@@ -52,6 +74,25 @@ function printDemo({ results, failure, examples }: DemoOutcome, { json }: JsonOp
   if (failure === undefined) return
   complain(failure)
   process.exitCode = failed
+}
+
+async function runBench(
+  options: BenchArguments & JsonOption & { readonly check?: true },
+): Promise<void> {
+  await answering(options, async () => {
+    const parsed = parseBenchOptions(options)
+    const screen = screenOn(process.stderr)
+    const results = await untilSignalled((signal) => bench(parsed, readConfig(), screen, signal))
+    printBench(results, options)
+    const missed = results.rows.filter(isFailure).map(({ name }) => name)
+    if (!options.check || missed.length === 0) return
+    complain(`not met: ${missed.join(', ')}`)
+    process.exitCode = failed
+  })
+}
+
+function printBench(results: BenchResults, { json }: JsonOption): void {
+  process.stdout.write(json ? `${JSON.stringify(results, null, 2)}\n` : benchTableOf(results))
 }
 
 async function runMigrate(options: JsonOption): Promise<void> {

@@ -3,7 +3,7 @@ import type { Config } from '../config.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
 import type { Logger } from '../model/log.ts'
 import type { Pool } from '../postgres/pool.ts'
-import { connectRedis } from '../redis/connection.ts'
+import { connectRedis, type RedisConnections } from '../redis/connection.ts'
 
 interface Service {
   readonly version: string
@@ -50,7 +50,7 @@ export function maskUrl(url: string): string {
   return masked.href
 }
 
-async function postgresVersion(pool: Pool): Promise<string> {
+export async function postgresVersion(pool: Pool): Promise<string> {
   const { rows } = await pool.knex.raw<{ rows: { version: string }[] }>(
     `select current_setting('server_version') as version`,
   )
@@ -60,8 +60,7 @@ async function postgresVersion(pool: Pool): Promise<string> {
 async function redisVersion(url: string, log: Logger): Promise<string> {
   const connections = await connectRedis(url, 'lockstep:demo', redisDeadlineMs, log)
   try {
-    const info = await connections.commands.info('server')
-    return /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown'
+    return await versionOf(connections.commands)
   } catch (error) {
     throw new Error(
       `the demo needs Redis, and ${maskUrl(url)} can't be reached (${messageOf(error)})`,
@@ -72,6 +71,12 @@ async function redisVersion(url: string, log: Logger): Promise<string> {
   }
 }
 
-function missing(name: string, example: string): LockstepError {
+/** Rejects when Redis can't be reached. */
+export async function versionOf(redis: RedisConnections['commands']): Promise<string> {
+  const info = await redis.info('server')
+  return /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown'
+}
+
+export function missing(name: string, example: string): LockstepError {
   return new LockstepError('OPTION_INVALID', `${name} is not set; ${example} would do`)
 }

@@ -1,6 +1,9 @@
 import type { L1Key } from '../model/id.ts'
 
-/** 32 well-mixed bits of a key: FNV-1a for text, a multiplicative mix for numbers (MurmurHash3's finalizer). */
+/**
+ * 31 well-mixed bits of a key, which V8 keeps in an entry itself: FNV-1a for text, a multiplicative
+ * mix for numbers (MurmurHash3's finalizer).
+ */
 export function hashOf(key: L1Key): number {
   let hash = 0x811c9dc5
   if (typeof key === 'number') {
@@ -13,5 +16,5 @@ export function hashOf(key: L1Key): number {
   }
   hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
   hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
-  return (hash ^ (hash >>> 16)) >>> 0
+  return (hash ^ (hash >>> 16)) >>> 1
 }

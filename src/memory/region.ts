@@ -131,9 +131,10 @@ export class L1Region implements Region {
       promise: Promise.resolve(candidate.value),
       isShared: candidate.isShared,
       snapshot: candidate.snapshot,
-      loadedAtMs: candidate.loadedAtMs,
-      freshUntilMs: candidate.freshUntilMs,
-      staleUntilMs: candidate.staleUntilMs,
+      // Whole numbers lie in the entry itself, fractions each in 16 bytes beside it.
+      loadedAtMs: Math.floor(candidate.loadedAtMs),
+      freshUntilMs: Math.floor(candidate.freshUntilMs),
+      staleUntilMs: Math.floor(candidate.staleUntilMs),
       weightBytes,
       hash,
       frequency: 0,

@@ -71,20 +71,46 @@ export function decodeEnvelope(bytes: Buffer): Envelope | undefined {
   const payloadOffset = fixedBytes + (count + (hasOwn ? 1 : 0)) * 4
   if (flags > 3 || bytes.length < payloadOffset) return undefined
   if (bytes.readUInt32BE(crcOffset) !== checksum(bytes)) return undefined
-  const xmin = bytes.readUInt32BE(10) * 2 ** 32 + bytes.readUInt32BE(14)
-  const xidAt = (index: number): Xid => (xmin + bytes.readUInt32BE(fixedBytes + index * 4)) as Xid
   return {
-    snapshot: {
-      incarnation: bytes.toString('hex', 2, 10) as Incarnation,
-      xmin: xmin as Xid,
-      xmax: (xmin + bytes.readUInt32BE(18)) as Xid,
-      xip: count === 0 ? none : Array.from({ length: count }, (_, index) => xidAt(index)),
-      own: hasOwn ? xidAt(count) : undefined,
-    },
+    snapshot: snapshotIn(bytes, count, hasOwn),
     createdAtMs: bytes.readUIntBE(24, 6),
     softExpiryMs: bytes.readUIntBE(30, 6),
     payload: flags & flagNegative ? undefined : bytes.subarray(payloadOffset),
   }
+}
+
+/**
+ * Values that were loaded together share their snapshot, and so do their entries in L1: a snapshot
+ * of its own for each would double what an entry weighs. One slot for each of the last few.
+ */
+const recent: (Snapshot | undefined)[] = new Array(64)
+
+function snapshotIn(bytes: Buffer, count: number, hasOwn: boolean): Snapshot {
+  const xmin = bytes.readUInt32BE(10) * 2 ** 32 + bytes.readUInt32BE(14)
+  const xidAt = (index: number): Xid => (xmin + bytes.readUInt32BE(fixedBytes + index * 4)) as Xid
+  const snapshot: Snapshot = {
+    incarnation: bytes.toString('hex', 2, 10) as Incarnation,
+    xmin: xmin as Xid,
+    xmax: (xmin + bytes.readUInt32BE(18)) as Xid,
+    xip: count === 0 ? none : Array.from({ length: count }, (_, index) => xidAt(index)),
+    own: hasOwn ? xidAt(count) : undefined,
+  }
+  const slot = snapshot.xmax % recent.length
+  const known = recent[slot]
+  if (known && isSame(known, snapshot)) return known
+  recent[slot] = snapshot
+  return snapshot
+}
+
+function isSame(one: Snapshot, other: Snapshot): boolean {
+  return (
+    one.xmax === other.xmax &&
+    one.xmin === other.xmin &&
+    one.own === other.own &&
+    one.incarnation === other.incarnation &&
+    one.xip.length === other.xip.length &&
+    one.xip.every((xid, index) => xid === other.xip[index])
+  )
 }
 
 const none: readonly Xid[] = []

@@ -14,7 +14,7 @@ const rungs: readonly (readonly string[])[] = [
   ['resilience', 'telemetry'],
   ['memory', 'redis', 'postgres', 'coordinator'],
   ['admin'],
-  ['.', 'demo', 'testing'],
+  ['.', 'demo', 'bench', 'testing'],
 ]
 /** On the highest rung everything may import everything. */
 const top = rungs.length - 1

@@ -1,6 +1,7 @@
 /** The docs are held to the code: codes of errors, settings. */
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
+import { type RowPlan, rowPlans } from '../../src/bench/row-plans.ts'
 import { readConfig } from '../../src/config.ts'
 import { timingDefaults } from '../../src/model/defaults.ts'
 import { errorCodes } from '../../src/model/errors.ts'
@@ -100,4 +101,33 @@ test.each(Object.entries(catalogue))('%s is named as Prometheus wants it', (name
   if (info.type === 'histogram') expect(name).toMatch(/_seconds$/)
   expect(name).not.toMatch(/_(ms|milliseconds|kb|mb)\b/)
   expect(info.help).toMatch(/^[A-Z0-9].{10,}\.$/s)
+})
+/** Cells of docs/benchmarks.md: the names of a line, and what it says of their targets. */
+const benchLines = read('docs/benchmarks.md')
+  .split(/^## Rows$/m)[1]
+  ?.split('\n')
+  .filter((line) => line.startsWith('| `'))
+  .map((line) => {
+    const cells = line.split('|')
+    const names = [...(cells[1] ?? '').matchAll(/`([^`]+)`/g)].map(([, name]) => name as string)
+    return { names, target: cells.at(-2)?.trim() ?? '' }
+  })
+
+test('every row of the bench stands in docs/benchmarks.md, and every row there is one', () => {
+  const documented = benchLines?.flatMap(({ names }) => names)
+  expect(documented?.toSorted()).toEqual(Object.keys(rowPlans).sort())
+})
+
+test('docs/benchmarks.md has the targets of the rows', () => {
+  for (const { names, target } of benchLines ?? []) {
+    const numbers = [...target.matchAll(/\d+(?:\.\d+)?/g)].map(([number]) => Number(number))
+    for (const [index, name] of names.entries()) {
+      const plan: RowPlan = rowPlans[name as keyof typeof rowPlans]
+      const [wanted] = Object.values(plan.target ?? {})
+      expect({ name, target: numbers[index] ?? numbers[0] }).toEqual({ name, target: wanted })
+      if (!plan.target) continue
+      expect(target).toContain('atLeast' in plan.target ? '≥' : '≤')
+      expect(target.includes('ratio')).toBe(plan.ratio !== undefined)
+    }
+  }
 })

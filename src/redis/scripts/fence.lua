@@ -149,7 +149,9 @@ end
 local function fillOne(fenceKey, valueKey, fence, nonce, bytes, expireMs, over)
   if not fence or fence.nonce ~= nonce then return 'nonce-changed' end
   if #fence.expired > 0 then return 'nonce-changed' end
-  local snapshot = snapshotOf(bytes)
+  local present = snapshotAt(valueKey)
+  -- Most fills have nothing to pass: no tombstone, nothing there. Then their snapshot isn't read.
+  local snapshot = (present or #fence.tombstones > 0) and snapshotOf(bytes)
   for _, tombstone in ipairs(fence.tombstones) do
     if tombstone.incarnation == snapshot.incarnation then
       if tombstone.merged then
@@ -161,7 +163,6 @@ local function fillOne(fenceKey, valueKey, fence, nonce, bytes, expireMs, over)
       return 'tombstone'
     end
   end
-  local present = snapshotAt(valueKey)
   if present and present.incarnation == snapshot.incarnation and not covers(snapshot, present) then
     return 'not-covered'
   end

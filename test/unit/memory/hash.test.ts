@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { hashOf } from '../../../src/memory/hash.ts'
 
-test('a hash is 32 unsigned bits, for every key there is', () => {
+test('a hash is 31 unsigned bits, for every key there is', () => {
   const keys = [
     0,
     -0,
@@ -25,7 +25,7 @@ test('a hash is 32 unsigned bits, for every key there is', () => {
   ]
   for (const key of keys) {
     const hash = hashOf(key)
-    expect(Number.isInteger(hash) && hash >= 0 && hash < 2 ** 32).toBe(true)
+    expect(Number.isInteger(hash) && hash >= 0 && hash < 2 ** 31).toBe(true)
     expect(hashOf(key)).toBe(hash)
   }
 })

@@ -1,0 +1,128 @@
+/** The rows of the bench: their names stay, so that two runs can be compared. */
+
+export type Target = { readonly atLeast: number } | { readonly atMost: number }
+
+export interface RowPlan {
+  readonly unit: string
+  /** What the ratio is to, or how the value was come by. */
+  readonly against: string
+  /** Of the ratio where there is one, else of the value. */
+  readonly target?: Target
+  /** `throughput`: ours ÷ theirs, more is better. `time`: ours ÷ theirs, less is better. */
+  readonly ratio?: 'throughput' | 'time'
+  readonly needsRedis?: true
+}
+
+const l1 = { unit: 'gets/s', ratio: 'throughput' } as const
+const l2 = { unit: 'gets/s', ratio: 'throughput', needsRedis: true } as const
+const redisTime = { unit: 'µs', ratio: 'time', needsRedis: true } as const
+
+const awaitedMap = (ids: string): string => `await map.get(id) of a bare Map, 10,000 ids, ${ids}`
+const bareGets = (concurrency: number): string =>
+  `JSON.parse(await redis.get(key)), ${concurrency} at a time; ours decodes and fills L1, which holds a tenth`
+const bareMget = 'redis.mget of 100 keys, each JSON.parsed into a Map; one call at a time'
+const bareSets = (concurrency: number, how: string): string =>
+  `redis.set(key, payload, 'PX', ttl), ${concurrency} at a time; ours is L2's fill under a lease that it has, ${how}`
+const oneCall = 'one call a fill'
+
+export const rowPlans = {
+  'l1.get.uniform': { ...l1, against: awaitedMap('uniform'), target: { atLeast: 0.65 } },
+  'l1.get.zipf': { ...l1, against: awaitedMap('Zipf 0.99'), target: { atLeast: 0.75 } },
+  'l1.peek': {
+    unit: 'peeks/s',
+    ratio: 'throughput',
+    against: 'map.get(id) of a bare Map, 10,000 ids, uniform',
+    target: { atLeast: 0.4 },
+  },
+  'l1.get.uniform-2kb': { ...l1, against: awaitedMap('uniform') },
+  'l1.get.zipf-2kb': { ...l1, against: awaitedMap('Zipf 0.99') },
+  'l1.heap': {
+    unit: 'bytes',
+    against:
+      'what 10,000 entries add to the heap and its buffers, less what a Map of the same values does; filled from L2 where there is one',
+    target: { atMost: 117 },
+  },
+  'l2.hit.c1': { ...l2, against: bareGets(1), target: { atLeast: 0.75 } },
+  'l2.hit.c32': { ...l2, against: bareGets(32), target: { atLeast: 1 } },
+  'l2.hit.c256': { ...l2, against: bareGets(256), target: { atLeast: 1.8 } },
+  'l2.hit.c1-2kb': { ...l2, against: bareGets(1) },
+  'l2.hit.c32-2kb': { ...l2, against: bareGets(32) },
+  'l2.hit.c256-2kb': { ...l2, against: bareGets(256) },
+  'l2.hit.commands': {
+    unit: 'commands',
+    against: 'commands sent for one hit, one get at a time',
+    target: { atMost: 1 },
+    needsRedis: true,
+  },
+  'l2.envelope': {
+    unit: 'bytes',
+    against: 'bytes in Redis beside the payload, without 4 for each transaction open in S',
+    target: { atMost: 44 },
+    needsRedis: true,
+  },
+  'get-many.100': { ...redisTime, against: bareMget, target: { atMost: 2.2 } },
+  'get-many.100-2kb': { ...redisTime, against: bareMget },
+  'get-many.commands': {
+    unit: 'commands',
+    against: 'commands sent for a getMany of 100 that all lie in L2 and not in L1',
+    target: { atMost: 1 },
+    needsRedis: true,
+  },
+  'fill.c1': { ...redisTime, against: bareSets(1, oneCall), target: { atMost: 1.3 } },
+  'fill.c32': {
+    ...redisTime,
+    against: bareSets(32, 'those of one turn in one call, as 32 gets that miss together send them'),
+    target: { atMost: 1.1 },
+  },
+  'fill.c32-apart': { ...redisTime, against: bareSets(32, oneCall) },
+  'fill.c1-2kb': { ...redisTime, against: bareSets(1, oneCall) },
+  'write.c1': {
+    unit: 'µs',
+    ratio: 'time',
+    needsRedis: true,
+    against: 'knex.transaction with the same update, out of the same pool; one at a time',
+    target: { atMost: 1.5 },
+  },
+  'stampede.process.loads': {
+    unit: 'calls',
+    against: 'calls of the loader for 1,000 gets of a cold id in one process; the worst round',
+    target: { atMost: 1 },
+  },
+  'stampede.process.ids': {
+    unit: 'ids',
+    against: 'ids that the loader was asked for by those 1,000 gets; the worst round',
+    target: { atMost: 1 },
+  },
+  'stampede.processes.loads': {
+    unit: 'calls',
+    needsRedis: true,
+    against: 'calls of the loader for 1,000 gets of a cold id by 4 processes; the worst round',
+    target: { atMost: 1 },
+  },
+  'stampede.processes.wait': {
+    unit: 'ms',
+    needsRedis: true,
+    against: 'until the last of those gets is answered, beyond the load',
+    target: { atMost: 100 },
+  },
+  'stampede.owner-killed.loads': {
+    unit: 'calls',
+    needsRedis: true,
+    against: 'as above, with the process that loads killed while it does; the worst round',
+    target: { atMost: 2 },
+  },
+  'stampede.owner-killed.wait': {
+    unit: 'ms',
+    needsRedis: true,
+    against: 'from the kill until the last get of the others is answered, beyond one load',
+    target: { atMost: 100 },
+  },
+} as const satisfies Record<string, RowPlan>
+
+export type RowName = keyof typeof rowPlans
+
+export const rowNames = Object.keys(rowPlans) as readonly RowName[]
+
+export function planOf(name: RowName): RowPlan {
+  return rowPlans[name]
+}
