@@ -29,9 +29,9 @@ function eventsTable(eventCatalogue) {
 }
 
 export function table(head, rows) {
-  const escape = (cell) => cell.replaceAll('|', '\\|')
+  const escaped = (cell) => cell.replaceAll('|', '\\|')
   const lines = [head, head.map(() => '---'), ...rows]
-  return lines.map((cells) => `| ${cells.map(escape).join(' | ')} |`).join('\n')
+  return lines.map((cells) => `| ${cells.map(escaped).join(' | ')} |`).join('\n')
 }
 
 export function withTable(page, name, text) {

@@ -230,15 +230,16 @@ async function inTurn(rounds: number, one: () => Promise<number>): Promise<reado
 /** What is sent meanwhile, counted where it is sent. */
 async function commandsOf(redis: Redis, run: () => Promise<void>): Promise<number> {
   let count = 0
-  const send = redis.sendCommand
-  redis.sendCommand = function (...args) {
+  const client = redis as { sendCommand(...args: unknown[]): unknown }
+  const send = client.sendCommand
+  client.sendCommand = (...args) => {
     count++
-    return send.apply(this, args)
+    return send.apply(redis, args)
   }
   try {
     await run()
     return count
   } finally {
-    redis.sendCommand = send
+    client.sendCommand = send
   }
 }

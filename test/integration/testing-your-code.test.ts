@@ -81,7 +81,9 @@ async function packagesLoaded(also?: string): Promise<readonly string[]> {
 }
 
 test('it loads no client, and a cache that nobody closed keeps no process alive', async () => {
-  expect(await packagesLoaded()).toEqual([])
+  const clients = ['pg', 'knex', 'ioredis', 'opossum']
+  const loaded = await packagesLoaded()
+  expect(loaded.filter((one) => clients.includes(one))).toEqual([])
 }, 60_000)
 
 test('that would have been noticed', async () => {
