@@ -5,7 +5,7 @@ import type { EntityIds, Recorded } from '../model/ports.ts'
 import { parseXid } from '../model/snapshot.ts'
 import type { Pool } from './pool.ts'
 import { beginIncarnation, incarnationOf } from './snapshot.ts'
-import { selectVersions, type VersionsRow, versionsOf } from './versions.ts'
+import type { KnownVersions } from './versions.ts'
 
 export interface WriteOptions {
   readonly pool: Pool
@@ -14,6 +14,7 @@ export interface WriteOptions {
   readonly idleInTransactionMs: number
   /** How long to wait for the answer to a COMMIT, and then to ask what became of it. */
   readonly outcomeDeadlineMs: number
+  readonly versions: KnownVersions
 }
 
 export interface RecordedRows extends Recorded {
@@ -21,24 +22,7 @@ export interface RecordedRows extends Recorded {
   readonly recordedAt: string | null
 }
 
-// One round trip: the xid, what must be known to drop the values, and the limit on how long the
-// transaction may stay open between here and its COMMIT.
-const recordStatement = `
-  with recorded as (
-    insert into lockstep.outbox (namespace, entity, ids)
-    select n.name, k.entity, k.ids
-    from lockstep.namespaces n,
-      jsonb_to_recordset($2::jsonb) as k (entity text, ids text[])
-    where n.name = $1
-    returning row_id, created_at
-  )
-  select pg_current_xact_id()::text as xid, lockstep.incarnation() as incarnation,
-    (select array_agg(row_id::text) from recorded) as row_ids,
-    (select extract(epoch from min(created_at))::text from recorded) as recorded_at,
-    ${selectVersions('$1')},
-    set_config('idle_in_transaction_session_timeout', $3, true)`
-
-interface RecordRow extends VersionsRow {
+interface RecordRow {
   readonly xid: string
   readonly incarnation: string | null
   readonly row_ids: string[] | null
@@ -46,23 +30,26 @@ interface RecordRow extends VersionsRow {
   readonly recorded_at: string | null
 }
 
-/** Writes the outbox rows of a write in the transaction of the connection. */
+/**
+ * Writes the outbox rows of a write in the transaction of the connection. One round trip: the xid too,
+ * and the limit on how long the transaction may stay open between here and its COMMIT.
+ */
 export async function recordIn(
   connection: Client,
-  { pool, namespace, idleInTransactionMs }: WriteOptions,
+  { pool, namespace, idleInTransactionMs, versions }: WriteOptions,
   keys: readonly EntityIds[],
 ): Promise<RecordedRows> {
-  const rows = keys.flatMap(({ entity, ids }) =>
-    Array.from({ length: Math.ceil(ids.length / idsPerOutboxRow) }, (_, index) => ({
-      entity,
-      ids: ids.slice(index * idsPerOutboxRow, (index + 1) * idsPerOutboxRow),
-    })),
+  const rows = keys.flatMap(rowsOf)
+  const { rows: answer } = await connection.query<RecordRow>(
+    'select * from lockstep.record($1, $2, $3, $4, $5, $6)',
+    [
+      namespace,
+      rows.map(({ entity }) => entity),
+      rows.flatMap(({ ids }) => ids),
+      ...boundsOf(rows),
+      String(idleInTransactionMs),
+    ],
   )
-  const { rows: answer } = await connection.query<RecordRow>(recordStatement, [
-    namespace,
-    JSON.stringify(rows),
-    String(idleInTransactionMs),
-  ])
   const row = answer[0] as RecordRow
   const incarnation = incarnationOf(row.incarnation)
   if (!incarnation) {
@@ -80,7 +67,27 @@ export async function recordIn(
   return {
     write: { incarnation, xid: parseXid(row.xid) },
     rowIds: row.row_ids,
-    versions: versionsOf(row.versions),
+    versions: versions.known,
     recordedAt: row.recorded_at,
   }
+}
+
+function rowsOf({ entity, ids }: EntityIds): readonly EntityIds[] {
+  return Array.from({ length: Math.ceil(ids.length / idsPerOutboxRow) }, (_, index) => ({
+    entity,
+    ids: ids.slice(index * idsPerOutboxRow, (index + 1) * idsPerOutboxRow),
+  }))
+}
+
+/** Where the ids of each row begin and end in all of them, counted from 1. */
+function boundsOf(rows: readonly EntityIds[]): readonly [firsts: number[], lasts: number[]] {
+  const firsts: number[] = []
+  const lasts: number[] = []
+  let last = 0
+  for (const { ids } of rows) {
+    firsts.push(last + 1)
+    last += ids.length
+    lasts.push(last)
+  }
+  return [firsts, lasts]
 }

@@ -13,8 +13,9 @@ import { type Db, inTurn, isRetryable, type RawClient, type Tx, unavailable } fr
 import type { WriteOptions } from './record.ts'
 import { takeSnapshot } from './snapshot.ts'
 import { JoinedTransaction, OwnTransaction } from './transaction.ts'
+import { KnownVersions } from './versions.ts'
 
-export interface SourceOptions extends WriteOptions {
+export interface SourceOptions extends Omit<WriteOptions, 'versions'> {
   readonly replicas?: Replicas | undefined
 }
 
@@ -26,7 +27,7 @@ export class PostgresSource implements Source<Tx> {
 
   constructor(options: SourceOptions) {
     this.replicas = options.replicas
-    this.#options = options
+    this.#options = { ...options, versions: new KnownVersions() }
     this.#db = options.pool.knex
     this.#client = this.#db.client as RawClient
   }

@@ -7,7 +7,7 @@ import { closeOnAbort } from './abort.ts'
 import { outcomeOf } from './outcome.ts'
 import { isBroken, type RawClient, type Tx } from './pool.ts'
 import { type RecordedRows, recordIn, type WriteOptions } from './record.ts'
-import { selectVersions, type VersionsRow, versionsOf } from './versions.ts'
+import { selectVersions, type VersionsRow } from './versions.ts'
 
 export class OwnTransaction implements Transaction<Tx> {
   readonly handle: Tx
@@ -46,7 +46,8 @@ export class OwnTransaction implements Transaction<Tx> {
       )
       const [{ command }, { rows }] = answers as [QueryResult, QueryResult<VersionsRow>]
       if (command === 'ROLLBACK') return { kind: 'aborted' }
-      return { kind: 'committed', versions: versionsOf(rows[0]?.versions ?? null) }
+      const versions = this.#options.versions.learn(rows[0]?.versions ?? null)
+      return { kind: 'committed', versions }
     } catch (error) {
       if (!this.#recorded) throw error
       const outcome = await outcomeOf(this.#recorded, this.#options)

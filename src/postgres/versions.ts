@@ -1,16 +1,29 @@
 import type { LiveVersions } from '../model/ports.ts'
 
-/** Pairs of entity and schema version, as `json_agg` gives them. */
+/** Pairs of entity and schema version. */
 export type VersionPairs = readonly (readonly [string, number])[] | null
 
 export interface VersionsRow {
   readonly versions: VersionPairs
 }
 
+/**
+ * The live versions as of the last COMMIT that was answered: what the first delete of the next write
+ * goes by, which may miss one (docs/decisions/0005).
+ */
+export class KnownVersions {
+  known: LiveVersions = new Map()
+
+  /** As of after a COMMIT. */
+  learn(pairs: VersionPairs): LiveVersions {
+    this.known = versionsOf(pairs)
+    return this.known
+  }
+}
+
 /** The live versions as one column; `namespace` is SQL: a parameter or a literal. */
 export function selectVersions(namespace: string): string {
-  return `(select json_agg(json_build_array(entity, version)) from lockstep.schema_versions
-    where namespace = ${namespace}) as versions`
+  return `lockstep.live_versions(${namespace}) as versions`
 }
 
 export function versionsOf(pairs: VersionPairs): LiveVersions {

@@ -6,8 +6,7 @@ import type { Snapshot } from '../../src/model/snapshot.ts'
 import { register } from '../../src/postgres/namespace.ts'
 import { PostgresOutbox } from '../../src/postgres/outbox.ts'
 import { openPool, type Pool, type Tx } from '../../src/postgres/pool.ts'
-import type { WriteOptions } from '../../src/postgres/record.ts'
-import { PostgresSource } from '../../src/postgres/source.ts'
+import { PostgresSource, type SourceOptions } from '../../src/postgres/source.ts'
 import { ownNamespace } from '../support/namespace.ts'
 import { required } from '../support/world.ts'
 import { thing } from './words.ts'
@@ -33,7 +32,7 @@ export interface PostgresPlaceOptions {
   readonly hasL2?: boolean
   readonly poolSize?: number
   readonly wrap?: (pool: Pool) => Pool
-  readonly source?: Partial<WriteOptions>
+  readonly source?: Partial<SourceOptions>
 }
 
 export const never: AbortSignal = new AbortController().signal

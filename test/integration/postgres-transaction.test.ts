@@ -108,7 +108,7 @@ test('a write that is rolled back leaves nothing, and its id stays unused', asyn
   expect(await place.isFree()).toBe(true)
 })
 
-test('a write knows all schema versions that were registered before it', async () => {
+test('a write knows all schema versions that were registered before its COMMIT', async () => {
   const place = await open()
   await register(
     place.pool,
@@ -120,8 +120,12 @@ test('a write knows all schema versions that were registered before it', async (
     systemClock,
   )
   const transaction = await place.begin()
-  const { versions } = await place.record(transaction)
-  expect([...(versions.get('thing') ?? [])].sort()).toEqual([1, 2, 7])
+  await place.record(transaction)
+  const outcome = await transaction.commit()
+  const versions = outcome.kind === 'committed' ? outcome.versions.get('thing') : undefined
+  expect(versions?.toSorted()).toEqual([1, 2, 7])
+  const next = await place.record(await place.begin())
+  expect(next.versions.get('thing'), 'and the next goes by it').toEqual(versions)
 })
 
 test('a write of several entities leaves a row for each', async () => {
