@@ -30,6 +30,7 @@ export function build(checkout) {
     compile(root, draft)
     copyScripts(join(root, 'src'), draft)
     pointMapsAtSources(draft)
+    pointDeclarationsAtScripts(draft)
     if (existsSync(join(root, 'dist'))) renameSync(join(root, 'dist'), old)
     renameSync(draft, join(root, 'dist'))
   } finally {
@@ -60,6 +61,15 @@ function pointMapsAtSources(draft) {
     const map = JSON.parse(readFileSync(join(draft, file), 'utf8'))
     map.sources = map.sources.map((source) => source.replace(/^\.\.\//, ''))
     writeFileSync(join(draft, file), JSON.stringify(map))
+  }
+}
+
+// The compiler rewrites `./x.ts` in what runs and leaves it in the declarations, where not every tool
+// that reads types takes it. As many characters, so the maps still fit.
+function pointDeclarationsAtScripts(draft) {
+  for (const file of filesOf(draft).filter((name) => name.endsWith('.d.ts'))) {
+    const text = readFileSync(join(draft, file), 'utf8')
+    writeFileSync(join(draft, file), text.replace(/((?:from |import\()'\.[^']*)\.ts'/g, "$1.js'"))
   }
 }
 

@@ -85,6 +85,19 @@ test('a ticket fits a cookie: no character needs quoting, and its length stays b
   )
 })
 
+test('the largest ticket fits a cookie, with its name and attributes', () => {
+  const largest = Array.from({ length: mostWrites }, (_, at) => ({
+    incarnation: 'ffffffffffffffff',
+    xid: Number.MAX_SAFE_INTEGER - at,
+  })) as unknown as WriteId[]
+  const ticket: string = mergeTickets(...largest.map((one) => formatTicket([one])))
+  expect(parseTicket(ticket)).toHaveLength(mostWrites)
+  // cookie-octet of RFC 6265; its limit is for name, value and attributes together.
+  expect(ticket).toMatch(/^[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]+$/)
+  const attributes = '; Max-Age=60; Path=/; Secure; HttpOnly; SameSite=Lax'
+  expect(Buffer.byteLength(`ticket=${ticket}${attributes}`)).toBeLessThan(4_096)
+})
+
 test('a ticket of one write has 24 characters', () => {
   fc.assert(fc.property(write, (one) => formatTicket([one]).length === 24))
 })
