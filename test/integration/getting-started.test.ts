@@ -1,13 +1,9 @@
 /** The code of docs/getting-started.md, its blocks put together, compiles and runs. */
 import { expect, test } from 'vitest'
-import { complaintsAbout, exampleOf, outputOf, ownSchema } from '../support/example.ts'
+import { exampleOf, outputOf, ownSchema } from '../support/example.ts'
 
 const page = 'docs/getting-started.md'
 const schema = `getting_started_${process.pid}`
-
-test('it compiles', () => {
-  expect(complaintsAbout(exampleOf(page))).toEqual([])
-}, 60_000)
 
 test('it runs', async () => {
   const databaseUrl = await ownSchema(schema, [

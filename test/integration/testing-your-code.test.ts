@@ -25,22 +25,6 @@ function folder(): string {
   return made
 }
 
-test('the examples compile', () => {
-  const file = `${folder()}/example.ts`
-  writeFileSync(file, example())
-  const { config } = ts.readConfigFile(pathTo('tsconfig.json'), ts.sys.readFile)
-  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, pathTo('.'))
-  const paths = {
-    lockstep: [pathTo('src/index.ts')],
-    'lockstep/testing': [pathTo('src/testing.ts')],
-  }
-  const program = ts.createProgram([file], { ...options, paths })
-  const messages = ts
-    .getPreEmitDiagnostics(program)
-    .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
-  expect(messages).toEqual([])
-}, 60_000)
-
 test('the examples pass, under Node’s own test runner', async () => {
   const file = `${folder()}/example.test.mjs`
   const { outputText } = ts.transpileModule(example(), {

@@ -3,14 +3,10 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { connect, ownDatabase } from '../support/database.ts'
-import { complaintsAbout, exampleOf, outputOf } from '../support/example.ts'
+import { exampleOf, outputOf } from '../support/example.ts'
 import { ownNamespace } from '../support/namespace.ts'
 
 const page = 'docs/writing.md'
-
-test('it compiles', () => {
-  expect(complaintsAbout(exampleOf(page))).toEqual([])
-}, 60_000)
 
 test('it runs', async () => {
   const databaseUrl = await ownDatabase()

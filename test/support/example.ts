@@ -20,17 +20,30 @@ export function exampleOf(page: string): string {
   return blocks.map(([, code]) => code).join('\n')
 }
 
-/** What the compiler says of it, with the options of this project. */
-export function complaintsAbout(code: string): readonly string[] {
-  const file = `${folder()}/example.ts`
-  writeFileSync(file, code)
+/** What the compiler says of the code of each page, with the options of this project; one program for all. */
+export function complaintsAbout(pages: readonly string[]): ReadonlyMap<string, readonly string[]> {
+  const place = folder()
+  const files = pages.map((page, index) => {
+    const file = `${place}/page-${index}.ts`
+    writeFileSync(file, exampleOf(page))
+    return file
+  })
   const { config } = ts.readConfigFile(pathTo('tsconfig.json'), ts.sys.readFile)
   const { options } = ts.parseJsonConfigFileContent(config, ts.sys, pathTo('.'))
-  const paths = { lockstep: [pathTo('src/index.ts')] }
-  const program = ts.createProgram([file], { ...options, paths, noUnusedLocals: false })
-  return ts
-    .getPreEmitDiagnostics(program)
-    .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n'))
+  const paths = {
+    lockstep: [pathTo('src/index.ts')],
+    'lockstep/testing': [pathTo('src/testing.ts')],
+  }
+  const program = ts.createProgram(files, { ...options, paths, noUnusedLocals: false })
+  const complaints = ts.getPreEmitDiagnostics(program)
+  return new Map(
+    pages.map((page, index) => [
+      page,
+      complaints
+        .filter(({ file }) => !file || file.fileName.endsWith(`/page-${index}.ts`))
+        .map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')),
+    ]),
+  )
 }
 
 /** Runs it in a process of its own, and answers what it printed. */
