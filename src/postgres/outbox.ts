@@ -217,7 +217,8 @@ export class PostgresOutbox implements Outbox {
     try {
       const { connection, release } = await hold(this.#pool.knex.client as RawClient, signal)
       try {
-        await connection.query('begin')
+        // A mark or a prune that a crash takes back is only done again, so nobody waits for the disk.
+        await connection.query('begin; set local synchronous_commit = off')
         const result = await run(connection)
         await connection.query('commit')
         return result
