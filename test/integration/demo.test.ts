@@ -64,7 +64,7 @@ describe('lockstep demo --json', () => {
     expect(writes / (reads + writes)).toBeLessThan(0.04)
     expect(loads).toBeGreaterThan(0)
     expect(sourceQueries).toBe(loads)
-    expect(results.crossProcessChecks).toBeGreaterThan(10)
+    expect(results.crossProcessChecks).toBeGreaterThan(0)
     expect(results.maxStaleMs).toBeLessThanOrEqual(1_000)
     expect(results.throughput).toBeCloseTo(reads / 3, 0)
     for (const tier of ['l1', 'l2', 'source']) {
