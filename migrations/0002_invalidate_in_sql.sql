@@ -41,8 +41,9 @@ begin
     select t.namespace, entity, p.ids, false from told t, parts p
   )
   select count(*) into namespaces from told;
-  if namespaces = 0 and exists (select from lockstep.namespaces n where namespace is null or n.name = namespace) then
-    raise exception 'lockstep.invalidate: no cache has an entity "%"', entity
+  if namespaces = 0 and exists (select from lockstep.namespaces) then
+    raise exception 'lockstep.invalidate: no cache has an entity "%"%', entity,
+        coalesce(' in a namespace "' || namespace || '"', '')
       using errcode = 'invalid_parameter_value',
         hint = 'An entity is known from the first start of a cache that has it.';
   end if;
@@ -57,6 +58,10 @@ as $$ select lockstep.invalidate(entity, array[id], namespace) $$;
 create function lockstep.invalidate(entity text, id bigint, namespace text default null) returns integer
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$ select lockstep.invalidate(entity, array[id::text], namespace) $$;
+
+create function lockstep.invalidate(entity text, ids bigint[], namespace text default null) returns integer
+language sql security definer set search_path = pg_catalog, pg_temp
+as $$ select lockstep.invalidate(entity, ids::text[], namespace) $$;
 
 create function lockstep.invalidate(entity text, id uuid, namespace text default null) returns integer
 language sql security definer set search_path = pg_catalog, pg_temp

@@ -138,8 +138,11 @@ function keysOf(cache: RunningCache, keys: readonly Key[]): () => readonly Write
 }
 
 function toWriteKeys(cache: RunningCache, keys: readonly Key[]): readonly WriteKey[] {
-  if (!Array.isArray(keys) || keys.length === 0) {
+  if (!Array.isArray(keys)) {
     throw wrong('keys', keys, 'an array of what cache.<entity>.key(id) returns would do')
+  }
+  if (keys.length === 0) {
+    throw new LockstepError('OPTION_INVALID', 'option "keys" is empty; at least one would do')
   }
   return keys.map((key: Key) => {
     const parts = cache.entities.get(key?.entity)
@@ -169,8 +172,34 @@ function checkIterable(ids: Iterable<unknown>): Iterable<unknown> {
   throw wrong('ids', ids, 'an array or another iterable of ids would do')
 }
 
+const readOptions: ReadonlySet<string> = new Set<keyof ReadOptions>([
+  'consistency',
+  'ticket',
+  'signal',
+  'timeout',
+])
+const writeOptions: ReadonlySet<string> = new Set<keyof WriteOptions>([
+  'timeout',
+  'retries',
+  'signal',
+  'onFenceFailure',
+  'tx',
+])
+
+/** A misspelt `consistency` would be a bounded read that its caller takes for a strong one. */
+function checkKnown(options: object, known: ReadonlySet<string>): void {
+  if (options === null || typeof options !== 'object') {
+    throw wrong('options', options, `an object with any of ${[...known].join(', ')} would do`)
+  }
+  for (const key in options) {
+    if (known.has(key)) continue
+    throw wrong(key, (options as never)[key], `one of ${[...known].join(', ')} would do`)
+  }
+}
+
 function readRequest(options: ReadOptions | undefined): ReadRequest {
   if (options === undefined) return {}
+  checkKnown(options, readOptions)
   const { consistency, ticket, signal, timeout } = options
   if (consistency !== undefined && consistency !== 'bounded' && consistency !== 'strong') {
     throw wrong('consistency', consistency, "'bounded' or 'strong' would do")
@@ -179,6 +208,7 @@ function readRequest(options: ReadOptions | undefined): ReadRequest {
 }
 
 function writeRequest(cache: RunningCache, options: AnyWriteOptions = {}): WriteRequest {
+  checkKnown(options, writeOptions)
   const { settings } = cache
   const { onFenceFailure = settings.onFenceFailure } = options
   const { retries: tries = retries.write } = options as WriteOptions

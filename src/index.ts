@@ -1,5 +1,6 @@
 export type { JoinedWriteResult, WriteResult } from './coordinator/write.ts'
 export { lockstep } from './lockstep.ts'
+export type { Clock } from './model/clock.ts'
 export type { Codec } from './model/codec.ts'
 export type { Timing } from './model/defaults.ts'
 export type { Duration } from './model/duration.ts'
@@ -7,6 +8,7 @@ export type { Entity, EntityOptions, LoadContext } from './model/entity.ts'
 export { type ErrorCode, LockstepError, PartialReadError } from './model/errors.ts'
 export type { Logger } from './model/log.ts'
 export { mergeTickets, type Ticket } from './model/ticket.ts'
+export type { Db, Tx } from './postgres/pool.ts'
 export type { CacheEvents } from './telemetry/events.ts'
 export {
   type Cache,

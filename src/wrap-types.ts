@@ -98,14 +98,20 @@ export interface Written {
   readonly fenced: boolean
 }
 
+/** An array, as far as its type goes: its own methods would join the contextual types of `find` or `at`. */
+interface List<One> {
+  readonly [index: number]: One
+  [Symbol.iterator](): Iterator<One>
+}
+
 export interface WrapOptions<Repository, Id, Value> {
   /** Reads that the cache answers; as names where the one argument is the id. */
   read?:
-    | readonly ShortReads<Repository, Id, Value>[]
+    | List<ShortReads<Repository, Id, Value>>
     | { [K in Names<Repository>]?: WrappedRead<Repository[K], Id, Value> }
   /** Writes that the cache is told of; as names where the first argument is the id and there is no `run`. */
   write?:
-    | readonly ShortWrites<Repository, Id>[]
+    | List<ShortWrites<Repository, Id>>
     | { [K in Names<Repository>]?: WrappedWrite<Repository[K], Id, Value> }
   /**
    * Called after each write, in its async context, before its call returns: the place to keep the

@@ -97,7 +97,10 @@ export class JoinedTransaction implements Transaction<Tx> {
 
   /** Throws `OPTION_INVALID` for what is no open Knex transaction of PostgreSQL. */
   constructor(tx: Tx, options: WriteOptions) {
-    const isOpen = tx?.isTransaction === true && !tx.isCompleted()
+    if (tx?.isTransaction === true && tx.isCompleted()) {
+      throw new LockstepError('OPTION_INVALID', 'option "tx" is a transaction that has ended')
+    }
+    const isOpen = tx?.isTransaction === true
     if (!isOpen || (tx.client as unknown as RawClient).dialect !== 'postgresql') {
       throw wrong('tx', tx, 'an open Knex transaction of this database would do')
     }

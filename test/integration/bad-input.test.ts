@@ -2,7 +2,16 @@
 import { expect, onTestFinished, test } from 'vitest'
 import { lockstep } from '../../src/lockstep.ts'
 import { entity } from '../../src/types.ts'
-import { bump, gate, type Item, openWorld, required, until, type World } from '../support/world.ts'
+import {
+  bump,
+  gate,
+  type Item,
+  type ItemWorldCache,
+  openWorld,
+  required,
+  until,
+  type World,
+} from '../support/world.ts'
 
 type Load = (ids: number[], context: { signal: AbortSignal }) => Promise<readonly Item[]>
 
@@ -345,4 +354,17 @@ test('no entity can have the name of a method of the cache', async () => {
     const opened = lockstep({ ...options, entities: { [name]: item } })
     await expect(opened, name).rejects.toMatchObject({ code: 'OPTION_INVALID' })
   }
+})
+
+test.each([
+  ['a read', (cache: ItemWorldCache) => cache.item.get(1, { consistncy: 'strong' } as never)],
+  ['getMany', (cache: ItemWorldCache) => cache.item.getMany([1], { tickets: [] } as never)],
+  ['a write', (cache: ItemWorldCache) => cache.item.write(1, () => 1, { retrys: 3 } as never)],
+  ['an invalidation', (cache: ItemWorldCache) => cache.item.invalidate(1, { now: true } as never)],
+])('a misspelt option of %s is told', async (_, call) => {
+  const cache = await (await openWorld()).open()
+  await expect(call(cache)).rejects.toMatchObject({
+    code: 'OPTION_INVALID',
+    message: expect.stringMatching(/consistncy|tickets|retrys|now/),
+  })
 })

@@ -83,6 +83,7 @@ describe('its arguments', () => {
       `lockstep.invalidate('thing', 'AAAAAAAA-0000-4000-8000-000000000000'::uuid)`,
       ['aaaaaaaa-0000-4000-8000-000000000000'],
     ],
+    ['several numbers', `lockstep.invalidate('thing', array[1, 2])`, ['1', '2']],
     ['several', `lockstep.invalidate('thing', array['1', '2', '1'])`, ['1', '2']],
     [
       'no instruction',
@@ -111,6 +112,11 @@ describe('its arguments', () => {
       'an entity that no cache has',
       `lockstep.invalidate('itme', 1)`,
       /no cache has an entity "itme"/,
+    ],
+    [
+      'a namespace that is none',
+      `lockstep.invalidate('thing', 1, 'shpo')`,
+      /in a namespace "shpo"/,
     ],
     ['a namespace without it', `lockstep.invalidate('other', 1, 'shop')`, /no cache has an entity/],
     ['no entity', `lockstep.invalidate(null, 1)`, /not null/],

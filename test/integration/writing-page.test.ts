@@ -19,6 +19,7 @@ test('it runs', async () => {
   expect(printed.trim().split('\n')).toEqual([
     "[ { id: 42, name: 'Paris' } ] true { id: 42, name: 'Paris' }",
     "true { id: 42, name: 'Lyon' }",
+    'true',
     '[ { namespaces: 1 } ]',
     "true { id: 42, name: 'Lille' }",
   ])

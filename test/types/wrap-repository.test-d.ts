@@ -223,6 +223,8 @@ test('an id may be an object', () => {
     findAt: async (row: number, place: string): Promise<Seat | undefined> => ({ row, place }),
   }
   wrapRepository(seats, seat, { read: ['find'] })
+  // A method that arrays have, too.
+  wrapRepository(seats, seat, { read: { find: { id: (id) => id, result: (found) => found } } })
   wrapRepository(seats, seat, { read: { findAt: { id: (row, place) => ({ row, place }) } } })
   // @ts-expect-error: a part of the id is missing
   wrapRepository(seats, seat, { read: { findAt: { id: (row) => ({ row }) } } })
