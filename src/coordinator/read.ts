@@ -10,10 +10,10 @@ import type { L1Key } from '../model/id.ts'
 import type { Candidate, Entry, Lookup } from '../model/ports.ts'
 import type { WriteId } from '../model/snapshot.ts'
 import { everyVisible, parseTicket } from '../model/ticket.ts'
-import { abortable, deferred } from '../resilience/deadline.ts'
-import { codeOf, count } from '../telemetry/counters.ts'
+import { abortable } from '../resilience/deadline.ts'
 import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
 import { Loader } from './load.ts'
+import { type Recipient, Reply } from './reply.ts'
 import { candidateFromL2, valueFor } from './values.ts'
 import type { Answer, ReadContext, ReadRequest, Wanted, WantedGroup } from './wanted.ts'
 
@@ -46,7 +46,7 @@ export class Reader {
         const entry = this.#find(key, id)
         if (entry) return entry.isShared ? entry.promise : Promise.resolve(valueFor(entry))
       }
-      return this.#read(key, id, request ?? {}).then((answer) => valueFor(answer.candidate))
+      return this.#one(key, id, request ?? {}, ({ candidate }) => valueFor(candidate))
     } catch (error) {
       return Promise.reject(error)
     }
@@ -55,7 +55,7 @@ export class Reader {
   /** What `get` answers, with where it came from. */
   async getEntry(id: unknown, request: ReadRequest): Promise<Answer & { readonly value: unknown }> {
     const key = this.#context.entity.keyOf(id)
-    const answer = await this.#read(key, id, request)
+    const answer = await this.#one(key, id, request, (found) => found)
     return { ...answer, value: valueFor(answer.candidate) }
   }
 
@@ -70,19 +70,19 @@ export class Reader {
       const key = entity.keyOf(id)
       if (!byKey.has(key)) byKey.set(key, id)
     }
-    // One listener on the caller's signal, however many ids there are.
-    const { signal, ...each } = request
-    signal?.throwIfAborted()
-    const reads = Promise.allSettled([...byKey].map(([key, id]) => this.#read(key, id, each)))
-    const answers = await (signal ? abortable(reads, signal) : reads)
+    request.signal?.throwIfAborted()
+    const answers: (Answer | undefined)[] = new Array(byKey.size)
+    const errors: unknown[] = []
+    const reads = this.#many(byKey, request, answers, errors)
+    await (request.signal ? abortable(reads, request.signal) : reads)
     const values = new Map<unknown, unknown>()
     const failures = new Map<unknown, unknown>()
-    for (const [index, id] of [...byKey.values()].entries()) {
-      const answer = answers[index] as PromiseSettledResult<Answer>
-      if (answer.status === 'rejected') failures.set(id, answer.reason)
-      else if (answer.value.candidate.value !== undefined) {
-        values.set(id, valueFor(answer.value.candidate))
-      }
+    let place = 0
+    for (const id of byKey.values()) {
+      const candidate = answers[place]?.candidate
+      if (!candidate) failures.set(id, errors[place])
+      else if (candidate.value !== undefined) values.set(id, valueFor(candidate))
+      place++
     }
     if (failures.size > 0) throw new PartialReadError(entity.name, values, failures)
     return values
@@ -124,18 +124,62 @@ export class Reader {
   #refresh(key: L1Key, id: unknown): void {
     if (this.#refreshing.has(key)) return
     this.#refreshing.add(key)
-    this.#enqueue(this.#wanted(key, id, {}, false))
+    this.#enqueue(this.#wanted(key, id, {}, undefined))
   }
 
-  #read(key: L1Key, id: unknown, request: ReadRequest): Promise<Answer> {
-    if (this.#isClosed) return Promise.reject(new LockstepError('CLOSED', 'the cache is closed'))
-    request.signal?.throwIfAborted()
-    const wanted = this.#wanted(key, id, request, true)
+  #one<T>(key: L1Key, id: unknown, request: ReadRequest, take: (answer: Answer) => T): Promise<T> {
+    const { signal } = request
+    signal?.throwIfAborted()
+    const answer = new Promise<T>((resolve, failed) => {
+      const answered = (found: Answer): void => {
+        try {
+          resolve(take(found))
+        } catch (error) {
+          failed(error)
+        }
+      }
+      this.#read(key, id, request, { answered, failed }, 0)
+    })
+    return signal ? abortable(answer, signal) : answer
+  }
+
+  /** Resolves when each id has its answer or its error, in its place. */
+  #many(
+    byKey: ReadonlyMap<L1Key, unknown>,
+    request: ReadRequest,
+    answers: (Answer | undefined)[],
+    errors: unknown[],
+  ): Promise<void> {
+    return new Promise((resolve) => {
+      let left = byKey.size
+      const settle = (): void => {
+        if (--left === 0) resolve()
+      }
+      const recipient: Recipient = {
+        answered: (answer, place) => {
+          answers[place] = answer
+          settle()
+        },
+        failed: (error, place) => {
+          errors[place] = error
+          settle()
+        },
+      }
+      let place = 0
+      for (const [key, id] of byKey) this.#read(key, id, request, recipient, place++)
+      if (place === 0) resolve()
+    })
+  }
+
+  #read(key: L1Key, id: unknown, request: ReadRequest, to: Recipient, place: number): void {
+    if (this.#isClosed) {
+      to.failed(new LockstepError('CLOSED', 'the cache is closed'), place)
+      return
+    }
+    const wanted = this.#wanted(key, id, request, new Reply(this.#context.counters, to, place))
     const found = this.#answerFromL1(wanted)
-    if (found) return Promise.resolve(found)
-    const answer = (wanted.answer as NonNullable<Wanted['answer']>).promise
-    this.#enqueue(wanted)
-    return request.signal ? abortable(answer, request.signal) : answer
+    if (found) to.answered(found, place)
+    else this.#enqueue(wanted)
   }
 
   /** Strong reads skip L1; a ticketed one takes what sees its writes. */
@@ -152,12 +196,9 @@ export class Reader {
     return { candidate: entry, tier: 'l1', state: isFresh ? 'fresh' : 'stale', isProven: true }
   }
 
-  #wanted(key: L1Key, id: unknown, request: ReadRequest, isAwaited: boolean): Wanted {
+  #wanted(key: L1Key, id: unknown, request: ReadRequest, answer: Reply | undefined): Wanted {
     const { clock, turns, readDeadlineMs } = this.#context
     const beganAtMs = clock.monotonicMs()
-    const answer = isAwaited ? deferred<Answer>() : undefined
-    // Here, once for each reader: what it came to. The caller may have gone by its signal before.
-    answer?.promise.then(this.#countAnswer, this.#countFailure)
     return {
       key,
       id,
@@ -345,18 +386,6 @@ export class Reader {
   }
 
   // ---- the outcome
-
-  readonly #countAnswer = ({ candidate, tier, state }: Answer): void => {
-    const { counters } = this.#context
-    const isAbsent = candidate.value === undefined
-    if (tier === 'source') counters[isAbsent ? 'sourceAbsent' : 'sourceReads']++
-    else if (isAbsent) counters.l2Absent++
-    else counters[state === 'fresh' ? 'l2Hits' : 'l2StaleHits']++
-  }
-
-  readonly #countFailure = (error: unknown): void => {
-    count(this.#context.counters.readFailures, codeOf(error))
-  }
 
   #deliver(wanted: Wanted, landed: Landed): void {
     wanted.answer?.resolve({
