@@ -314,7 +314,7 @@ export class Reader {
     groups: readonly WantedGroup[],
     following: Promise<void>[],
   ): Promise<readonly WantedGroup[]> {
-    const { l2, entity, region, boundMs } = this.#context
+    const { l2, entity, region, clock, boundMs } = this.#context
     if (groups.length === 0) return []
     if (!l2) return groups.map((group) => ({ ...group, isL2Down: true }))
     const { mark } = region
@@ -322,9 +322,10 @@ export class Reader {
       entity,
       groups.map(({ text }) => text),
     )
+    const nowMs = clock.monotonicMs()
     const missed: WantedGroup[] = []
     for (const [index, group] of groups.entries()) {
-      const left = this.#answerFromL2(group, lookups[index] as Lookup, mark)
+      const left = this.#answerFromL2(group, lookups[index] as Lookup, mark, nowMs)
       if (!left) continue
       // Somebody began to load it while Redis was asked.
       const flight = this.#loader.flightOf(left.key)
@@ -336,7 +337,12 @@ export class Reader {
   }
 
   /** The readers of the group that L2 has no answer for; with none left it may still want a refresh. */
-  #answerFromL2(group: WantedGroup, lookup: Lookup, mark: number): WantedGroup | undefined {
+  #answerFromL2(
+    group: WantedGroup,
+    lookup: Lookup,
+    mark: number,
+    nowMs: number,
+  ): WantedGroup | undefined {
     switch (lookup.kind) {
       case 'miss':
         if (lookup.isCorrupt) this.#context.counters.corruptValues++
@@ -345,10 +351,10 @@ export class Reader {
         return { ...group, isL2Down: true }
       case 'fresh':
       case 'stale': {
-        const { trust, entity, clock, counters, region } = this.#context
+        const { trust, entity, counters, region } = this.#context
         const { stored } = lookup
         if (stored.snapshot.incarnation !== trust.incarnation) return group
-        const candidate = candidateFromL2(entity, stored, clock.monotonicMs())
+        const candidate = candidateFromL2(entity, stored, nowMs)
         if (!candidate) {
           counters.corruptValues++
           return { ...group, insist: true }
@@ -372,17 +378,17 @@ export class Reader {
   ): readonly Wanted[] {
     const { trust, turnClock } = this.#context
     const isProven = isKept && trust.isProven(turnClock.read())
-    return readers.filter((wanted) => {
-      if (!everyVisible(wanted.tickets, candidate.snapshot)) return true
-      if (!isFresh && (wanted.isStrong || !wanted.answer)) return true
-      wanted.answer?.resolve({
-        candidate,
-        tier: 'l2',
-        state: isFresh ? 'fresh' : 'stale',
-        isProven,
-      })
-      return false
-    })
+    const state = isFresh ? 'fresh' : 'stale'
+    const answer: Answer = { candidate, tier: 'l2', state, isProven }
+    let left: Wanted[] | undefined
+    for (const wanted of readers) {
+      const mayHave =
+        everyVisible(wanted.tickets, candidate.snapshot) &&
+        (isFresh || (!wanted.isStrong && wanted.answer))
+      if (mayHave) wanted.answer?.resolve(answer)
+      else (left ??= []).push(wanted)
+    }
+    return left ?? nobody
   }
 
   // ---- the outcome
@@ -416,6 +422,7 @@ function ticketsOf(ticket: ReadRequest['ticket']): readonly WriteId[] {
 }
 
 const none: readonly WriteId[] = []
+const nobody: readonly Wanted[] = []
 
 function byDeadline(one: Wanted, other: Wanted): number {
   return one.deadlineAtMs - other.deadlineAtMs

@@ -41,7 +41,7 @@ export async function callAll(
 function send(redis: RedisClient, { script, keys, args = [] }: Call): Promise<unknown> {
   if (script) return runScript(redis, script, keys, args)
   // The types of the two clients differ in what a pipeline returns, and in nothing here.
-  return (redis as Redis).mgetBuffer([...keys])
+  return (redis as Redis).mgetBuffer(keys as string[])
 }
 
 async function pipeline(redis: RedisClient, calls: readonly Call[]): Promise<readonly Outcome[]> {

@@ -59,9 +59,10 @@ export class RedisL2 implements L2 {
   }
 
   lookup(entity: AnyEntity, ids: readonly string[]): Promise<readonly Lookup[]> {
-    return this.#each<string, Lookup>(ids, {
-      keyOf: (id) => this.#valueKey(entity, id),
-      call: (some) => ({ keys: some.map((id) => this.#valueKey(entity, id)) }),
+    const keys = ids.map((id) => this.#valueKey(entity, id))
+    return this.#each<string, Lookup>(keys, {
+      keyOf: (key) => key,
+      call: (some) => ({ keys: some }),
       read: (values, _some, clock) => {
         const nowMs = clock.nowMs()
         return (values as (Buffer | null)[]).map((bytes) => lookupOf(bytes, nowMs, entity.graceMs))
