@@ -10,7 +10,7 @@ import type { L1Key } from '../model/id.ts'
 import type { Candidate, Entry, Lookup } from '../model/ports.ts'
 import type { WriteId } from '../model/snapshot.ts'
 import { everyVisible, parseTicket } from '../model/ticket.ts'
-import { abortable } from '../resilience/deadline.ts'
+import { abortable, type Deferred, deferred } from '../resilience/deadline.ts'
 import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
 import { Loader } from './load.ts'
 import { type Recipient, Reply } from './reply.ts'
@@ -21,8 +21,10 @@ export class Reader {
   readonly #context: ReadContext
   readonly #loader: Loader
   readonly #refreshing = new Set<L1Key>()
-  readonly #underWay = new Set<Promise<void>>()
   #queue: Wanted[] = []
+  /** Batches. */
+  #underWay = 0
+  #batchEnd: Deferred<void> | undefined
   #isClosed = false
 
   constructor(context: ReadContext) {
@@ -95,11 +97,10 @@ export class Reader {
 
   /** Resolves when every read that is under way has been answered. */
   async drain(): Promise<void> {
-    const { clock } = this.#context
     // What waits for the end of this turn is under way too.
-    const nextTurn = (): Promise<void> => new Promise((resolve) => clock.defer(resolve))
-    while (this.#queue.length > 0 || this.#underWay.size > 0) {
-      await (this.#underWay.size > 0 ? Promise.all(this.#underWay) : nextTurn())
+    while (this.#queue.length > 0 || this.#underWay > 0) {
+      this.#batchEnd ??= deferred()
+      await this.#batchEnd.promise
     }
   }
 
@@ -219,23 +220,27 @@ export class Reader {
   readonly #flush = (): void => {
     const batch = this.#queue
     this.#queue = []
-    const underWay = this.#answer(batch).finally(() => this.#underWay.delete(underWay))
-    this.#underWay.add(underWay)
+    void this.#answer(batch)
   }
 
+  /** Never rejects. */
   async #answer(batch: readonly Wanted[]): Promise<void> {
+    this.#underWay++
     const endWatch = this.#watchDeadlines(batch)
     const following: Promise<void>[] = []
     try {
       const asked = this.#joinOrAsk(batch, following)
       const missed = await this.#askL2(asked, following)
-      await this.#loader.load(missed)
-      await Promise.all(following)
+      if (missed.length > 0) await this.#loader.load(missed)
+      if (following.length > 0) await Promise.all(following)
     } catch (error) {
       for (const wanted of batch) this.#fail(wanted, error)
     } finally {
       endWatch()
       for (const wanted of batch) if (!wanted.answer) this.#refreshing.delete(wanted.key)
+      this.#underWay--
+      this.#batchEnd?.resolve()
+      this.#batchEnd = undefined
     }
   }
 
