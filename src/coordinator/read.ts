@@ -10,10 +10,10 @@ import type { L1Key } from '../model/id.ts'
 import type { Candidate, Entry, Lookup } from '../model/ports.ts'
 import type { WriteId } from '../model/snapshot.ts'
 import { everyVisible, parseTicket } from '../model/ticket.ts'
-import { abortable, deferred } from '../resilience/deadline.ts'
-import { codeOf, count } from '../telemetry/counters.ts'
+import { abortable, type Deferred, deferred } from '../resilience/deadline.ts'
 import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
 import { Loader } from './load.ts'
+import { type Recipient, Reply } from './reply.ts'
 import { candidateFromL2, valueFor } from './values.ts'
 import type { Answer, ReadContext, ReadRequest, Wanted, WantedGroup } from './wanted.ts'
 
@@ -21,8 +21,10 @@ export class Reader {
   readonly #context: ReadContext
   readonly #loader: Loader
   readonly #refreshing = new Set<L1Key>()
-  readonly #underWay = new Set<Promise<void>>()
   #queue: Wanted[] = []
+  /** Batches. */
+  #underWay = 0
+  #batchEnd: Deferred<void> | undefined
   #isClosed = false
 
   constructor(context: ReadContext) {
@@ -46,7 +48,7 @@ export class Reader {
         const entry = this.#find(key, id)
         if (entry) return entry.isShared ? entry.promise : Promise.resolve(valueFor(entry))
       }
-      return this.#read(key, id, request ?? {}).then((answer) => valueFor(answer.candidate))
+      return this.#one(key, id, request ?? {}, ({ candidate }) => valueFor(candidate))
     } catch (error) {
       return Promise.reject(error)
     }
@@ -55,7 +57,7 @@ export class Reader {
   /** What `get` answers, with where it came from. */
   async getEntry(id: unknown, request: ReadRequest): Promise<Answer & { readonly value: unknown }> {
     const key = this.#context.entity.keyOf(id)
-    const answer = await this.#read(key, id, request)
+    const answer = await this.#one(key, id, request, (found) => found)
     return { ...answer, value: valueFor(answer.candidate) }
   }
 
@@ -70,19 +72,19 @@ export class Reader {
       const key = entity.keyOf(id)
       if (!byKey.has(key)) byKey.set(key, id)
     }
-    // One listener on the caller's signal, however many ids there are.
-    const { signal, ...each } = request
-    signal?.throwIfAborted()
-    const reads = Promise.allSettled([...byKey].map(([key, id]) => this.#read(key, id, each)))
-    const answers = await (signal ? abortable(reads, signal) : reads)
+    request.signal?.throwIfAborted()
+    const answers: (Answer | undefined)[] = new Array(byKey.size)
+    const errors: unknown[] = []
+    const reads = this.#many(byKey, request, answers, errors)
+    await (request.signal ? abortable(reads, request.signal) : reads)
     const values = new Map<unknown, unknown>()
     const failures = new Map<unknown, unknown>()
-    for (const [index, id] of [...byKey.values()].entries()) {
-      const answer = answers[index] as PromiseSettledResult<Answer>
-      if (answer.status === 'rejected') failures.set(id, answer.reason)
-      else if (answer.value.candidate.value !== undefined) {
-        values.set(id, valueFor(answer.value.candidate))
-      }
+    let place = 0
+    for (const id of byKey.values()) {
+      const candidate = answers[place]?.candidate
+      if (!candidate) failures.set(id, errors[place])
+      else if (candidate.value !== undefined) values.set(id, valueFor(candidate))
+      place++
     }
     if (failures.size > 0) throw new PartialReadError(entity.name, values, failures)
     return values
@@ -95,11 +97,10 @@ export class Reader {
 
   /** Resolves when every read that is under way has been answered. */
   async drain(): Promise<void> {
-    const { clock } = this.#context
     // What waits for the end of this turn is under way too.
-    const nextTurn = (): Promise<void> => new Promise((resolve) => clock.defer(resolve))
-    while (this.#queue.length > 0 || this.#underWay.size > 0) {
-      await (this.#underWay.size > 0 ? Promise.all(this.#underWay) : nextTurn())
+    while (this.#queue.length > 0 || this.#underWay > 0) {
+      this.#batchEnd ??= deferred()
+      await this.#batchEnd.promise
     }
   }
 
@@ -124,18 +125,62 @@ export class Reader {
   #refresh(key: L1Key, id: unknown): void {
     if (this.#refreshing.has(key)) return
     this.#refreshing.add(key)
-    this.#enqueue(this.#wanted(key, id, {}, false))
+    this.#enqueue(this.#wanted(key, id, {}, undefined))
   }
 
-  #read(key: L1Key, id: unknown, request: ReadRequest): Promise<Answer> {
-    if (this.#isClosed) return Promise.reject(new LockstepError('CLOSED', 'the cache is closed'))
-    request.signal?.throwIfAborted()
-    const wanted = this.#wanted(key, id, request, true)
+  #one<T>(key: L1Key, id: unknown, request: ReadRequest, take: (answer: Answer) => T): Promise<T> {
+    const { signal } = request
+    signal?.throwIfAborted()
+    const answer = new Promise<T>((resolve, failed) => {
+      const answered = (found: Answer): void => {
+        try {
+          resolve(take(found))
+        } catch (error) {
+          failed(error)
+        }
+      }
+      this.#read(key, id, request, { answered, failed }, 0)
+    })
+    return signal ? abortable(answer, signal) : answer
+  }
+
+  /** Resolves when each id has its answer or its error, in its place. */
+  #many(
+    byKey: ReadonlyMap<L1Key, unknown>,
+    request: ReadRequest,
+    answers: (Answer | undefined)[],
+    errors: unknown[],
+  ): Promise<void> {
+    return new Promise((resolve) => {
+      let left = byKey.size
+      const settle = (): void => {
+        if (--left === 0) resolve()
+      }
+      const recipient: Recipient = {
+        answered: (answer, place) => {
+          answers[place] = answer
+          settle()
+        },
+        failed: (error, place) => {
+          errors[place] = error
+          settle()
+        },
+      }
+      let place = 0
+      for (const [key, id] of byKey) this.#read(key, id, request, recipient, place++)
+      if (place === 0) resolve()
+    })
+  }
+
+  #read(key: L1Key, id: unknown, request: ReadRequest, to: Recipient, place: number): void {
+    if (this.#isClosed) {
+      to.failed(new LockstepError('CLOSED', 'the cache is closed'), place)
+      return
+    }
+    const wanted = this.#wanted(key, id, request, new Reply(this.#context.counters, to, place))
     const found = this.#answerFromL1(wanted)
-    if (found) return Promise.resolve(found)
-    const answer = (wanted.answer as NonNullable<Wanted['answer']>).promise
-    this.#enqueue(wanted)
-    return request.signal ? abortable(answer, request.signal) : answer
+    if (found) to.answered(found, place)
+    else this.#enqueue(wanted)
   }
 
   /** Strong reads skip L1; a ticketed one takes what sees its writes. */
@@ -152,12 +197,9 @@ export class Reader {
     return { candidate: entry, tier: 'l1', state: isFresh ? 'fresh' : 'stale', isProven: true }
   }
 
-  #wanted(key: L1Key, id: unknown, request: ReadRequest, isAwaited: boolean): Wanted {
+  #wanted(key: L1Key, id: unknown, request: ReadRequest, answer: Reply | undefined): Wanted {
     const { clock, turns, readDeadlineMs } = this.#context
     const beganAtMs = clock.monotonicMs()
-    const answer = isAwaited ? deferred<Answer>() : undefined
-    // Here, once for each reader: what it came to. The caller may have gone by its signal before.
-    answer?.promise.then(this.#countAnswer, this.#countFailure)
     return {
       key,
       id,
@@ -178,23 +220,27 @@ export class Reader {
   readonly #flush = (): void => {
     const batch = this.#queue
     this.#queue = []
-    const underWay = this.#answer(batch).finally(() => this.#underWay.delete(underWay))
-    this.#underWay.add(underWay)
+    void this.#answer(batch)
   }
 
+  /** Never rejects. */
   async #answer(batch: readonly Wanted[]): Promise<void> {
+    this.#underWay++
     const endWatch = this.#watchDeadlines(batch)
     const following: Promise<void>[] = []
     try {
       const asked = this.#joinOrAsk(batch, following)
       const missed = await this.#askL2(asked, following)
-      await this.#loader.load(missed)
-      await Promise.all(following)
+      if (missed.length > 0) await this.#loader.load(missed)
+      if (following.length > 0) await Promise.all(following)
     } catch (error) {
       for (const wanted of batch) this.#fail(wanted, error)
     } finally {
       endWatch()
       for (const wanted of batch) if (!wanted.answer) this.#refreshing.delete(wanted.key)
+      this.#underWay--
+      this.#batchEnd?.resolve()
+      this.#batchEnd = undefined
     }
   }
 
@@ -273,7 +319,7 @@ export class Reader {
     groups: readonly WantedGroup[],
     following: Promise<void>[],
   ): Promise<readonly WantedGroup[]> {
-    const { l2, entity, region, boundMs } = this.#context
+    const { l2, entity, region, clock, boundMs } = this.#context
     if (groups.length === 0) return []
     if (!l2) return groups.map((group) => ({ ...group, isL2Down: true }))
     const { mark } = region
@@ -281,9 +327,10 @@ export class Reader {
       entity,
       groups.map(({ text }) => text),
     )
+    const nowMs = clock.monotonicMs()
     const missed: WantedGroup[] = []
     for (const [index, group] of groups.entries()) {
-      const left = this.#answerFromL2(group, lookups[index] as Lookup, mark)
+      const left = this.#answerFromL2(group, lookups[index] as Lookup, mark, nowMs)
       if (!left) continue
       // Somebody began to load it while Redis was asked.
       const flight = this.#loader.flightOf(left.key)
@@ -295,7 +342,12 @@ export class Reader {
   }
 
   /** The readers of the group that L2 has no answer for; with none left it may still want a refresh. */
-  #answerFromL2(group: WantedGroup, lookup: Lookup, mark: number): WantedGroup | undefined {
+  #answerFromL2(
+    group: WantedGroup,
+    lookup: Lookup,
+    mark: number,
+    nowMs: number,
+  ): WantedGroup | undefined {
     switch (lookup.kind) {
       case 'miss':
         if (lookup.isCorrupt) this.#context.counters.corruptValues++
@@ -304,10 +356,10 @@ export class Reader {
         return { ...group, isL2Down: true }
       case 'fresh':
       case 'stale': {
-        const { trust, entity, clock, counters, region } = this.#context
+        const { trust, entity, counters, region } = this.#context
         const { stored } = lookup
         if (stored.snapshot.incarnation !== trust.incarnation) return group
-        const candidate = candidateFromL2(entity, stored, clock.monotonicMs())
+        const candidate = candidateFromL2(entity, stored, nowMs)
         if (!candidate) {
           counters.corruptValues++
           return { ...group, insist: true }
@@ -331,32 +383,20 @@ export class Reader {
   ): readonly Wanted[] {
     const { trust, turnClock } = this.#context
     const isProven = isKept && trust.isProven(turnClock.read())
-    return readers.filter((wanted) => {
-      if (!everyVisible(wanted.tickets, candidate.snapshot)) return true
-      if (!isFresh && (wanted.isStrong || !wanted.answer)) return true
-      wanted.answer?.resolve({
-        candidate,
-        tier: 'l2',
-        state: isFresh ? 'fresh' : 'stale',
-        isProven,
-      })
-      return false
-    })
+    const state = isFresh ? 'fresh' : 'stale'
+    const answer: Answer = { candidate, tier: 'l2', state, isProven }
+    let left: Wanted[] | undefined
+    for (const wanted of readers) {
+      const mayHave =
+        everyVisible(wanted.tickets, candidate.snapshot) &&
+        (isFresh || (!wanted.isStrong && wanted.answer))
+      if (mayHave) wanted.answer?.resolve(answer)
+      else (left ??= []).push(wanted)
+    }
+    return left ?? nobody
   }
 
   // ---- the outcome
-
-  readonly #countAnswer = ({ candidate, tier, state }: Answer): void => {
-    const { counters } = this.#context
-    const isAbsent = candidate.value === undefined
-    if (tier === 'source') counters[isAbsent ? 'sourceAbsent' : 'sourceReads']++
-    else if (isAbsent) counters.l2Absent++
-    else counters[state === 'fresh' ? 'l2Hits' : 'l2StaleHits']++
-  }
-
-  readonly #countFailure = (error: unknown): void => {
-    count(this.#context.counters.readFailures, codeOf(error))
-  }
 
   #deliver(wanted: Wanted, landed: Landed): void {
     wanted.answer?.resolve({
@@ -387,6 +427,7 @@ function ticketsOf(ticket: ReadRequest['ticket']): readonly WriteId[] {
 }
 
 const none: readonly WriteId[] = []
+const nobody: readonly Wanted[] = []
 
 function byDeadline(one: Wanted, other: Wanted): number {
   return one.deadlineAtMs - other.deadlineAtMs

@@ -3,11 +3,11 @@ import type { AnyEntity } from '../model/entity.ts'
 import type { L1Key } from '../model/id.ts'
 import type { Logger } from '../model/log.ts'
 import type { Candidate, L2, Region, Source } from '../model/ports.ts'
-import type { Deferred } from '../resilience/deadline.ts'
 import type { Limiter } from '../resilience/limiter.ts'
 import type { ReadCounters } from '../telemetry/counters.ts'
 import type { Events } from '../telemetry/events.ts'
 import type { Promised } from './flight.ts'
+import type { Reply } from './reply.ts'
 import type { Tail } from './tail.ts'
 import type { Trust } from './trust.ts'
 
@@ -34,7 +34,7 @@ export interface Wanted extends Promised {
   readonly id: unknown
   readonly deadlineAtMs: number
   /** `undefined`: a refresh that nobody waits for. */
-  readonly answer: Deferred<Answer> | undefined
+  readonly answer: Reply | undefined
 }
 
 /** The readers of one id that travel together. */

@@ -61,9 +61,7 @@ const maxDenseLength = 100_000
 
 /** Adds what is inside the node; false when freezing would not protect the node. */
 function prepare(node: object, pending: object[]): boolean {
-  if (Object.getPrototypeOf(node) === Object.prototype) {
-    return addObjects(Object.values(node), pending)
-  }
+  if (Object.getPrototypeOf(node) === Object.prototype) return addProperties(node, pending)
   if (Array.isArray(node)) {
     return addObjects(node.length <= maxDenseLength ? node : Object.values(node), pending)
   }
@@ -78,6 +76,16 @@ function prepare(node: object, pending: object[]): boolean {
   }
   if (ArrayBuffer.isView(node) || isAnyArrayBuffer(node)) return false
   return addObjects(Object.values(node), pending)
+}
+
+/** Most values are flat rows, for which this makes no list, as `Object.values` does, with a box for each fraction. */
+function addProperties(node: object, pending: object[]): true {
+  for (const name in node) {
+    const child = (node as Record<string, unknown>)[name]
+    // Also names what others have added to Object.prototype, which is not ours to freeze.
+    if (isObject(child) && Object.hasOwn(node, name)) pending.push(child)
+  }
+  return true
 }
 
 function addObjects(items: readonly unknown[], pending: object[]): true {

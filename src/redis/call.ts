@@ -40,8 +40,15 @@ export async function callAll(
 
 function send(redis: RedisClient, { script, keys, args = [] }: Call): Promise<unknown> {
   if (script) return runScript(redis, script, keys, args)
+  return mget(redis, keys)
+}
+
+export function mget(
+  redis: RedisClient,
+  keys: readonly string[],
+): Promise<readonly (Buffer | null)[]> {
   // The types of the two clients differ in what a pipeline returns, and in nothing here.
-  return (redis as Redis).mgetBuffer([...keys])
+  return (redis as Redis).mgetBuffer(keys as string[])
 }
 
 async function pipeline(redis: RedisClient, calls: readonly Call[]): Promise<readonly Outcome[]> {

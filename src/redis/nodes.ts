@@ -21,6 +21,8 @@ export interface Share {
 }
 
 export interface RedisNodes {
+  /** Where all keys lie, when it is not a cluster. */
+  readonly only: RedisNode | undefined
   /** Every key has its place in one share. Keys of one slot may be named in one call. */
   shares(keys: readonly string[]): readonly Share[]
   close(): void
@@ -39,12 +41,14 @@ export function openNodes(redis: RedisClient, options: NodesOptions): RedisNodes
 function oneNode({ clock, openHop }: NodesOptions): RedisNodes {
   const node = { hop: openHop(undefined), clock: new RedisClock(clock) }
   return {
+    only: node,
     shares: (keys) => [{ node, slots: [keys.map((_, index) => index)] }],
     close: () => node.hop.close(),
   }
 }
 
 class ClusterNodes implements RedisNodes {
+  readonly only = undefined
   readonly #cluster: Cluster
   readonly #options: NodesOptions
   readonly #nodes = new Map<string, RedisNode>()
