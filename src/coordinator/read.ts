@@ -6,15 +6,16 @@
  * `getMany` is the same path in bulk.
  */
 import { LockstepError, PartialReadError } from '../model/errors.ts'
+import { deepCopy } from '../model/freeze.ts'
 import type { L1Key } from '../model/id.ts'
-import type { Candidate, Entry, Lookup } from '../model/ports.ts'
+import type { Candidate, Lookup, Slot } from '../model/ports.ts'
 import type { WriteId } from '../model/snapshot.ts'
 import { everyVisible, parseTicket } from '../model/ticket.ts'
 import { abortable, type Deferred, deferred } from '../resilience/deadline.ts'
 import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
 import { Loader } from './load.ts'
 import { type Recipient, Reply } from './reply.ts'
-import { candidateFromL2, valueFor } from './values.ts'
+import { candidateFromL2, graceOf, valueFor } from './values.ts'
 import type { Answer, ReadContext, ReadRequest, Wanted, WantedGroup } from './wanted.ts'
 
 export class Reader {
@@ -37,16 +38,21 @@ export class Reader {
 
   /** L1 only, at once; `undefined` for absent, unproven and not cached alike. */
   peek(id: unknown): unknown {
-    const entry = this.#find(this.#context.entity.keyOf(id), id)
-    return entry && valueFor(entry)
+    const slot = this.#find(this.#context.entity.keyOf(id), id)
+    return slot === undefined ? undefined : this.#valueFor(slot)
   }
 
   get(id: unknown, request?: ReadRequest): Promise<unknown> {
     try {
       const key = this.#context.entity.keyOf(id)
       if (request === undefined) {
-        const entry = this.#find(key, id)
-        if (entry) return entry.isShared ? entry.promise : Promise.resolve(valueFor(entry))
+        const { region } = this.#context
+        const slot = this.#find(key, id)
+        if (slot !== undefined) {
+          return region.isShared(slot)
+            ? region.promiseAt(slot)
+            : Promise.resolve(this.#valueFor(slot))
+        }
       }
       return this.#one(key, id, request ?? {}, ({ candidate }) => valueFor(candidate))
     } catch (error) {
@@ -106,20 +112,28 @@ export class Reader {
 
   // ---- 1. L1
 
-  /** The entry of L1, if it may be served now; past its soft expiry it is refreshed behind. */
-  #find(key: L1Key, id: unknown): Entry | undefined {
-    const { region, trust, turnClock, counters } = this.#context
-    const entry = region.find(key)
-    if (entry === undefined) return undefined
+  /** Where L1 has it, if it may be served now; past its soft expiry it is refreshed behind. */
+  #find(key: L1Key, id: unknown): Slot | undefined {
+    const { region, trust, turnClock, counters, entity } = this.#context
+    const slot = region.find(key)
+    if (slot === undefined) return undefined
     const now = turnClock.read()
-    if (!trust.isProven(now) || now.monotonicMs >= entry.staleUntilMs) return undefined
-    if (now.monotonicMs >= entry.freshUntilMs) {
+    if (!trust.isProven(now)) return undefined
+    const value = region.valueAt(slot)
+    const staleForMs = now.monotonicMs - region.freshUntilMs(slot)
+    if (staleForMs >= 0) {
+      if (staleForMs >= graceOf(entity, value)) return undefined
       counters.l1StaleHits++
       this.#refresh(key, id)
-    } else if (entry.value === undefined) counters.l1Absent++
+    } else if (value === undefined) counters.l1Absent++
     else counters.l1Hits++
-    region.hit(entry)
-    return entry
+    region.hit(slot)
+    return slot
+  }
+
+  #valueFor(slot: Slot): unknown {
+    const { region } = this.#context
+    return region.isShared(slot) ? region.valueAt(slot) : deepCopy(region.valueAt(slot))
   }
 
   #refresh(key: L1Key, id: unknown): void {
@@ -189,12 +203,14 @@ export class Reader {
     const { region, turnClock } = this.#context
     if (wanted.tickets.length > 0) {
       const known = region.find(wanted.key)
-      if (!known || !everyVisible(wanted.tickets, known.snapshot)) return undefined
+      if (known === undefined) return undefined
+      if (!everyVisible(wanted.tickets, region.candidateAt(known).snapshot)) return undefined
     }
-    const entry = this.#find(wanted.key, wanted.id)
-    if (!entry) return undefined
-    const isFresh = turnClock.read().monotonicMs < entry.freshUntilMs
-    return { candidate: entry, tier: 'l1', state: isFresh ? 'fresh' : 'stale', isProven: true }
+    const slot = this.#find(wanted.key, wanted.id)
+    if (slot === undefined) return undefined
+    const candidate = region.candidateAt(slot)
+    const isFresh = turnClock.read().monotonicMs < candidate.freshUntilMs
+    return { candidate, tier: 'l1', state: isFresh ? 'fresh' : 'stale', isProven: true }
   }
 
   #wanted(key: L1Key, id: unknown, request: ReadRequest, answer: Reply | undefined): Wanted {

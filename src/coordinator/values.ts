@@ -12,6 +12,11 @@ export function valueFor(candidate: Candidate): unknown {
   return candidate.isShared ? candidate.value : deepCopy(candidate.value)
 }
 
+/** How long after its soft expiry a value may still be served: what does not exist has no grace. */
+export function graceOf(entity: AnyEntity, value: unknown): number {
+  return value === undefined ? 0 : entity.graceMs
+}
+
 /** A value that came out of L2; `undefined` when its bytes are none that the codec wrote. */
 export function candidateFromL2(
   entity: AnyEntity,
@@ -20,14 +25,12 @@ export function candidateFromL2(
 ): Candidate | undefined {
   try {
     const value = stored.payload && entity.codec.decode(stored.payload)
-    const freshUntilMs = nowMs + stored.freshForMs
     return {
       value,
       isShared: share(entity, value),
       snapshot: stored.snapshot,
       loadedAtMs: nowMs - stored.ageMs,
-      freshUntilMs,
-      staleUntilMs: freshUntilMs + (stored.payload ? entity.graceMs : 0),
+      freshUntilMs: nowMs + stored.freshForMs,
       weightBytes: stored.payload?.length ?? 0,
     }
   } catch {
@@ -58,11 +61,10 @@ export function loadedValue(
   const value = payload && entity.codec.decode(payload)
   const ttlMs =
     (payload ? entity.ttlMs : entity.negativeTtlMs) * (1 + ttlJitter * (2 * random() - 1))
-  const graceMs = payload ? entity.graceMs : 0
   return {
     payload,
     ttlMs,
-    graceMs,
+    graceMs: graceOf(entity, value),
     isTooBig: (payload?.length ?? 0) > entity.maxValueBytes,
     candidate: {
       value,
@@ -70,7 +72,6 @@ export function loadedValue(
       snapshot,
       loadedAtMs,
       freshUntilMs: loadedAtMs + ttlMs,
-      staleUntilMs: loadedAtMs + ttlMs + graceMs,
       weightBytes: payload?.length ?? 0,
     },
   }

@@ -7,31 +7,31 @@
  * The floor is a snapshot that every write this process was told of lies behind or in the stripes.
  */
 import type { L1Key } from '../model/id.ts'
-import type { Candidate, Entry, Region } from '../model/ports.ts'
+import type { Candidate, Region, Slot } from '../model/ports.ts'
 import { covers, type Snapshot, visible, type WriteId, type Xid } from '../model/snapshot.ts'
+import { Entries } from './entries.ts'
 import { hashOf } from './hash.ts'
-import type { Evictable, EvictionPolicy } from './policies/policy.ts'
+import type { EvictionPolicy } from './policies/policy.ts'
 import { Stripes } from './stripes.ts'
-
-interface RegionEntry extends Entry, Evictable {
-  readonly key: L1Key
-}
 
 export interface RegionBounds {
   readonly maxEntries: number
   readonly maxBytes: number
 }
 
-/** What an entry weighs beside its payload: map slot, entry, promise, links. */
+/**
+ * What an entry takes beside its value at most: when Map and columns have just grown, and with its
+ * share of the ghosts. Full ones take 160 (110 beyond the Map), or 48 less until it is asked for.
+ */
 export const entryOverheadBytes = 256
 
 const none: ReadonlySet<Xid> = new Set()
 
 export class L1Region implements Region {
-  readonly #entries = new Map<L1Key, RegionEntry>()
   readonly #stripes = new Stripes()
   readonly #bounds: RegionBounds
   readonly #policy: EvictionPolicy
+  readonly #entries: Entries
   #floor: Snapshot | undefined
   #isL2Open = false
   #weightBytes = 0
@@ -44,14 +44,43 @@ export class L1Region implements Region {
   constructor(bounds: RegionBounds, policy: EvictionPolicy) {
     this.#bounds = bounds
     this.#policy = policy
+    this.#entries = new Entries(bounds.maxEntries)
   }
 
-  find(key: L1Key): Entry | undefined {
-    return this.#entries.get(key)
+  find(key: L1Key): Slot | undefined {
+    return this.#entries.find(key)
   }
 
-  hit(entry: Entry): void {
-    this.#policy.hit(entry as RegionEntry)
+  hit(slot: Slot): void {
+    this.#policy.hit(slot)
+  }
+
+  valueAt(slot: Slot): unknown {
+    return this.#entries.valueAt(slot)
+  }
+
+  promiseAt(slot: Slot): Promise<unknown> {
+    return this.#entries.promiseAt(slot)
+  }
+
+  isShared(slot: Slot): boolean {
+    return this.#entries.isShared(slot)
+  }
+
+  freshUntilMs(slot: Slot): number {
+    return this.#entries.freshUntilMs(slot)
+  }
+
+  candidateAt(slot: Slot): Candidate {
+    const entries = this.#entries
+    return {
+      value: entries.valueAt(slot),
+      isShared: entries.isShared(slot),
+      snapshot: entries.snapshotAt(slot),
+      loadedAtMs: entries.loadedAtMs(slot),
+      freshUntilMs: entries.freshUntilMs(slot),
+      weightBytes: entries.weightBytesAt(slot),
+    }
   }
 
   fillFromSource(key: L1Key, candidate: Candidate): boolean {
@@ -68,8 +97,8 @@ export class L1Region implements Region {
   }
 
   told(key: L1Key, write: WriteId, unapplied: boolean): void {
-    const known = this.#entries.get(key)
-    if (known && !visible(write, known.snapshot)) {
+    const known = this.#entries.find(key)
+    if (known !== undefined && !visible(write, this.#entries.snapshotAt(known))) {
       this.#remove(known)
       this.drops++
     }
@@ -99,15 +128,15 @@ export class L1Region implements Region {
   }
 
   get count(): number {
-    return this.#entries.size
+    return this.#entries.count
   }
 
   get weightBytes(): number {
     return this.#weightBytes
   }
 
-  entries(): IterableIterator<Entry> {
-    return this.#entries.values()
+  candidates(): Candidate[] {
+    return [...this.#entries.slots()].map((slot) => this.candidateAt(slot))
   }
 
   #counted(isKept: boolean): boolean {
@@ -119,52 +148,43 @@ export class L1Region implements Region {
   #admit(key: L1Key, candidate: Candidate): boolean {
     const hash = hashOf(key)
     if (!this.#stripes.admits(hash, candidate.snapshot)) return false
-    const known = this.#entries.get(key)
+    const entries = this.#entries
+    const known = entries.find(key)
     // Two loads may end in either order; the one that sees less must not replace the other.
-    if (known && !covers(candidate.snapshot, known.snapshot)) return false
+    if (known !== undefined && !covers(candidate.snapshot, entries.snapshotAt(known))) return false
     const weightBytes = candidate.weightBytes + entryOverheadBytes
     if (weightBytes > this.#bounds.maxBytes) return false
-    if (known) this.#remove(known)
-    const entry: RegionEntry = {
-      key,
-      value: candidate.value,
-      promise: Promise.resolve(candidate.value),
-      isShared: candidate.isShared,
-      snapshot: candidate.snapshot,
-      // Whole numbers lie in the entry itself, fractions each in 16 bytes beside it.
-      loadedAtMs: Math.floor(candidate.loadedAtMs),
-      freshUntilMs: Math.floor(candidate.freshUntilMs),
-      staleUntilMs: Math.floor(candidate.staleUntilMs),
-      weightBytes,
-      hash,
-      frequency: 0,
-      queue: 0,
-      previous: undefined,
-      next: undefined,
-    }
+    if (known !== undefined) this.#remove(known)
     this.#makeRoom(weightBytes)
-    this.#entries.set(key, entry)
-    this.#weightBytes += weightBytes
-    this.#policy.admit(entry)
+    const { capacity } = entries
+    const slot = entries.add(key, candidate, weightBytes)
+    if (entries.capacity > capacity) this.#policy.grow(entries.capacity)
+    this.#weightBytes += entries.weightBytesAt(slot)
+    this.#policy.admit(slot, hash)
     return true
   }
 
   #makeRoom(weightBytes: number): void {
     while (
-      this.#entries.size >= this.#bounds.maxEntries ||
+      this.#entries.count >= this.#bounds.maxEntries ||
       this.#weightBytes + weightBytes > this.#bounds.maxBytes
     ) {
-      const victim = this.#policy.evict() as RegionEntry | undefined
-      if (!victim) return
-      this.#entries.delete(victim.key)
-      this.#weightBytes -= victim.weightBytes
+      const victim = this.#policy.evict(this.#hashAt)
+      if (victim === undefined) return
+      this.#release(victim)
       this.evictions++
     }
   }
 
-  #remove(entry: RegionEntry): void {
-    this.#policy.remove(entry)
-    this.#entries.delete(entry.key)
-    this.#weightBytes -= entry.weightBytes
+  readonly #hashAt = (slot: Slot): number => hashOf(this.#entries.keyAt(slot))
+
+  #remove(slot: Slot): void {
+    this.#policy.remove(slot)
+    this.#release(slot)
+  }
+
+  #release(slot: Slot): void {
+    this.#weightBytes -= this.#entries.weightBytesAt(slot)
+    this.#entries.release(slot)
   }
 }

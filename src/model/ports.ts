@@ -15,24 +15,31 @@ export interface Candidate {
   /** Callers may share `value` (it is frozen, or nobody asked for that); else each gets a copy. */
   readonly isShared: boolean
   readonly snapshot: Snapshot
-  /** On the monotonic clock; when it was loaded, its soft expiry, and the end of its grace. */
+  /** On the monotonic clock: when it was loaded, and its soft expiry. */
   readonly loadedAtMs: number
   readonly freshUntilMs: number
-  readonly staleUntilMs: number
   readonly weightBytes: number
 }
 
-/** A value in L1. */
-export interface Entry extends Candidate {
-  /** `value`, already resolved: what a hit returns. */
-  readonly promise: Promise<unknown>
-}
+declare const slotBrand: unique symbol
+/**
+ * Where a value lies in its region: until the next call that fills, tells or resets, and so never
+ * over an `await`. Afterwards another value may lie there.
+ */
+export type Slot = number & { readonly [slotBrand]: 'Slot' }
 
-/** One entity's part of L1. */
+/** One entity's part of L1. A hit reads what it needs of its slot, and allocates nothing. */
 export interface Region {
-  find(key: L1Key): Entry | undefined
-  /** Somebody was given the entry. */
-  hit(entry: Entry): void
+  find(key: L1Key): Slot | undefined
+  /** Somebody was given the value. */
+  hit(slot: Slot): void
+  valueAt(slot: Slot): unknown
+  /** The value already resolved: the same promise for as long as the value lies there. */
+  promiseAt(slot: Slot): Promise<unknown>
+  isShared(slot: Slot): boolean
+  freshUntilMs(slot: Slot): number
+  /** All of it, to be kept. */
+  candidateAt(slot: Slot): Candidate
   /** Changes whenever xids are forgotten; a value read from L2 enters only under the mark it was read under. */
   readonly mark: number
   /** Whether it was let in. */

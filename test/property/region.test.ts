@@ -5,7 +5,7 @@ import { hashOf } from '../../src/memory/hash.ts'
 import { S3Fifo } from '../../src/memory/policies/s3fifo.ts'
 import { entryOverheadBytes, L1Region } from '../../src/memory/region.ts'
 import type { L1Key } from '../../src/model/id.ts'
-import type { Candidate } from '../../src/model/ports.ts'
+import type { Candidate, Slot } from '../../src/model/ports.ts'
 import { covers, type Snapshot, visible, type WriteId, type Xid } from '../../src/model/snapshot.ts'
 import { incarnationA, incarnationB, snapshots } from '../support/arbitrary.ts'
 
@@ -82,15 +82,20 @@ const act: fc.Arbitrary<Act> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ ...sometimes('hit'), key }) },
 )
 
+/** Each with a value of its own, and as different as can be. */
 const candidate = ({ key, snapshot, weightBytes }: Fill): Candidate => ({
   value: { key },
-  isShared: true,
+  isShared: weightBytes % 2 === 0,
   snapshot,
-  loadedAtMs: 1,
-  freshUntilMs: 2,
-  staleUntilMs: 3,
+  loadedAtMs: weightBytes,
+  freshUntilMs: 3 * weightBytes + 1,
   weightBytes,
 })
+
+const found = (region: L1Region, on: L1Key): Candidate | undefined => {
+  const slot = region.find(on)
+  return slot === undefined ? undefined : region.candidateAt(slot)
+}
 
 /** What the region knows of writes, kept in the plainest way. */
 class Model {
@@ -131,25 +136,28 @@ const bounds = fc.constantFrom(
   { maxEntries: 10, maxBytes: entryOverheadBytes },
 )
 
-test('a region lets in what the plain model lets in, drops what it drops, and keeps its bounds', () => {
-  fc.assert(
-    fc.property(
+test('a region lets in what the plain model lets in, drops what it drops, and keeps its bounds', async () => {
+  await fc.assert(
+    fc.asyncProperty(
       bounds,
       fc.array(act, { minLength: 1, maxLength: 60, size: 'max' }),
-      (limit, sequence) => {
+      async (limit, sequence) => {
         const region = new L1Region(limit, new S3Fifo(limit.maxEntries))
         const model = new Model()
+        const lastFills = new Map<L1Key, Candidate>()
+        const promises = new Map<unknown, Promise<unknown>>()
         for (const one of sequence) {
-          const known = 'key' in one ? region.find(one.key) : undefined
+          const known = 'key' in one ? found(region, one.key) : undefined
           if (one.act === 'fillFromSource') {
             const expected =
               model.floor !== undefined &&
               covers(one.snapshot, model.floor) &&
               model.admits(one, known) &&
               one.weightBytes + entryOverheadBytes <= limit.maxBytes
-            expect(region.fillFromSource(one.key, candidate(one))).toBe(expected)
-            if (expected) expect(region.find(one.key)?.snapshot).toBe(one.snapshot)
-            else expect(region.find(one.key)).toBe(known)
+            const given = candidate(one)
+            expect(region.fillFromSource(one.key, given)).toBe(expected)
+            expect(found(region, one.key)?.value).toBe(expected ? given.value : known?.value)
+            if (expected) lastFills.set(one.key, given)
           } else if (one.act === 'fillFromL2') {
             const mark = one.isMarkOld ? region.mark - 1 : region.mark
             const expected =
@@ -158,15 +166,17 @@ test('a region lets in what the plain model lets in, drops what it drops, and ke
               !one.isMarkOld &&
               model.admits(one, known) &&
               one.weightBytes + entryOverheadBytes <= limit.maxBytes
-            expect(region.fillFromL2(one.key, candidate(one), mark)).toBe(expected)
-            if (!expected) expect(region.find(one.key)).toBe(known)
+            const given = candidate(one)
+            expect(region.fillFromL2(one.key, given, mark)).toBe(expected)
+            expect(found(region, one.key)?.value).toBe(expected ? given.value : known?.value)
+            if (expected) lastFills.set(one.key, given)
           } else if (one.act === 'told') {
             region.told(one.key, one.write, one.unapplied)
             if (one.unapplied || !model.floor || !visible(one.write, model.floor)) {
               model.told.push({ stripe: stripeOf(one.key), write: one.write })
             }
             const isKept = known !== undefined && visible(one.write, known.snapshot)
-            expect(region.find(one.key)).toBe(isKept ? known : undefined)
+            expect(found(region, one.key)?.value).toBe(isKept ? known.value : undefined)
           } else if (one.act === 'settle') {
             const before = { mark: region.mark, forgotten: model.forgotten }
             const unapplied = one.unapplied && new Set(one.unapplied)
@@ -180,8 +190,22 @@ test('a region lets in what the plain model lets in, drops what it drops, and ke
             expect(region.count).toBe(0)
             model.floor = undefined
             model.isL2Open = false
-          } else if (known) region.hit(known)
-          const entries = [...region.entries()]
+          } else if (known) {
+            const slot = region.find(one.key) as Slot
+            region.hit(slot)
+            const promise = region.promiseAt(slot)
+            expect(promises.get(known.value) ?? promise).toBe(promise)
+            promises.set(known.value, promise)
+          }
+          // Whoever left, and whoever came to its slot: each has what it was filled with.
+          for (const on of keys) {
+            const lying = found(region, on)
+            const filled = lastFills.get(on)
+            expect(lying?.value).toBe(lying && filled?.value)
+            const weightBytes = entryOverheadBytes + (filled?.weightBytes ?? 0)
+            if (lying) expect(lying).toEqual({ ...filled, weightBytes })
+          }
+          const entries = region.candidates()
           expect(entries.length).toBe(region.count)
           expect(region.count).toBeLessThanOrEqual(limit.maxEntries)
           expect(region.weightBytes).toBeLessThanOrEqual(limit.maxBytes)
@@ -189,6 +213,7 @@ test('a region lets in what the plain model lets in, drops what it drops, and ke
             entries.reduce((sum, { weightBytes }) => sum + weightBytes, 0),
           )
         }
+        for (const [value, promise] of promises) expect(await promise).toBe(value)
       },
     ),
     { numRuns: 250 },
@@ -346,7 +371,7 @@ class World {
   /** I1: what lies in L1 sees every committed write that this process was told of. */
   check(): void {
     for (const on of keys.slice(0, 2)) {
-      const entry = this.region.find(on)
+      const entry = found(this.region, on)
       if (!entry) continue
       const missed = this.writes.filter(
         (one) => one.key === on && one.isTold && !visible(one.write, entry.snapshot),

@@ -22,7 +22,12 @@ export const withBrokenInvalidation = all(withBrokenL2, withDeafL1)
 function deaf(region: Region): Region {
   return {
     find: (key) => region.find(key),
-    hit: (entry) => region.hit(entry),
+    hit: (slot) => region.hit(slot),
+    valueAt: (slot) => region.valueAt(slot),
+    promiseAt: (slot) => region.promiseAt(slot),
+    isShared: (slot) => region.isShared(slot),
+    freshUntilMs: (slot) => region.freshUntilMs(slot),
+    candidateAt: (slot) => region.candidateAt(slot),
     fillFromSource: (...args) => region.fillFromSource(...args),
     fillFromL2: (...args) => region.fillFromL2(...args),
     told: () => {},

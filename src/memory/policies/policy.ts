@@ -1,20 +1,19 @@
-/** What a policy keeps in an entry itself, so that a hit allocates nothing and looks nothing up. */
-export interface Evictable {
-  readonly hash: number
-  /** Hits, as far as the policy counts them; a hit may only bump it. */
-  frequency: number
-  queue: number
-  previous: Evictable | undefined
-  next: Evictable | undefined
-}
+import type { Slot } from '../../model/ports.ts'
 
-/** Who goes when there is no room. The region owns the map and the bounds; a policy only orders. */
+/**
+ * Who goes when there is no room. The region owns the entries and the bounds; a policy only orders
+ * their slots. What it knows of them it keeps in columns of its own, so that a hit allocates nothing
+ * and looks nothing up.
+ */
 export interface EvictionPolicy {
-  admit(entry: Evictable): void
-  hit(entry: Evictable): void
+  /** From now on slots below `capacity` may come; told before the first one does. */
+  grow(capacity: number): void
+  /** An entry came to a slot that is not in the order; `hash` is its key's. */
+  admit(slot: Slot, hash: number): void
+  hit(slot: Slot): void
   /** The entry left by an invalidation or an expiry. */
-  remove(entry: Evictable): void
-  /** Takes the next to go out of the order; `undefined` when nothing is left. */
-  evict(): Evictable | undefined
+  remove(slot: Slot): void
+  /** Takes the next to go out of the order; `undefined` when nothing is left. `hashAt`: as it was admitted. */
+  evict(hashAt: (slot: Slot) => number): Slot | undefined
   clear(): void
 }

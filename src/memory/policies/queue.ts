@@ -1,39 +1,61 @@
-import type { Evictable } from './policy.ts'
+import type { Slot } from '../../model/ports.ts'
+import { lengthened } from '../columns.ts'
 
-/** A first-in first-out queue whose links lie in the entries: O(1) to take any of them out. */
+const nobody = -1
+
+/** The neighbours of each slot, for all queues of a policy: a slot is in one of them at a time. */
+export class Links {
+  older = new Int32Array(0)
+  newer = new Int32Array(0)
+
+  grow(capacity: number): void {
+    this.older = lengthened(this.older, capacity)
+    this.newer = lengthened(this.newer, capacity)
+  }
+}
+
+/** A first-in first-out queue of slots: O(1) to take any of them out. */
 export class Queue {
-  #oldest: Evictable | undefined
-  #newest: Evictable | undefined
+  readonly #links: Links
+  #oldest = nobody
+  #newest = nobody
   count = 0
 
-  push(entry: Evictable): void {
-    entry.previous = this.#newest
-    entry.next = undefined
-    if (this.#newest) this.#newest.next = entry
-    else this.#oldest = entry
-    this.#newest = entry
+  constructor(links: Links) {
+    this.#links = links
+  }
+
+  push(slot: Slot): void {
+    const { older, newer } = this.#links
+    older[slot] = this.#newest
+    newer[slot] = nobody
+    if (this.#newest === nobody) this.#oldest = slot
+    else newer[this.#newest] = slot
+    this.#newest = slot
     this.count++
   }
 
-  shift(): Evictable | undefined {
-    const entry = this.#oldest
-    if (entry) this.remove(entry)
-    return entry
+  shift(): Slot | undefined {
+    if (this.#oldest === nobody) return undefined
+    const slot = this.#oldest as Slot
+    this.remove(slot)
+    return slot
   }
 
-  remove(entry: Evictable): void {
-    if (entry.previous) entry.previous.next = entry.next
-    else this.#oldest = entry.next
-    if (entry.next) entry.next.previous = entry.previous
-    else this.#newest = entry.previous
-    entry.previous = undefined
-    entry.next = undefined
+  remove(slot: Slot): void {
+    const { older, newer } = this.#links
+    const before = older[slot] as number
+    const after = newer[slot] as number
+    if (before === nobody) this.#oldest = after
+    else newer[before] = after
+    if (after === nobody) this.#newest = before
+    else older[after] = before
     this.count--
   }
 
   clear(): void {
-    this.#oldest = undefined
-    this.#newest = undefined
+    this.#oldest = nobody
+    this.#newest = nobody
     this.count = 0
   }
 }

@@ -4,45 +4,55 @@
  * a counter. Source: J. Yang, Y. Zhang, Z. Qiu, Y. Yue, K. V. Rashmi, "FIFO queues are all you need
  * for cache eviction", SOSP 2023, algorithm 1.
  *
- * The ghost is a table of fingerprints, one slot a hash: a collision forgets a ghost early, which
+ * The ghost is a table of fingerprints, one place a hash: a collision forgets a ghost early, which
  * costs a hit and no memory.
  */
-import type { Evictable, EvictionPolicy } from './policy.ts'
-import { Queue } from './queue.ts'
+import type { Slot } from '../../model/ports.ts'
+import { lengthened } from '../columns.ts'
+import type { EvictionPolicy } from './policy.ts'
+import { Links, Queue } from './queue.ts'
 
-const small = 0
-const main = 1
 const mostFrequency = 3
 const smallShare = 0.1
 
 export class S3Fifo implements EvictionPolicy {
-  readonly #small = new Queue()
-  readonly #main = new Queue()
+  readonly #links = new Links()
+  readonly #small = new Queue(this.#links)
+  readonly #main = new Queue(this.#links)
   readonly #ghost: Ghost
+  #frequencies = new Uint8Array(0)
+  #isInMain = new Uint8Array(0)
 
   constructor(capacity: number) {
     this.#ghost = new Ghost(capacity)
   }
 
-  admit(entry: Evictable): void {
-    entry.frequency = 0
-    entry.queue = this.#ghost.take(entry.hash) ? main : small
-    this.#queueOf(entry).push(entry)
+  grow(capacity: number): void {
+    this.#links.grow(capacity)
+    this.#frequencies = lengthened(this.#frequencies, capacity)
+    this.#isInMain = lengthened(this.#isInMain, capacity)
   }
 
-  hit(entry: Evictable): void {
-    if (entry.frequency < mostFrequency) entry.frequency++
+  admit(slot: Slot, hash: number): void {
+    if (this.#ghost.take(hash)) this.#pushMain(slot)
+    else this.#pushSmall(slot)
   }
 
-  remove(entry: Evictable): void {
-    this.#queueOf(entry).remove(entry)
+  hit(slot: Slot): void {
+    const frequency = this.#frequencies[slot] as number
+    if (frequency < mostFrequency) this.#frequencies[slot] = frequency + 1
   }
 
-  evict(): Evictable | undefined {
+  remove(slot: Slot): void {
+    const queue = this.#isInMain[slot] === 1 ? this.#main : this.#small
+    queue.remove(slot)
+  }
+
+  evict(hashAt: (slot: Slot) => number): Slot | undefined {
     const total = this.#small.count + this.#main.count
     if (this.#small.count > total * smallShare || this.#main.count === 0) {
-      const victim = this.#evictSmall()
-      if (victim) return victim
+      const victim = this.#evictSmall(hashAt)
+      if (victim !== undefined) return victim
     }
     return this.#evictMain()
   }
@@ -53,30 +63,37 @@ export class S3Fifo implements EvictionPolicy {
     this.#ghost.clear()
   }
 
-  #evictSmall(): Evictable | undefined {
-    for (let entry = this.#small.shift(); entry; entry = this.#small.shift()) {
-      if (entry.frequency <= 1) {
-        this.#ghost.add(entry.hash)
-        return entry
+  #evictSmall(hashAt: (slot: Slot) => number): Slot | undefined {
+    for (let slot = this.#small.shift(); slot !== undefined; slot = this.#small.shift()) {
+      if ((this.#frequencies[slot] as number) <= 1) {
+        this.#ghost.add(hashAt(slot))
+        return slot
       }
-      entry.frequency = 0
-      entry.queue = main
-      this.#main.push(entry)
+      this.#pushMain(slot)
     }
     return undefined
   }
 
-  #evictMain(): Evictable | undefined {
-    for (let entry = this.#main.shift(); entry; entry = this.#main.shift()) {
-      if (entry.frequency === 0) return entry
-      entry.frequency--
-      this.#main.push(entry)
+  #evictMain(): Slot | undefined {
+    for (let slot = this.#main.shift(); slot !== undefined; slot = this.#main.shift()) {
+      const frequency = this.#frequencies[slot] as number
+      if (frequency === 0) return slot
+      this.#frequencies[slot] = frequency - 1
+      this.#main.push(slot)
     }
     return undefined
   }
 
-  #queueOf(entry: Evictable): Queue {
-    return entry.queue === small ? this.#small : this.#main
+  #pushSmall(slot: Slot): void {
+    this.#frequencies[slot] = 0
+    this.#isInMain[slot] = 0
+    this.#small.push(slot)
+  }
+
+  #pushMain(slot: Slot): void {
+    this.#frequencies[slot] = 0
+    this.#isInMain[slot] = 1
+    this.#main.push(slot)
   }
 }
 
@@ -86,36 +103,42 @@ const mostGhosts = 2 ** 20
 /** Remembers about as many fingerprints as the cache has entries, each for as many insertions. */
 class Ghost {
   readonly #capacity: number
-  readonly #fingerprints: Uint32Array
-  readonly #insertedAt: Uint32Array
+  // Made by the first that leaves: a cache that never is full needs none.
+  #fingerprints = new Uint32Array(0)
+  #insertedAt = new Uint32Array(0)
   #insertions = 0
 
   constructor(capacity: number) {
     this.#capacity = Math.min(capacity, mostGhosts)
-    const slots = 2 ** Math.ceil(Math.log2(Math.max(16, this.#capacity * 2)))
-    this.#fingerprints = new Uint32Array(slots)
-    this.#insertedAt = new Uint32Array(slots)
   }
 
   add(hash: number): void {
-    const slot = hash & (this.#fingerprints.length - 1)
-    this.#fingerprints[slot] = hash
-    // 0 stands for an empty slot.
+    if (this.#fingerprints.length === 0) this.#open()
+    const place = hash & (this.#fingerprints.length - 1)
+    this.#fingerprints[place] = hash
+    // 0 stands for an empty place.
     this.#insertions = (this.#insertions + 1) >>> 0 || 1
-    this.#insertedAt[slot] = this.#insertions
+    this.#insertedAt[place] = this.#insertions
   }
 
   /** Was it here? It is no more afterwards. */
   take(hash: number): boolean {
-    const slot = hash & (this.#fingerprints.length - 1)
-    const insertedAt = this.#insertedAt[slot] as number
-    if (insertedAt === 0 || this.#fingerprints[slot] !== hash) return false
-    this.#insertedAt[slot] = 0
+    if (this.#fingerprints.length === 0) return false
+    const place = hash & (this.#fingerprints.length - 1)
+    const insertedAt = this.#insertedAt[place] as number
+    if (insertedAt === 0 || this.#fingerprints[place] !== hash) return false
+    this.#insertedAt[place] = 0
     // Both wrap at 2^32.
     return (this.#insertions - insertedAt) >>> 0 < this.#capacity
   }
 
   clear(): void {
     this.#insertedAt.fill(0)
+  }
+
+  #open(): void {
+    const places = 2 ** Math.ceil(Math.log2(Math.max(16, this.#capacity * 2)))
+    this.#fingerprints = new Uint32Array(places)
+    this.#insertedAt = new Uint32Array(places)
   }
 }

@@ -24,7 +24,6 @@ const candidate: Candidate = {
   snapshot: snapshot('10:10:'),
   loadedAtMs: 0,
   freshUntilMs: 1,
-  staleUntilMs: 2,
   weightBytes: 1,
 }
 const landed = (loadTurn: number, fillTurn: number): Landed => ({

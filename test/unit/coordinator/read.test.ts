@@ -30,7 +30,7 @@ afterEach(async () => {
   expect(world.clock.timers).toBe(0)
   expect(world.redis.waiting).toBe(0)
   for (const { region } of processes) {
-    const sum = [...region.entries()].reduce((all, { weightBytes }) => all + weightBytes, 0)
+    const sum = region.candidates().reduce((all, { weightBytes }) => all + weightBytes, 0)
     expect(region.weightBytes).toBe(sum)
   }
 })
@@ -67,6 +67,14 @@ describe('the tiers', () => {
     const one = await start()
     await now(world, one.name(42))
     expect(one.reader.get(42)).toBe(one.reader.get(42))
+  })
+
+  test.each(['get', 'peek'] as const)('what is asked for again by %s stays in L1', async (how) => {
+    const one = await start({ entity: cityEntity({ l1: { maxEntries: 3 } }) })
+    await now(world, one.name(42))
+    for (let times = 0; times < 2; times++) await one.reader[how](42)
+    for (const id of [1, 2, 3]) await now(world, one.name(id))
+    expect([42, 1, 2, 3].filter((id) => one.reader.peek(id))).toEqual([42, 2, 3])
   })
 
   test('what another process filled is a hit of L2, and enters L1', async () => {

@@ -234,7 +234,6 @@ test('after an overflow a value that L2 was not yet told to drop does not enter 
     snapshot: snapshot('100:100:'),
     loadedAtMs: 0,
     freshUntilMs: 1e9,
-    staleUntilMs: 1e9,
     weightBytes: 1,
   }
   expect(region.fillFromL2(7, old, region.mark)).toBe(false)

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import {
   candidateFromL2,
+  graceOf,
   keyOfRow,
   loadedValue,
   rowsById,
@@ -33,14 +34,14 @@ describe('a loaded value', () => {
     expect(value.ttlMs).toBeCloseTo(ttlMs)
     expect(value.candidate.loadedAtMs).toBe(5)
     expect(value.candidate.freshUntilMs).toBeCloseTo(5 + ttlMs)
-    expect(value.candidate.staleUntilMs).toBeCloseTo(5 + ttlMs + 10_000)
+    expect([value.graceMs, graceOf(entity, city)]).toEqual([10_000, 10_000])
   })
 
   test('that does not exist lives the negative ttl, and has no grace', () => {
     const value = loadedValue(entity, undefined, at, 0, () => 0.5)
     expect([value.payload, value.ttlMs, value.graceMs]).toEqual([undefined, 20_000, 0])
     expect(value.candidate).toMatchObject({ value: undefined, isShared: true, weightBytes: 0 })
-    expect(value.candidate.staleUntilMs).toBe(value.candidate.freshUntilMs)
+    expect(graceOf(entity, undefined)).toBe(0)
   })
 
   test('has passed the codec: every tier answers with the same types', () => {
@@ -116,21 +117,18 @@ describe('a value out of L2', () => {
       snapshot: at,
       loadedAtMs: 9_800,
       freshUntilMs: 10_500,
-      staleUntilMs: 20_500,
       weightBytes: payload.length,
     })
   })
 
-  test('past its ttl has what is left of its grace', () => {
-    expect(candidateFromL2(entity, { ...stored, freshForMs: -4_000 }, 10_000)).toMatchObject({
-      freshUntilMs: 6_000,
-      staleUntilMs: 16_000,
-    })
+  test('past its ttl has been stale since then', () => {
+    const old = candidateFromL2(entity, { ...stored, freshForMs: -4_000 }, 10_000)
+    expect(old).toMatchObject({ freshUntilMs: 6_000 })
   })
 
-  test('that is "does not exist" has no grace', () => {
+  test('that is "does not exist" is an answer like any other', () => {
     const none = candidateFromL2(entity, { ...stored, payload: undefined }, 10_000)
-    expect(none).toMatchObject({ value: undefined, staleUntilMs: 10_500, isShared: true })
+    expect(none).toMatchObject({ value: undefined, freshUntilMs: 10_500, isShared: true })
   })
 
   test('whose bytes the codec did not write is none, not an exception', () => {

@@ -1,7 +1,8 @@
 import { beforeEach, expect, test } from 'vitest'
 import { S3Fifo } from '../../../src/memory/policies/s3fifo.ts'
 import { entryOverheadBytes, L1Region } from '../../../src/memory/region.ts'
-import type { Candidate } from '../../../src/model/ports.ts'
+import type { L1Key } from '../../../src/model/id.ts'
+import type { Candidate, Slot } from '../../../src/model/ports.ts'
 import type { Snapshot, Xid } from '../../../src/model/snapshot.ts'
 import { incarnationA, incarnationB, snapshot } from '../../support/arbitrary.ts'
 
@@ -12,9 +13,9 @@ const candidate = (at: Snapshot, value: unknown = 'v', weightBytes = 10): Candid
   snapshot: at,
   loadedAtMs: 0,
   freshUntilMs: 1,
-  staleUntilMs: 2,
   weightBytes,
 })
+const valueUnder = (key: L1Key): unknown => region.valueAt(region.find(key) as Slot)
 const none: ReadonlySet<Xid> = new Set()
 const nothing = undefined
 
@@ -31,8 +32,10 @@ test('without trust nothing enters', () => {
 test('an entry keeps its value already resolved', async () => {
   region.settle(snapshot('10:10:'), none)
   region.fillFromSource(1, candidate(snapshot('10:10:'), 'Ulm'))
-  expect(region.find(1)?.value).toBe('Ulm')
-  expect(await region.find(1)?.promise).toBe('Ulm')
+  const slot = region.find(1) as Slot
+  expect(region.valueAt(slot)).toBe('Ulm')
+  expect(await region.promiseAt(slot)).toBe('Ulm')
+  expect(region.promiseAt(slot)).toBe(region.promiseAt(slot))
 })
 
 test('a loaded value that misses what the floor sees does not enter', () => {
@@ -110,9 +113,9 @@ test('of two loads the one that sees less does not replace the other, in whateve
   region.settle(snapshot('10:10:'), none)
   region.fillFromSource(1, candidate(snapshot('12:12:'), 'new'))
   expect(region.fillFromSource(1, candidate(snapshot('11:11:'), 'old'))).toBe(false)
-  expect(region.find(1)?.value).toBe('new')
+  expect(valueUnder(1)).toBe('new')
   expect(region.fillFromSource(1, candidate(snapshot('13:13:'), 'newer'))).toBe(true)
-  expect([region.find(1)?.value, region.count]).toEqual(['newer', 1])
+  expect([valueUnder(1), region.count]).toEqual(['newer', 1])
 })
 
 test('the writes of another life of the database say nothing about this one', () => {
@@ -163,7 +166,7 @@ test('a value that is heavier than the region is refused, and nobody is evicted 
 test('an absent id is an entry like any other, and has a weight', () => {
   region.settle(snapshot('10:10:'), none)
   region.fillFromSource(1, { ...candidate(snapshot('10:10:')), value: undefined, weightBytes: 0 })
-  expect(region.find(1)).toMatchObject({ value: undefined })
+  expect(region.candidateAt(region.find(1) as Slot)).toMatchObject({ value: undefined })
   expect(region.weightBytes).toBe(entryOverheadBytes)
 })
 
@@ -179,4 +182,73 @@ test('what happens to values is counted', () => {
   region.told(held as number, write(10), false)
   const { fills, refusedFills, drops, evictions, count } = region
   expect([fills, refusedFills, drops, evictions, count]).toEqual([5, 2, 1, 2, 2])
+})
+
+test('what comes to the place of an evicted value has nothing of it', async () => {
+  const at = snapshot('10:10:')
+  region = new L1Region({ maxEntries: 1, maxBytes: 10_000 }, new S3Fifo(1))
+  region.settle(at, none)
+  const old = { ...candidate(at, 'old', 40), isShared: false, loadedAtMs: 5, freshUntilMs: 6 }
+  region.fillFromSource(1, old)
+  const before = region.find(1) as Slot
+  const promise = region.promiseAt(before)
+  region.hit(before)
+  region.fillFromSource(2, candidate(at, 'new'))
+  const after = region.find(2) as Slot
+  expect([after, region.find(1), region.evictions]).toEqual([before, nothing, 1])
+  const weightBytes = entryOverheadBytes + 10
+  expect(region.candidateAt(after)).toEqual({ ...candidate(at, 'new'), weightBytes })
+  expect(region.weightBytes).toBe(weightBytes)
+  expect(await Promise.all([promise, region.promiseAt(after)])).toEqual(['old', 'new'])
+})
+
+test('a value that replaces another is answered at once, and by a promise of its own', async () => {
+  region.settle(snapshot('10:10:'), none)
+  region.fillFromSource(1, candidate(snapshot('10:10:'), 'old'))
+  await region.promiseAt(region.find(1) as Slot)
+  region.fillFromSource(1, candidate(snapshot('11:11:'), 'new'))
+  expect(await region.promiseAt(region.find(1) as Slot)).toBe('new')
+})
+
+test('a region grows to its bound and no further, and lets the first newcomers go', () => {
+  const at = snapshot('10:10:')
+  region = new L1Region({ maxEntries: 1_000, maxBytes: 1e9 }, new S3Fifo(1_000))
+  for (let life = 0; life < 2; life++) {
+    region.settle(at, none)
+    for (let key = 0; key < 1_500; key++) {
+      region.fillFromSource(key, candidate(at, key))
+      expect(region.count).toBe(Math.min(key + 1, 1_000))
+    }
+    for (let key = 0; key < 500; key++) expect(region.find(key)).toBeUndefined()
+    for (let key = 500; key < 1_500; key++) expect(valueUnder(key)).toBe(key)
+    // With its columns as long as they were.
+    region.reset()
+  }
+})
+
+test('a dropped value leaves the order, and who comes to its place is the newest', () => {
+  const at = snapshot('10:10:')
+  region.settle(at, none)
+  for (const key of [1, 2, 3]) region.fillFromSource(key, candidate(at))
+  region.told(2, write(12), false)
+  const lying = [4, 5, 6, 7].map((key) => {
+    region.fillFromSource(key, candidate(at))
+    return [1, 2, 3, 4, 5, 6, 7].filter((one) => region.find(one) !== nothing)
+  })
+  expect(lying).toEqual([
+    [1, 3, 4],
+    [3, 4, 5],
+    [4, 5, 6],
+    [5, 6, 7],
+  ])
+})
+
+test('a value that comes back soon after it was evicted outlives the newcomers', () => {
+  const at = snapshot('10:10:')
+  region = new L1Region({ maxEntries: 100, maxBytes: 1e6 }, new S3Fifo(100))
+  region.settle(at, none)
+  const fill = (key: L1Key): boolean => region.fillFromSource(key, candidate(at))
+  for (const key of ['a', ...Array(100).keys(), 'a']) fill(key)
+  for (let key = 1_000; key < 1_500; key++) fill(key)
+  expect(region.find('a')).toBeDefined()
 })

@@ -1,87 +1,113 @@
 import { expect, test } from 'vitest'
-import type { Evictable } from '../../../../src/memory/policies/policy.ts'
 import { S3Fifo } from '../../../../src/memory/policies/s3fifo.ts'
+import type { Slot } from '../../../../src/model/ports.ts'
 
-const entry = (hash: number): Evictable => ({
-  hash,
-  frequency: 0,
-  queue: 0,
-  previous: undefined,
-  next: undefined,
-})
-
-const evictAll = (policy: S3Fifo): number[] => {
-  const hashes: number[] = []
-  for (let victim = policy.evict(); victim; victim = policy.evict()) hashes.push(victim.hash)
-  return hashes
+/** A policy whose slots are the hashes of what lies in them. */
+function newPolicy(capacity: number) {
+  const policy = new S3Fifo(capacity)
+  policy.grow(256)
+  const evict = (): number | undefined => policy.evict((slot) => slot)
+  return {
+    policy,
+    admit: (hash: number) => policy.admit(hash as Slot, hash),
+    hit: (hash: number) => policy.hit(hash as Slot),
+    evict,
+    evictAll: () => {
+      const hashes: number[] = []
+      for (let victim = evict(); victim !== undefined; victim = evict()) hashes.push(victim)
+      return hashes
+    },
+  }
 }
 
 test('newcomers that nobody asked for again go in the order in which they came', () => {
-  const policy = new S3Fifo(10)
-  for (const hash of [1, 2, 3]) policy.admit(entry(hash))
-  expect(evictAll(policy)).toEqual([1, 2, 3])
+  const { admit, evictAll } = newPolicy(10)
+  for (const hash of [1, 2, 3]) admit(hash)
+  expect(evictAll()).toEqual([1, 2, 3])
 })
 
 test('one hit does not save a newcomer, two do', () => {
-  const policy = new S3Fifo(10)
-  const [once, twice, never] = [entry(1), entry(2), entry(3)]
-  for (const one of [once, twice, never]) policy.admit(one)
-  policy.hit(once)
-  policy.hit(twice)
-  policy.hit(twice)
-  expect(evictAll(policy)).toEqual([1, 3, 2])
+  const { admit, hit, evictAll } = newPolicy(10)
+  for (const hash of [1, 2, 3]) admit(hash)
+  for (const hash of [1, 2, 2]) hit(hash)
+  expect(evictAll()).toEqual([1, 3, 2])
 })
 
 test('a scan of newcomers does not push out what is asked for', () => {
-  const policy = new S3Fifo(10)
-  const hot = [1, 2, 3].map(entry)
-  for (const one of hot) {
-    policy.admit(one)
-    policy.hit(one)
-    policy.hit(one)
+  const { admit, hit, evict } = newPolicy(10)
+  const hot = [1, 2, 3]
+  for (const hash of hot) {
+    admit(hash)
+    hit(hash)
+    hit(hash)
   }
-  const gone: number[] = []
+  const gone: (number | undefined)[] = []
   for (let hash = 100; hash < 200; hash++) {
-    policy.admit(entry(hash))
-    for (const one of hot) policy.hit(one)
-    if (hash >= 107) gone.push(policy.evict()?.hash as number)
+    admit(hash)
+    for (const one of hot) hit(one)
+    if (hash >= 107) gone.push(evict())
   }
-  expect(gone.filter((hash) => hash <= 3)).toEqual([])
+  expect(gone.filter((hash) => hash === undefined || hash <= 3)).toEqual([])
 })
 
 test('who comes back soon after it left goes straight to the main queue', () => {
-  const policy = new S3Fifo(10)
-  policy.admit(entry(7))
-  policy.evict()
-  policy.admit(entry(7))
-  for (const hash of [20, 21]) policy.admit(entry(hash))
-  expect(evictAll(policy)).toEqual([20, 21, 7])
+  const { admit, evict, evictAll } = newPolicy(10)
+  admit(7)
+  evict()
+  admit(7)
+  for (const hash of [20, 21]) admit(hash)
+  expect(evictAll()).toEqual([20, 21, 7])
 })
 
 test('who comes back after as many others as the cache holds is a newcomer again', () => {
-  const policy = new S3Fifo(4)
-  policy.admit(entry(7))
-  policy.evict()
+  const { admit, evict, evictAll } = newPolicy(4)
+  admit(7)
+  evict()
   for (const hash of [40, 41, 42, 43]) {
-    policy.admit(entry(hash))
-    policy.evict()
+    admit(hash)
+    evict()
   }
-  policy.admit(entry(7))
-  for (const hash of [60, 61]) policy.admit(entry(hash))
-  expect(evictAll(policy)[0]).toBe(7)
+  admit(7)
+  for (const hash of [60, 61]) admit(hash)
+  expect(evictAll()[0]).toBe(7)
 })
 
 test('a cleared policy has forgotten the ghosts too', () => {
-  const policy = new S3Fifo(10)
-  policy.admit(entry(7))
-  policy.evict()
+  const { policy, admit, evict, evictAll } = newPolicy(10)
+  admit(7)
+  evict()
   policy.clear()
-  expect(policy.evict()).toBeUndefined()
-  policy.admit(entry(7))
-  policy.admit(entry(8))
-  expect(evictAll(policy)).toEqual([7, 8])
+  expect(evict()).toBeUndefined()
+  admit(7)
+  admit(8)
+  expect(evictAll()).toEqual([7, 8])
+})
+
+test('the hits of the entry that had the slot before count for nothing', () => {
+  const { policy, admit, hit, evictAll } = newPolicy(10)
+  admit(1)
+  for (let times = 0; times < 3; times++) hit(1)
+  policy.remove(1 as Slot)
+  admit(1)
+  admit(2)
+  expect(evictAll()).toEqual([1, 2])
+})
+
+test('an order goes on when slots are added', () => {
+  const policy = new S3Fifo(1_000)
+  policy.grow(2)
+  for (const slot of [0, 1]) policy.admit(slot as Slot, 100 + slot)
+  for (let times = 0; times < 2; times++) policy.hit(1 as Slot)
+  policy.grow(4)
+  for (const slot of [2, 3]) policy.admit(slot as Slot, 100 + slot)
+  const gone = [1, 2, 3, 4].map(() => policy.evict((slot) => 100 + slot))
+  expect(gone).toEqual([0, 2, 3, 1])
 })
 
 test('a region that is bound by bytes alone may be given any count: the ghost has a bound of its own', () => {
-  expect(() => new S3Fifo(Number.MAX_SAFE_INTEGER)).not.toThrow()
+  const policy = new S3Fifo(Number.MAX_SAFE_INTEGER)
+  policy.grow(1)
+  policy.admit(0 as Slot, 7)
+  expect(policy.evict(() => 7)).toBe(0)
+  policy.admit(0 as Slot, 7)
 })
