@@ -26,10 +26,16 @@ export type PostgresPlace =
   | (Knex.PgConnectionConfig & { readonly pool?: { readonly max?: number } })
   | Knex
 
+/** One connection as a Knex; whoever gives the connection back ends its turns before. */
+export interface Bound {
+  readonly db: Db
+  readonly turns: Turns
+}
+
 export interface Pool {
   readonly knex: Knex
   /** Runs everything on one connection of the pool, so that it can be broken when it takes too long. */
-  on(connection: Client): Db
+  on(connection: Client): Bound
   /** A connection of its own beside the pool; who opens it closes it. */
   connect(): Promise<Client>
   /** Closes what was opened here. */
@@ -57,7 +63,7 @@ export function openPool(options: PostgresPlace, log: Logger = silent, option = 
       `option "${option}" is a Knex instance for ${client.dialect}; one with client 'pg' would do`,
     )
   }
-  const bound = new WeakMap<Client, Db>()
+  const bound = new WeakMap<Client, Bound>()
   return {
     knex: db,
     on: (connection) => {
@@ -80,25 +86,66 @@ export function openPool(options: PostgresPlace, log: Logger = silent, option = 
   }
 }
 
-function boundTo(db: Knex, connection: Client): Db {
+function boundTo(db: Knex, connection: Client): Bound {
   const one = db.withUserParams({})
   const client = one.client as RawClient
   client.acquireConnection = async () => connection
   client.releaseConnection = async () => {}
-  inTurn(one)
-  return one
+  return { db: one, turns: inTurn(one) }
 }
 
-/** Queries of one connection run one after the other: pg takes no second one while one is under way. */
-export function inTurn(db: Knex): void {
-  const client = db.client as RawClient
-  const query = client._query.bind(client)
-  let last: Promise<unknown> = Promise.resolve()
-  client._query = (...args) => {
-    const next = last.then(() => query(...args))
-    last = next.catch(() => {})
+const over = 'the transaction or the load of this statement is over'
+
+/** Statements of one connection, one after the other: pg takes no second one while one is under way. */
+export class Turns {
+  #last: Promise<unknown> = Promise.resolve()
+  #round = 0
+  #isOver = false
+
+  take<T>(send: () => Promise<T>): Promise<T> {
+    if (this.#isOver) return Promise.reject(new Error(over))
+    const round = this.#round
+    const next = this.#last.then(() => {
+      if (round !== this.#round) throw new Error(over)
+      return send()
+    })
+    this.#last = next.catch(() => {})
     return next
   }
+
+  /** Resolves when every statement that was given until now has been answered. */
+  async quiet(): Promise<void> {
+    await this.#last
+  }
+
+  /**
+   * Those that still wait are never sent: they would run after the end of their transaction, each on
+   * its own, or in the next one's. Resolves when the one that is under way has been answered.
+   */
+  async end(): Promise<void> {
+    this.#round++
+    await this.#last
+  }
+
+  /** As `end`, and none is taken any more. */
+  close(): void {
+    this.#isOver = true
+    this.#round++
+  }
+}
+
+/** From now on the statements of this Knex take turns. */
+export function inTurn(db: Knex): Turns {
+  const client = db.client as RawClient
+  const query = client._query.bind(client)
+  const turns = new Turns()
+  client._query = (connection, one) => {
+    const { sql = '' } = one as { readonly sql?: string }
+    // A ROLLBACK is how Knex learns that its transaction is over.
+    if (/^rollback\b/i.test(sql)) return query(connection, one)
+    return turns.take(() => query(connection, one))
+  }
+  return turns
 }
 
 /** The parts of Knex' client that are used here. */

@@ -5,7 +5,7 @@ import type { EntityIds, Recorded } from '../model/ports.ts'
 import { parseXid } from '../model/snapshot.ts'
 import type { Pool } from './pool.ts'
 import { beginIncarnation, incarnationOf } from './snapshot.ts'
-import type { KnownVersions } from './versions.ts'
+import { type VersionsRow, versionsOf } from './versions.ts'
 
 export interface WriteOptions {
   readonly pool: Pool
@@ -14,7 +14,6 @@ export interface WriteOptions {
   readonly idleInTransactionMs: number
   /** How long to wait for the answer to a COMMIT, and then to ask what became of it. */
   readonly outcomeDeadlineMs: number
-  readonly versions: KnownVersions
 }
 
 export interface RecordedRows extends Recorded {
@@ -22,7 +21,7 @@ export interface RecordedRows extends Recorded {
   readonly recordedAt: string | null
 }
 
-interface RecordRow {
+interface RecordRow extends VersionsRow {
   readonly xid: string
   readonly incarnation: string | null
   readonly row_ids: string[] | null
@@ -36,7 +35,7 @@ interface RecordRow {
  */
 export async function recordIn(
   connection: Client,
-  { pool, namespace, idleInTransactionMs, versions }: WriteOptions,
+  { pool, namespace, idleInTransactionMs }: WriteOptions,
   keys: readonly EntityIds[],
 ): Promise<RecordedRows> {
   const rows = keys.flatMap(rowsOf)
@@ -47,7 +46,7 @@ export async function recordIn(
       rows.map(({ entity }) => entity),
       rows.flatMap(({ ids }) => ids),
       ...boundsOf(rows),
-      String(idleInTransactionMs),
+      idleInTransactionMs,
     ],
   )
   const row = answer[0] as RecordRow
@@ -67,7 +66,7 @@ export async function recordIn(
   return {
     write: { incarnation, xid: parseXid(row.xid) },
     rowIds: row.row_ids,
-    versions: versions.known,
+    versions: versionsOf(row.versions),
     recordedAt: row.recorded_at,
   }
 }

@@ -137,17 +137,23 @@ class Replica {
     signal: AbortSignal,
   ): Promise<readonly unknown[]> {
     if (entity.isolation === 'read committed') {
-      return entity.load([...ids], { db: this.#pool.on(connection), signal })
+      const { db, turns } = this.#pool.on(connection)
+      try {
+        return await entity.load([...ids], { db, signal })
+      } finally {
+        await turns.end()
+      }
     }
     const tx = await this.#pool.knex.transaction({
       connection,
       isolationLevel: 'repeatable read',
       readOnly: true,
     })
-    inTurn(tx)
+    const turns = inTurn(tx)
     try {
       return await entity.load([...ids], { db: tx, signal })
     } finally {
+      await turns.end()
       await tx.rollback().catch(() => {})
     }
   }

@@ -13,9 +13,8 @@ import { type Db, inTurn, isRetryable, type RawClient, type Tx, unavailable } fr
 import type { WriteOptions } from './record.ts'
 import { takeSnapshot } from './snapshot.ts'
 import { JoinedTransaction, OwnTransaction } from './transaction.ts'
-import { KnownVersions } from './versions.ts'
 
-export interface SourceOptions extends Omit<WriteOptions, 'versions'> {
+export interface SourceOptions extends WriteOptions {
   readonly replicas?: Replicas | undefined
 }
 
@@ -27,7 +26,7 @@ export class PostgresSource implements Source<Tx> {
 
   constructor(options: SourceOptions) {
     this.replicas = options.replicas
-    this.#options = { ...options, versions: new KnownVersions() }
+    this.#options = options
     this.#db = options.pool.knex
     this.#client = this.#db.client as RawClient
   }
@@ -35,20 +34,25 @@ export class PostgresSource implements Source<Tx> {
   async load(entity: AnyEntity, ids: readonly unknown[], signal: AbortSignal): Promise<Loaded> {
     return this.#withConnection(signal, async (connection) => {
       if (entity.isolation === 'read committed') {
-        const db = this.#options.pool.on(connection)
-        return { rows: await entity.load([...ids], { db, signal }), snapshot: undefined }
+        const { db, turns } = this.#options.pool.on(connection)
+        try {
+          return { rows: await entity.load([...ids], { db, signal }), snapshot: undefined }
+        } finally {
+          await turns.end()
+        }
       }
       const tx = await this.#db.transaction({
         connection,
         isolationLevel: 'repeatable read',
         readOnly: true,
       })
-      inTurn(tx)
+      const turns = inTurn(tx)
       try {
         const snapshot = await takeSnapshot(connection)
         const rows = await entity.load([...ids], { db: tx, signal })
         return { rows, snapshot }
       } finally {
+        await turns.end()
         await tx.rollback().catch(() => {})
       }
     })
@@ -60,8 +64,7 @@ export class PostgresSource implements Source<Tx> {
       const { connection, release } = await hold(this.#client, signal)
       try {
         const tx = await this.#db.transaction({ connection })
-        inTurn(tx)
-        return new OwnTransaction(tx, connection, release, this.#options)
+        return new OwnTransaction({ tx, turns: inTurn(tx), connection, release }, this.#options)
       } catch (error) {
         await release()
         throw error

@@ -5,26 +5,35 @@ import { LockstepError } from '../model/errors.ts'
 import type { CommitOutcome, EntityIds, Recorded, Transaction } from '../model/ports.ts'
 import { closeOnAbort } from './abort.ts'
 import { outcomeOf } from './outcome.ts'
-import { isBroken, type RawClient, type Tx } from './pool.ts'
+import { isBroken, type RawClient, type Turns, type Tx } from './pool.ts'
 import { type RecordedRows, recordIn, type WriteOptions } from './record.ts'
-import { selectVersions, type VersionsRow } from './versions.ts'
+import { selectVersions, type VersionsRow, versionsOf } from './versions.ts'
+
+interface Begun {
+  readonly tx: Tx
+  readonly turns: Turns
+  readonly connection: Client
+  readonly release: () => Promise<void>
+}
 
 export class OwnTransaction implements Transaction<Tx> {
   readonly handle: Tx
+  readonly #begun: Begun
   readonly #connection: Client
-  readonly #release: () => Promise<void>
   readonly #options: WriteOptions
   #recorded: RecordedRows | undefined
   #finished: Promise<void> | undefined
 
-  constructor(tx: Tx, connection: Client, release: () => Promise<void>, options: WriteOptions) {
-    this.handle = tx
-    this.#connection = connection
-    this.#release = release
+  constructor(begun: Begun, options: WriteOptions) {
+    this.handle = begun.tx
+    this.#begun = begun
+    this.#connection = begun.connection
     this.#options = options
   }
 
   async record(keys: readonly EntityIds[]): Promise<Recorded> {
+    // Statements that the callback has not awaited belong to the write as well.
+    await this.#begun.turns.quiet()
     if (this.handle.isCompleted() || isOutsideTransaction(this.#connection)) {
       throw new LockstepError(
         'WRITE_ENDED_EARLY',
@@ -38,6 +47,7 @@ export class OwnTransaction implements Transaction<Tx> {
   async commit(): Promise<CommitOutcome> {
     const deadline = AbortSignal.timeout(this.#options.outcomeDeadlineMs)
     const endWatch = closeOnAbort(this.#connection, deadline, 'leave')
+    this.#begun.turns.close()
     try {
       // One round trip, two transactions: the versions are those of after the COMMIT.
       const namespace = escapeLiteral(this.#options.namespace)
@@ -46,8 +56,7 @@ export class OwnTransaction implements Transaction<Tx> {
       )
       const [{ command }, { rows }] = answers as [QueryResult, QueryResult<VersionsRow>]
       if (command === 'ROLLBACK') return { kind: 'aborted' }
-      const versions = this.#options.versions.learn(rows[0]?.versions ?? null)
-      return { kind: 'committed', versions }
+      return { kind: 'committed', versions: versionsOf(rows[0]?.versions ?? null) }
     } catch (error) {
       if (!this.#recorded) throw error
       const outcome = await outcomeOf(this.#recorded, this.#options)
@@ -61,6 +70,7 @@ export class OwnTransaction implements Transaction<Tx> {
 
   async rollback(): Promise<void> {
     if (this.#finished !== undefined) return this.#finished
+    this.#begun.turns.close()
     const endWatch = closeOnAbort(
       this.#connection,
       AbortSignal.timeout(this.#options.outcomeDeadlineMs),
@@ -79,7 +89,7 @@ export class OwnTransaction implements Transaction<Tx> {
   async #end(): Promise<void> {
     // Knex has to know that its transaction is over; PostgreSQL takes a second ROLLBACK as a no-op.
     if (!this.handle.isCompleted()) await this.handle.rollback().catch(() => {})
-    await this.#release()
+    await this.#begun.release()
   }
 }
 

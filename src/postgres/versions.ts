@@ -7,20 +7,6 @@ export interface VersionsRow {
   readonly versions: VersionPairs
 }
 
-/**
- * The live versions as of the last COMMIT that was answered: what the first delete of the next write
- * goes by, which may miss one (docs/decisions/0005).
- */
-export class KnownVersions {
-  known: LiveVersions = new Map()
-
-  /** As of after a COMMIT. */
-  learn(pairs: VersionPairs): LiveVersions {
-    this.known = versionsOf(pairs)
-    return this.known
-  }
-}
-
 /** The live versions as one column; `namespace` is SQL: a parameter or a literal. */
 export function selectVersions(namespace: string): string {
   return `lockstep.live_versions(${namespace}) as versions`

@@ -5,7 +5,8 @@
 import { expect, test } from 'vitest'
 import type { Parts } from '../../src/running-cache.ts'
 import { connect, ownDatabase } from '../support/database.ts'
-import { type ItemWorldCache, openWorld, until, type World } from '../support/world.ts'
+import { withL2 } from '../support/parts.ts'
+import { gate, type ItemWorldCache, openWorld, until, type World } from '../support/world.ts'
 
 /** Runs `then` when a writer has recorded its write, before the first delete and the COMMIT. */
 function betweenRecordAndDelete(then: () => Promise<void>): (parts: Parts) => Parts {
@@ -117,4 +118,32 @@ test('a version whose registration a failover has lost is registered again befor
   })
   await world.write(writer, 1)
   expect((await cache.item.get(1, { consistency: 'strong' }))?.version).toBe(1)
+})
+
+test('no strong read answers the old value after another one has answered the new', async () => {
+  const world = await openWorld()
+  const second = gate()
+  let calls = 0
+  const writer = await world.open({
+    replace: withL2((l2) => ({
+      invalidate: async (...args) => {
+        if (++calls === 2) await second.pass()
+        return l2.invalidate(...args)
+      },
+    })),
+  })
+  const reader = await world.open()
+  const newer = await world.open({ entity: { version: 2 } as never })
+  const strong = async (cache: typeof reader) =>
+    (await cache.item.get(1, { consistency: 'strong' }))?.version
+  // All of it long before the write begins.
+  expect(await strong(reader)).toBe(0)
+  expect(await strong(newer)).toBe(0)
+  expect(await world.redis.exists(world.valueKey(1, 2))).toBe(1)
+  const writing = world.write(writer, 1)
+  await second.held
+  const answers = [await strong(reader), await strong(newer)]
+  second.open()
+  expect((await writing).fenced).toBe(true)
+  expect(answers).toEqual([1, 1])
 })

@@ -108,24 +108,36 @@ test('a write that is rolled back leaves nothing, and its id stays unused', asyn
   expect(await place.isFree()).toBe(true)
 })
 
-test('a write knows all schema versions that were registered before its COMMIT', async () => {
+test('a write knows the schema versions of before its outbox row, and those of before its COMMIT', async () => {
   const place = await open()
-  await register(
-    place.pool,
-    {
-      namespace: place.namespace,
-      hasL2: true,
-      entities: [thing(7), thing(2)],
-    },
-    systemClock,
-  )
+  const { namespace, pool } = place
+  const bring = (...entities: ReturnType<typeof thing>[]) =>
+    register(pool, { namespace, hasL2: true, entities }, systemClock)
+  await bring(thing(7))
   const transaction = await place.begin()
-  await place.record(transaction)
+  const { versions } = await place.record(transaction)
+  expect(versions.get('thing')?.toSorted()).toEqual([1, 7])
+  await bring(thing(2))
   const outcome = await transaction.commit()
-  const versions = outcome.kind === 'committed' ? outcome.versions.get('thing') : undefined
-  expect(versions?.toSorted()).toEqual([1, 2, 7])
-  const next = await place.record(await place.begin())
-  expect(next.versions.get('thing'), 'and the next goes by it').toEqual(versions)
+  const live = outcome.kind === 'committed' ? outcome.versions.get('thing') : undefined
+  expect(live?.toSorted()).toEqual([1, 2, 7])
+})
+
+test('a limit on idle transactions that is shorter than ours stays', async () => {
+  const place = await open()
+  const idleLimit = async (limit: string): Promise<string> => {
+    const transaction = await place.begin()
+    await transaction.handle.raw(`set local idle_in_transaction_session_timeout = '${limit}'`)
+    await place.record(transaction)
+    const { rows } = await transaction.handle.raw('show idle_in_transaction_session_timeout')
+    await transaction.rollback()
+    return rows[0].idle_in_transaction_session_timeout
+  }
+  expect([await idleLimit('5s'), await idleLimit('1h'), await idleLimit('0')]).toEqual([
+    '5s',
+    '30s',
+    '30s',
+  ])
 })
 
 test('a write of several entities leaves a row for each', async () => {
