@@ -11,7 +11,7 @@
  */
 import { LockstepError } from '../model/errors.ts'
 import type { CommitOutcome, Source, Transaction } from '../model/ports.ts'
-import type { Snapshot } from '../model/snapshot.ts'
+import type { Snapshot, WriteId } from '../model/snapshot.ts'
 import { formatTicket, type Ticket } from '../model/ticket.ts'
 import { abortable, withDeadline } from '../resilience/deadline.ts'
 import { retry } from '../resilience/retry.ts'
@@ -49,6 +49,14 @@ export interface JoinedWriteResult<R> extends WriteResult<R> {
   readonly fencedAfterCommit: Promise<boolean>
 }
 
+/** What became of a joined write; `unknown`: nobody waited for it to the end. */
+type JoinedEnd = 'fenced' | 'unfenced' | 'aborted' | 'unknown'
+
+export interface JoinedWrite<R> extends JoinedWriteResult<R> {
+  /** Never rejects. */
+  readonly ended: Promise<JoinedEnd>
+}
+
 export interface WriteContext<Tx> extends DeleteContext {
   readonly source: Source<Tx>
 }
@@ -79,7 +87,7 @@ export class Writer<Tx> {
     run: Run<Tx, R>,
     keysOf: KeysOf<R>,
     request: WriteRequest,
-  ): Promise<JoinedWriteResult<R>> {
+  ): Promise<JoinedWrite<R>> {
     return this.#tracked(() => this.#join(tx, run, keysOf, request))
   }
 
@@ -129,25 +137,34 @@ export class Writer<Tx> {
     run: Run<Tx, R>,
     keysOf: KeysOf<R>,
     request: WriteRequest,
-  ): Promise<JoinedWriteResult<R>> {
+  ): Promise<JoinedWrite<R>> {
     const transaction = this.#context.source.join(tx)
-    const fenced = await this.#inTime(request, (signal) =>
+    const left = 'the transaction is yours to roll back'
+    const fenced = await this.#inTime(request, left, (signal) =>
       // Without a snapshot: this transaction may read under one that is older than any of ours.
-      this.#fence(transaction, undefined, run, keysOf, request, signal),
+      this.#fence(transaction, undefined, run, keysOf, request, left, signal),
     )
-    const fencedAfterCommit = this.#tracked(() => this.#afterCommit(transaction, fenced))
+    const ended = this.#tracked(() => this.#afterCommit(transaction, fenced)).catch(
+      () => 'unknown' as const,
+    )
     return {
       ticket: formatTicket([fenced.recorded.write]),
       value: fenced.value,
       fenced: false,
-      fencedAfterCommit: fencedAfterCommit.catch(() => false),
+      fencedAfterCommit: ended.then((end) => end === 'fenced'),
+      ended,
     }
   }
 
   /** The caller may take its time, or forget the transaction: a close doesn't wait for it. */
-  async #afterCommit<R>(transaction: Transaction<Tx>, fenced: Fenced<R>): Promise<boolean> {
-    const outcome = await abortable(transaction.commit(), this.#context.closing)
-    return outcome.kind === 'committed' && this.#deletes.second(fenced, outcome.versions)
+  async #afterCommit<R>(transaction: Transaction<Tx>, fenced: Fenced<R>): Promise<JoinedEnd> {
+    try {
+      const outcome = await abortable(transaction.commit(), this.#context.closing)
+      if (outcome.kind !== 'committed') return outcome.kind
+      return (await this.#deletes.second(fenced, outcome.versions)) ? 'fenced' : 'unfenced'
+    } finally {
+      await transaction.rollback()
+    }
   }
 
   // ---- 1 to 3
@@ -159,9 +176,10 @@ export class Writer<Tx> {
     let transaction: Transaction<Tx> | undefined
     try {
       // Only up to the COMMIT: once that is sent, giving up would leave its outcome unknown.
-      const fenced = await this.#inTime(request, async (signal) => {
+      const left = 'it was rolled back'
+      const fenced = await this.#inTime(request, left, async (signal) => {
         transaction = await this.#begin(source, signal)
-        return this.#fence(transaction, snapshot, run, keysOf, request, signal)
+        return this.#fence(transaction, snapshot, run, keysOf, request, left, signal)
       })
       const outcome = await (transaction as unknown as Transaction<Tx>).commit()
       transaction = undefined
@@ -173,12 +191,17 @@ export class Writer<Tx> {
     }
   }
 
-  #inTime<T>(request: WriteRequest, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  /** `left`: how a write that is given up leaves its transaction. */
+  #inTime<T>(
+    request: WriteRequest,
+    left: string,
+    work: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
     const { clock, closing } = this.#context
     const late = (): Error =>
       new LockstepError(
         'WRITE_TIMEOUT',
-        `a write took longer than ${request.timeoutMs} ms; it was rolled back`,
+        `a write took longer than ${request.timeoutMs} ms; ${left}`,
       )
     const parent = request.signal ? AbortSignal.any([closing, request.signal]) : closing
     return withDeadline(request.timeoutMs, late, parent, clock, work)
@@ -210,21 +233,33 @@ export class Writer<Tx> {
     run: Run<Tx, R>,
     keysOf: KeysOf<R>,
     request: WriteRequest,
+    left: string,
     signal: AbortSignal,
   ): Promise<Fenced<R>> {
     const value = await abortable(Promise.resolve(run(transaction.handle)), signal)
     const keys = keysOf(value)
     const recorded = await abortable(transaction.record(byEntity(keys)), signal)
+    this.#checkDatabase(recorded.write)
     const first = await this.#deletes.first(keys, recorded)
     if (first?.kind === 'unavailable' && request.onFenceFailure === 'reject') {
       throw new LockstepError(
         'WRITE_NOT_FENCED',
-        'Redis could not be told before the COMMIT; the write was rolled back',
+        `Redis could not be told before the COMMIT; ${left}`,
         { cause: first.cause },
       )
     }
     signal.throwIfAborted()
     return { value, keys, recorded, first, snapshot }
+  }
+
+  /** A transaction that its caller brings may be another database's, whose xids mean nothing here. */
+  #checkDatabase({ incarnation }: WriteId): void {
+    const known = this.#context.trust.newest?.incarnation
+    if (known === undefined || known === incarnation) return
+    throw new LockstepError(
+      'WRITE_ABORTED',
+      'the transaction belongs to another database than the cache, or the database has begun a new incarnation',
+    )
   }
 }
 

@@ -2,11 +2,15 @@ import type { Client } from 'pg'
 import { systemClock } from '../model/clock.ts'
 import type { CommitOutcome } from '../model/ports.ts'
 import { sleep } from '../resilience/deadline.ts'
-import { closeOnAbort } from './abort.ts'
+import { closeOnAbort, hold } from './abort.ts'
+import type { RawClient } from './pool.ts'
 import type { RecordedRows, WriteOptions } from './record.ts'
 import { selectVersions, type VersionsRow, versionsOf } from './versions.ts'
 
 const askAgainMs = 25
+
+/** Asks over a connection that it is given; it may be broken when the signal aborts. */
+type Ask = <T>(signal: AbortSignal, question: (connection: Client) => Promise<T>) => Promise<T>
 
 /**
  * What became of a transaction whose COMMIT nobody here has seen answered: PostgreSQL knows, within
@@ -15,15 +19,17 @@ const askAgainMs = 25
 export async function outcomeOf(
   recorded: RecordedRows,
   options: WriteOptions,
+  // The pool's may be as broken as the one that has just been.
+  ask: Ask = overOwn(options),
 ): Promise<CommitOutcome> {
   const deadline = AbortSignal.timeout(options.outcomeDeadlineMs)
   while (!deadline.aborted) {
-    const row = await statusOf(recorded, options, deadline).catch(() => undefined)
+    const row = await statusOf(recorded, options, ask, deadline).catch(() => undefined)
     if (row?.status === 'committed') {
       return { kind: 'committed', versions: versionsOf(row.versions) }
     }
     if (row?.status === 'aborted') return { kind: 'aborted' }
-    if (row?.status === 'another incarnation') return survived(recorded, options, deadline)
+    if (row?.status === 'another incarnation') return survived(recorded, options, ask, deadline)
     await sleep(askAgainMs, deadline, systemClock)
   }
   return { kind: 'unknown' }
@@ -35,10 +41,11 @@ interface StatusRow extends VersionsRow {
 
 function statusOf(
   { write }: RecordedRows,
-  { pool, namespace }: WriteOptions,
+  { namespace }: WriteOptions,
+  ask: Ask,
   signal: AbortSignal,
 ): Promise<StatusRow | undefined> {
-  return ask(pool, signal, async (connection) => {
+  return ask(signal, async (connection) => {
     const { rows } = await connection.query<StatusRow>(
       `select case when lockstep.incarnation() = $1 then pg_xact_status($2::xid8)
          else 'another incarnation' end as status, ${selectVersions('$3')}`,
@@ -51,10 +58,11 @@ function statusOf(
 /** After a crash nothing is in progress: the outbox row is there if and only if the COMMIT was durable. */
 async function survived(
   { rowIds, write, recordedAt }: RecordedRows,
-  { pool, namespace }: WriteOptions,
+  { namespace }: WriteOptions,
+  ask: Ask,
   signal: AbortSignal,
 ): Promise<CommitOutcome> {
-  const row = await ask(pool, signal, async (connection) => {
+  const row = await ask(signal, async (connection) => {
     const { rows } = await connection.query<VersionsRow & { found: boolean }>(
       `select exists (select from lockstep.outbox
          where row_id = any($1::bigint[]) and namespace = $2 and xid = $3::xid8
@@ -69,17 +77,36 @@ async function survived(
   return { kind: 'committed', versions: versionsOf(row.versions) }
 }
 
-async function ask<T>(
-  pool: { connect(): Promise<Client> },
+/** Is the transaction still open? */
+export async function isInProgress(
+  recorded: RecordedRows,
+  options: WriteOptions,
   signal: AbortSignal,
-  question: (connection: Client) => Promise<T>,
-): Promise<T> {
-  const connection = await pool.connect()
-  const endWatch = closeOnAbort(connection, signal)
-  try {
-    return await question(connection)
-  } finally {
-    endWatch()
-    connection.end().catch(() => {})
+): Promise<boolean> {
+  const row = await statusOf(recorded, options, overPool(options), signal)
+  return row?.status === 'in progress'
+}
+
+export function overPool({ pool }: WriteOptions): Ask {
+  return async (signal, question) => {
+    const { connection, release } = await hold(pool.knex.client as RawClient, signal)
+    try {
+      return await question(connection)
+    } finally {
+      await release()
+    }
+  }
+}
+
+function overOwn({ pool }: WriteOptions): Ask {
+  return async (signal, question) => {
+    const connection = await pool.connect()
+    const endWatch = closeOnAbort(connection, signal)
+    try {
+      return await question(connection)
+    } finally {
+      endWatch()
+      connection.end().catch(() => {})
+    }
   }
 }

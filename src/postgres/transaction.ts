@@ -1,13 +1,18 @@
 /** The transaction of a write (DESIGN §5.1–5.3): one of the library's own, or the caller's. */
 import { type Client, escapeLiteral, type QueryResult } from 'pg'
+import { systemClock } from '../model/clock.ts'
 import { wrong } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
 import type { CommitOutcome, EntityIds, Recorded, Transaction } from '../model/ports.ts'
+import { sleep } from '../resilience/deadline.ts'
 import { closeOnAbort } from './abort.ts'
-import { outcomeOf } from './outcome.ts'
+import { isInProgress, outcomeOf, overPool } from './outcome.ts'
 import { isBroken, type RawClient, type Turns, type Tx } from './pool.ts'
 import { type RecordedRows, recordIn, type WriteOptions } from './record.ts'
 import { selectVersions, type VersionsRow, versionsOf } from './versions.ts'
+
+/** How often a transaction that the caller ends is looked at. */
+const lookAgainMs = 1_000
 
 interface Begun {
   readonly tx: Tx
@@ -103,7 +108,9 @@ type KnexTransaction = Tx & {
 export class JoinedTransaction implements Transaction<Tx> {
   readonly handle: Tx
   readonly #options: WriteOptions
+  readonly #abandoned = new AbortController()
   #recorded: RecordedRows | undefined
+  #isEnded = false
 
   /** Throws `OPTION_INVALID` for what is no open Knex transaction of PostgreSQL. */
   constructor(tx: Tx, options: WriteOptions) {
@@ -132,15 +139,33 @@ export class JoinedTransaction implements Transaction<Tx> {
 
   /** Waits until the caller has ended it; a savepoint's end is not the end. */
   async commit(): Promise<CommitOutcome> {
+    await Promise.race([this.#ended(), this.#endedUnnoticed()])
+    if (!this.#recorded || this.#abandoned.signal.aborted) return { kind: 'unknown' }
+    return outcomeOf(this.#recorded, this.#options, overPool(this.#options))
+  }
+
+  /** To roll back is the caller's; nobody waits for it any more. */
+  async rollback(): Promise<void> {
+    this.#abandoned.abort()
+  }
+
+  async #ended(): Promise<void> {
     let outermost = this.handle as KnexTransaction
     while (outermost.parentTransaction) outermost = outermost.parentTransaction
     await outermost.executionPromise?.catch(() => {})
-    if (!this.#recorded) return { kind: 'aborted' }
-    return outcomeOf(this.#recorded, this.#options)
+    this.#isEnded = true
   }
 
-  /** The caller's to do. */
-  async rollback(): Promise<void> {}
+  /** By a statement of the caller's own, or with its connection: Knex hears of neither. */
+  async #endedUnnoticed(): Promise<void> {
+    const { signal } = this.#abandoned
+    for (;;) {
+      await sleep(lookAgainMs, signal, systemClock)
+      if (signal.aborted || this.#isEnded || !this.#recorded) return
+      const isOpen = await isInProgress(this.#recorded, this.#options, signal).catch(() => true)
+      if (!isOpen) return
+    }
+  }
 }
 
 /** Outside a transaction the outbox row would not stand and fall with the caller's statements. */

@@ -71,13 +71,13 @@ export class Telemetry {
   }
 
   /** As `write`; it is counted when its caller has committed, and not at all when rolled back. */
-  async joinedWrite<R extends { readonly fencedAfterCommit: Promise<boolean> }>(
+  async joinedWrite<R extends { readonly ended: Promise<string> }>(
     run: () => Promise<R>,
-  ): Promise<R> {
+  ): Promise<Omit<R, 'ended'>> {
     try {
-      const result = await run()
-      void result.fencedAfterCommit.then((isFenced) => {
-        if (isFenced) this.writes.fenced++
+      const { ended, ...result } = await run()
+      void ended.then((end) => {
+        if (end === 'fenced' || end === 'unfenced') this.writes[end]++
       })
       return result
     } catch (error) {

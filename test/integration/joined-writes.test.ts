@@ -2,6 +2,7 @@
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Tx } from '../../src/postgres/pool.ts'
 import { openPool } from '../../src/postgres/pool.ts'
+import { ownDatabase } from '../support/database.ts'
 import { bump, type Item, openWorld, until, type World } from '../support/world.ts'
 
 async function open() {
@@ -186,4 +187,71 @@ test('a pool of one connection is enough', async () => {
   expect(await fencedAfterCommit).toBe(true)
   expect((await cache.item.get(1, { consistency: 'strong' }))?.version).toBe(2)
   expect((await cache.item.getMany([1, 2, 3])).size).toBe(3)
+})
+
+test.each([
+  ['a COMMIT of its own', (tx: Tx) => tx.raw('commit'), true],
+  ['a ROLLBACK of its own', (tx: Tx) => tx.raw('rollback'), false],
+])('%s, which Knex does not see, ends it all the same', async (_, end, isTold) => {
+  const { world, cache, knex } = await open()
+  const tx = await knex.transaction()
+  const { fencedAfterCommit } = await cache.item.write(1, bumpOf(world), { tx })
+  await end(tx)
+  expect(await fencedAfterCommit).toBe(isTold)
+  await tx.rollback()
+})
+
+test('what is said of a write that is given up is that the transaction is its caller’s', async () => {
+  const { cache, knex } = await open()
+  const tx = await knex.transaction()
+  const late = cache.item.write(1, () => new Promise<never>(() => {}), { tx, timeout: 50 })
+  await expect(late).rejects.toMatchObject({
+    code: 'WRITE_TIMEOUT',
+    message: expect.stringContaining('yours to roll back'),
+  })
+  await tx.rollback()
+})
+
+test('a transaction of another database is refused, and nobody loses trust over it', async () => {
+  const { world, cache } = await open()
+  const databaseUrl = await ownDatabase()
+  const other = openPool(databaseUrl)
+  onTestFinished(() => other.close())
+  await other.knex.raw('insert into lockstep.namespaces (name) values (?)', [world.namespace])
+  // The first write of its life begins the incarnation.
+  await other.knex.raw('select lockstep.begin_incarnation()')
+  const lost: unknown[] = []
+  cache.on('trust', (change) => {
+    if (change.state === 'lost') lost.push(change)
+  })
+  const write = other.knex.transaction((tx) => cache.item.invalidate(1, { tx }))
+  await expect(write).rejects.toMatchObject({ code: 'WRITE_ABORTED' })
+  expect(lost).toEqual([])
+})
+
+test('many joined writes of one transaction ask over the pool, and not over a connection each', async () => {
+  const { world, cache, knex } = await open()
+  const count = async (): Promise<number> => {
+    const [row] = await world.sql(
+      `select count(*)::int as open from pg_stat_activity where datname = current_database() and application_name = 'lockstep'`,
+    )
+    return row?.open as number
+  }
+  const ended: Promise<boolean>[] = []
+  let most = 0
+  const before = await count()
+  await knex.transaction(async (tx) => {
+    for (let id = 1; id <= 40; id++) {
+      ended.push((await cache.item.write(id, bumpOf(world, id), { tx })).fencedAfterCommit)
+    }
+  })
+  const all = Promise.all(ended)
+  let isOver = false
+  void all.then(() => {
+    isOver = true
+  })
+  while (!isOver) most = Math.max(most, (await count()) - before)
+  expect((await all).every((isFenced) => isFenced)).toBe(true)
+  // Of the cache's pool of ten.
+  expect(most).toBeLessThanOrEqual(12)
 })
