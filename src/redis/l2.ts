@@ -45,7 +45,7 @@ export class RedisL2 implements L2 {
   readonly #waits: FillWaits
   readonly #retentionMs: string
   readonly #scripts = readScripts()
-  /** This process, as owner of leases and in the nonces that it proposes. */
+  /** This process, as owner of leases (12 bytes) and in the nonces that it proposes (20). */
   readonly #owner = randomBytes(9).toString('base64url')
   #nonces = 0
 
@@ -204,7 +204,7 @@ export class RedisL2 implements L2 {
   }
 
   #newNonce(): string {
-    return `${this.#owner}${(this.#nonces++).toString(36)}`
+    return `${this.#owner}${(this.#nonces++).toString(36).padStart(8, '0')}`
   }
 }
 

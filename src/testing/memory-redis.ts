@@ -106,7 +106,7 @@ export class MemoryRedis {
     this.#values.delete(key)
   }
 
-  /** snapshotAt of fence.lua. */
+  /** snapshotAt of snapshot.lua. */
   headerAt(key: string): Header | undefined {
     const bytes = this.get(key)
     return bytes && headerOf(bytes)
