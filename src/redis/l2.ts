@@ -17,6 +17,7 @@ import type {
   Lease,
   Lookup,
   Nonce,
+  Renewal,
 } from '../model/ports.ts'
 import type { Incarnation, WriteId } from '../model/snapshot.ts'
 import { grantOf, lookupOf } from './answers.ts'
@@ -124,6 +125,19 @@ export class RedisL2 implements L2 {
         ],
       }),
       read: (answers) => (answers as readonly Buffer[]).map(String) as FillAnswer[],
+      unavailable: () => 'unavailable',
+    })
+  }
+
+  renew(entity: AnyEntity, leases: readonly Lease[], leaseMs: number): Promise<readonly Renewal[]> {
+    return this.#each<Lease, Renewal>(leases, {
+      keyOf: (lease) => this.#keys.fence(entity.name, lease.id),
+      call: (some) => ({
+        script: this.#scripts.renew,
+        keys: some.map((lease) => this.#keys.fence(entity.name, lease.id)),
+        args: [this.#owner, String(Math.ceil(leaseMs)), ...some.map(({ nonce }) => nonce)],
+      }),
+      read: (answers) => (answers as readonly Buffer[]).map(String) as Renewal[],
       unavailable: () => 'unavailable',
     })
   }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Cluster, Redis } from 'ioredis'
 
-const names = ['acquire', 'fill', 'invalidate', 'probe', 'release'] as const
+const names = ['acquire', 'fill', 'invalidate', 'probe', 'release', 'renew'] as const
 
 export type ScriptName = (typeof names)[number]
 

@@ -156,6 +156,14 @@ export class MemoryRedis {
     fence.untilMs = this.nowMs() + leaseMs
   }
 
+  /** Whether the lease is still its owner's, under the fence that it was given under. */
+  renewLease(key: string, owner: string, nonce: string, leaseMs: number): boolean {
+    const fence = this.#fence(key)
+    if (fence?.owner !== owner || fence.nonce !== nonce) return false
+    fence.untilMs = this.nowMs() + leaseMs
+    return true
+  }
+
   await(key: string): void {
     const fence = this.#fence(key)
     if (fence) fence.isAwaited = true
