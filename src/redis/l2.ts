@@ -115,13 +115,11 @@ export class RedisL2 implements L2 {
           some.map((fill) => fill.lease.id),
         ),
         args: [
-          this.#owner,
-          this.#retentionMs,
-          this.#keys.bus,
-          ...some.flatMap((fill) => [
-            ...fillArgs(fill, clock),
-            Buffer.concat(fill.over.map((incarnation) => Buffer.from(incarnation, 'hex'))),
-          ]),
+          `${this.#owner}${this.#retentionMs} ${this.#keys.bus}`,
+          ...some.flatMap((fill) => {
+            const [nonce, ...rest] = fillArgs(fill, clock)
+            return [claimOf(nonce, fill.over), ...rest]
+          }),
         ],
       }),
       read: (answers) => (answers as readonly Buffer[]).map(String) as FillAnswer[],
@@ -222,7 +220,13 @@ export class RedisL2 implements L2 {
   }
 }
 
-function fillArgs(fill: Fill, clock: RedisClock): readonly (string | Buffer)[] {
+/** A nonce, and the incarnations whose tombstones are over. */
+function claimOf(nonce: Nonce, over: readonly Incarnation[]): string | Buffer {
+  if (over.length === 0) return nonce
+  return Buffer.concat([Buffer.from(nonce), Buffer.from(over.join(''), 'hex')])
+}
+
+function fillArgs(fill: Fill, clock: RedisClock): readonly [Nonce, Buffer, string] {
   const createdAtMs = clock.nowMs() - fill.ageMs
   const bytes = encodeEnvelope({
     snapshot: fill.snapshot,
