@@ -4,7 +4,7 @@ import type { City } from './data.ts'
 import { cityEntity, type Place, tableOf } from './places.ts'
 
 export type Question =
-  /** `patient`: with the bench's long deadlines, and the long leases that go with them. */
+  /** `patient`: with the bench's long deadlines. */
   | { readonly kind: 'open'; readonly place: Place; readonly patient: boolean }
   /** All of them begin at `atMs`. */
   | { readonly kind: 'get'; readonly id: number; readonly gets: number; readonly atMs: number }

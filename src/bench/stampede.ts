@@ -11,7 +11,7 @@ const gets = 1_000
 const processes = 4
 /** Between the word to go and the beginning. */
 const headStartMs = 50
-/** Each of these takes a lease's life, and a new process. */
+/** Each of these takes new processes. */
 const mostKills = 5
 /** The ids of each row are its own: they are cold once. */
 const firstIds = { process: 1, processes: 3_001, killed: 6_001 } as const
@@ -68,7 +68,7 @@ export async function measureOwnerKilled(stage: Stage, effort: Effort): Promise<
   const loads: number[] = []
   const waits: number[] = []
   for (let round = 0; round < Math.min(effort.rounds, mostKills); round++) {
-    // How long the others wait goes by the deadline of a load: by its default.
+    // As a user would see it: with the default deadlines.
     await withCrew(stage, effort, 'default', async (crew) => {
       const { answers, killedAtMs } = await crew.get(firstIds.killed + round, 'kill')
       if (killedAtMs === undefined) throw new NotMeasured('no process loaded')

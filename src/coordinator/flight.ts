@@ -65,7 +65,7 @@ export function mayJoin(promised: Promised, flight: Flight, boundMs: number): bo
   return flight.beganAtMs >= promised.beganAtMs - boundMs
 }
 
-/** Does a fill under this snapshot pass the tombstone? As in `redis/scripts/fence.lua`. */
+/** Does a fill under this snapshot pass the tombstone? As in `redis/scripts/checked-fill.lua`. */
 export function passes(tombstone: Tombstone, snapshot: Snapshot): boolean {
   if (!tombstone.merged) return visible(tombstone, snapshot)
   return tombstone.incarnation === snapshot.incarnation && tombstone.xid < snapshot.xmin

@@ -2,20 +2,18 @@
  * A miss (DESIGN §4.4–4.6): acquire, load, fill. One load per id and process (flights), and one per
  * id and cluster (leases) but for pending tombstones, which nobody waits on.
  */
-import { retries } from '../model/defaults.ts'
 import type { L1Key } from '../model/id.ts'
-import type { Fill, FillAnswer, Grant } from '../model/ports.ts'
+import type { Fill, FillAnswer, Grant, Lease } from '../model/ports.ts'
 import { everyVisible } from '../model/ticket.ts'
 import { type Flight, type Landed, newFlight } from './flight.ts'
 import { type Labelled, type Leased, label, pendingAmong } from './label.ts'
+import { Leases, leaseMsFor } from './leases.ts'
 import { query } from './query.ts'
 import { candidateFromL2, type LoadedValue, loadedValue } from './values.ts'
 import type { ReadContext, Wanted, WantedGroup } from './wanted.ts'
 
 /** A waiter that hears nothing looks again after this: a lost wake-up must not cost a lease. */
 const longestPollMs = 100
-/** A lease outlasts the load by what the fill and the clocks may take. */
-const leaseMarginMs = 500
 
 export interface Landing {
   deliver(wanted: Wanted, landed: Landed): void
@@ -38,10 +36,12 @@ export class Loader {
   readonly #context: ReadContext
   readonly #landing: Landing
   readonly #flights = new Map<L1Key, Flight>()
+  readonly #leases: Leases
 
   constructor(context: ReadContext, landing: Landing) {
     this.#context = context
     this.#landing = landing
+    this.#leases = new Leases(context)
   }
 
   flightOf(key: L1Key): Flight | undefined {
@@ -91,16 +91,15 @@ export class Loader {
   // ---- 4. acquire
 
   async #acquireAndLoad(owned: readonly Owned[], insist: boolean): Promise<void> {
-    const { l2, entity, trust, loadDeadlineMs } = this.#context
+    const { l2, entity, trust } = this.#context
     const { incarnation } = trust
     if (owned.length === 0) return
     if (!l2 || !incarnation) return this.#loadOwned(owned)
-    const leaseMs = loadDeadlineMs * (1 + retries.load) + leaseMarginMs
     const { mark } = this.#context.region
     const grants = await l2.acquire(
       entity,
       owned.map(({ text }) => text),
-      { incarnation, leaseMs, insist },
+      { incarnation, leaseMs: leaseMsFor(owned.length), insist },
     )
     const toLoad: Owned[] = []
     const toWait: Waiting[] = []
@@ -181,12 +180,14 @@ export class Loader {
   async #loadFrom(place: 'primary' | 'replica', owned: readonly Owned[]): Promise<void> {
     if (owned.length === 0) return
     const { entity } = this.#context
-    const labelled = await label(this.#context, owned, place === 'replica')
-    const chunks: Owned[][] = []
-    for (let start = 0; start < owned.length; start += entity.maxBatch) {
-      chunks.push(owned.slice(start, start + entity.maxBatch))
-    }
-    await Promise.all(chunks.map((chunk) => this.#loadChunk(chunk, labelled)))
+    await this.#leases.during(leasesOf(owned), async () => {
+      const labelled = await label(this.#context, owned, place === 'replica')
+      const chunks: Owned[][] = []
+      for (let start = 0; start < owned.length; start += entity.maxBatch) {
+        chunks.push(owned.slice(start, start + entity.maxBatch))
+      }
+      await Promise.all(chunks.map((chunk) => this.#loadChunk(chunk, labelled)))
+    })
   }
 
   async #loadChunk(chunk: readonly Owned[], labelled: Labelled): Promise<void> {
@@ -276,7 +277,11 @@ export class Loader {
   }
 
   async #release(owned: readonly Owned[]): Promise<void> {
-    const leases = owned.flatMap(({ lease }) => lease ?? [])
+    const leases = leasesOf(owned)
     if (leases.length > 0) await this.#context.l2?.release(this.#context.entity, leases)
   }
+}
+
+function leasesOf(owned: readonly Owned[]): readonly Lease[] {
+  return owned.flatMap(({ lease }) => lease ?? [])
 }

@@ -1,6 +1,6 @@
 /**
  * A value's bytes in Redis (DESIGN §2). The header's layout is read here and in
- * `redis/scripts/fence.lua`; big-endian:
+ * `redis/scripts/snapshot.lua`; big-endian:
  *
  *   0  1  format, 0x4C
  *   1  1  flags: 1 negative, 2 the snapshot has an own xid

@@ -126,6 +126,9 @@ export interface Fill {
 
 export type FillAnswer = 'filled' | 'nonce-changed' | 'tombstone' | 'not-covered' | 'unavailable'
 
+/** `lost`: to somebody else, by a fill, or with the fence. */
+export type Renewal = 'held' | 'lost' | 'unavailable'
+
 /** One id to drop: in all schema versions that may lie in L2. */
 export interface Drop {
   readonly entity: string
@@ -153,6 +156,8 @@ export interface L2 {
     },
   ): Promise<readonly Grant[]>
   fill(entity: AnyEntity, fills: readonly Fill[]): Promise<readonly FillAnswer[]>
+  /** Puts the end of leases off, to `leaseMs` from now. */
+  renew(entity: AnyEntity, leases: readonly Lease[], leaseMs: number): Promise<readonly Renewal[]>
   /** Gives leases back that won't be filled, and wakes who waits for them. */
   release(entity: AnyEntity, leases: readonly Lease[]): Promise<void>
   /** Resolves when the id was filled or released, or after `pollAfterMs`. */

@@ -1,7 +1,7 @@
 /** Redis' answers, in the words of the port. */
 import { decodeEnvelope, type Envelope } from '../model/envelope.ts'
 import type { Grant, Lookup, Nonce, Stored, Tombstone } from '../model/ports.ts'
-import { type Incarnation, parseXid } from '../model/snapshot.ts'
+import type { Incarnation, Xid } from '../model/snapshot.ts'
 
 export function lookupOf(bytes: Buffer | null, nowMs: number, graceMs: number): Lookup {
   const envelope = bytes ? decodeEnvelope(bytes) : undefined
@@ -23,7 +23,7 @@ function storedOf(envelope: Envelope, nowMs: number): Stored {
 }
 
 export function grantOf(id: string, answer: readonly Buffer[], nowMs: number): Grant {
-  const [kind, second, ...fields] = answer
+  const [kind, second, tombstones] = answer
   switch (String(kind)) {
     case 'value': {
       const envelope = decodeEnvelope(second as Buffer)
@@ -36,23 +36,28 @@ export function grantOf(id: string, answer: readonly Buffer[], nowMs: number): G
         kind: 'lease',
         id,
         nonce: String(second) as Nonce,
-        tombstones: fields.map(tombstoneOf),
+        tombstones: tombstonesIn(tombstones as Buffer),
       }
     case 'wait':
       return {
         kind: 'wait',
         pollAfterMs: Number(String(second)),
-        tombstones: fields.map(tombstoneOf),
+        tombstones: tombstonesIn(tombstones as Buffer),
       }
     default:
       throw new Error(`acquire.lua answered ${String(kind)}`)
   }
 }
 
-function tombstoneOf(field: Buffer): Tombstone {
-  return {
-    merged: field[0] === 'm'.charCodeAt(0),
-    incarnation: field.toString('hex', 1, 9) as Incarnation,
-    xid: parseXid(field.toString('latin1', 9)),
-  }
+const tombstoneBytes = 23
+const merged = 'm'.charCodeAt(0)
+
+/** As `scripts/fence.lua` lays them out. */
+function tombstonesIn(bytes: Buffer): readonly Tombstone[] {
+  return Array.from({ length: bytes.length / tombstoneBytes }, (_, index) => {
+    const start = index * tombstoneBytes
+    const incarnation = bytes.toString('hex', start + 1, start + 9) as Incarnation
+    const xid = bytes.readUInt32BE(start + 9) * 2 ** 32 + bytes.readUInt32BE(start + 13)
+    return { incarnation, xid: xid as Xid, merged: bytes[start] === merged }
+  })
 }

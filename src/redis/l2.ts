@@ -17,6 +17,7 @@ import type {
   Lease,
   Lookup,
   Nonce,
+  Renewal,
 } from '../model/ports.ts'
 import type { Incarnation, WriteId } from '../model/snapshot.ts'
 import { grantOf, lookupOf } from './answers.ts'
@@ -45,7 +46,7 @@ export class RedisL2 implements L2 {
   readonly #waits: FillWaits
   readonly #retentionMs: string
   readonly #scripts = readScripts()
-  /** This process, as owner of leases and in the nonces that it proposes. */
+  /** This process, as owner of leases (12 bytes) and in the nonces that it proposes (20). */
   readonly #owner = randomBytes(9).toString('base64url')
   #nonces = 0
 
@@ -139,16 +140,27 @@ export class RedisL2 implements L2 {
           some.map((fill) => fill.lease.id),
         ),
         args: [
-          this.#owner,
-          this.#retentionMs,
-          this.#keys.bus,
-          ...some.flatMap((fill) => [
-            ...fillArgs(fill, clock),
-            Buffer.concat(fill.over.map((incarnation) => Buffer.from(incarnation, 'hex'))),
-          ]),
+          `${this.#owner}${this.#retentionMs} ${this.#keys.bus}`,
+          ...some.flatMap((fill) => {
+            const [nonce, ...rest] = fillArgs(fill, clock)
+            return [claimOf(nonce, fill.over), ...rest]
+          }),
         ],
       }),
       read: (answers) => (answers as readonly Buffer[]).map(String) as FillAnswer[],
+      unavailable: () => 'unavailable',
+    })
+  }
+
+  renew(entity: AnyEntity, leases: readonly Lease[], leaseMs: number): Promise<readonly Renewal[]> {
+    return this.#each<Lease, Renewal>(leases, {
+      keyOf: (lease) => this.#keys.fence(entity.name, lease.id),
+      call: (some) => ({
+        script: this.#scripts.renew,
+        keys: some.map((lease) => this.#keys.fence(entity.name, lease.id)),
+        args: [this.#owner, String(Math.ceil(leaseMs)), ...some.map(({ nonce }) => nonce)],
+      }),
+      read: (answers) => (answers as readonly Buffer[]).map(String) as Renewal[],
       unavailable: () => 'unavailable',
     })
   }
@@ -229,11 +241,17 @@ export class RedisL2 implements L2 {
   }
 
   #newNonce(): string {
-    return `${this.#owner}${(this.#nonces++).toString(36)}`
+    return `${this.#owner}${(this.#nonces++).toString(36).padStart(8, '0')}`
   }
 }
 
-function fillArgs(fill: Fill, clock: RedisClock): readonly (string | Buffer)[] {
+/** A nonce, and the incarnations whose tombstones are over. */
+function claimOf(nonce: Nonce, over: readonly Incarnation[]): string | Buffer {
+  if (over.length === 0) return nonce
+  return Buffer.concat([Buffer.from(nonce), Buffer.from(over.join(''), 'hex')])
+}
+
+function fillArgs(fill: Fill, clock: RedisClock): readonly [Nonce, Buffer, string] {
   const createdAtMs = clock.nowMs() - fill.ageMs
   const bytes = encodeEnvelope({
     snapshot: fill.snapshot,

@@ -2,29 +2,23 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Cluster, Redis } from 'ioredis'
 
-export type ScriptName = 'acquire' | 'fill' | 'invalidate' | 'probe' | 'release'
+const names = ['acquire', 'fill', 'invalidate', 'probe', 'release', 'renew'] as const
+
+export type ScriptName = (typeof names)[number]
 
 export interface Script {
   readonly source: string
   readonly sha: string
 }
 
-/** The scripts of `scripts/*.lua`, each with `fence.lua` before it (and its `#!` line before both). */
+/** The scripts of `scripts/*.lua`, with the parts that each names in lines `-- @use part` in their place. */
 export function readScripts(): Record<ScriptName, Script> {
-  const fence = read('fence')
   const script = (name: ScriptName): Script => {
-    const act = read(name)
-    const shebang = /^#!.*\n/.exec(act)?.[0] ?? ''
-    const source = `${shebang}${fence}\n${act.slice(shebang.length)}`
+    const source = read(name).replaceAll(/^-- @use (.+)$/gm, (_, part: string) => read(part))
     return { source, sha: createHash('sha1').update(source).digest('hex') }
   }
-  return {
-    acquire: script('acquire'),
-    fill: script('fill'),
-    invalidate: script('invalidate'),
-    probe: script('probe'),
-    release: script('release'),
-  }
+  const scripts = names.map((name) => [name, script(name)])
+  return Object.fromEntries(scripts) as Record<ScriptName, Script>
 }
 
 function read(name: string): string {

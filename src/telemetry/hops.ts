@@ -6,7 +6,7 @@ import type { Clock } from '../model/clock.ts'
 import type { L2, Outbox, Replicas, Source, Transaction } from '../model/ports.ts'
 import { count, type Tally } from './counters.ts'
 
-/** The calls that are measured: not `filled`, which waits for others, nor `release`, which tells nobody whether it failed. */
+/** The calls that are measured: not `filled`, which waits for others, nor `renew` and `release`, which nobody waits for. */
 export const hopOperations = {
   l2: ['lookup', 'acquire', 'fill', 'invalidate'],
   source: ['load', 'replica', 'begin', 'record', 'commit', 'poll', 'mark', 'claim', 'prune'],
@@ -41,6 +41,7 @@ export class HopWatch {
       lookup: (entity, ids) => run('lookup', () => l2.lookup(entity, ids)),
       acquire: (entity, ids, options) => run('acquire', () => l2.acquire(entity, ids, options)),
       fill: (entity, fills) => run('fill', () => l2.fill(entity, fills)),
+      renew: (...args) => l2.renew(...args),
       release: (entity, leases) => l2.release(entity, leases),
       filled: (...args) => l2.filled(...args),
       invalidate: (write, drops) =>

@@ -10,6 +10,7 @@ import type {
   L2,
   Lookup,
   Nonce,
+  Renewal,
   Stored,
 } from '../model/ports.ts'
 import { visible, type WriteId } from '../model/snapshot.ts'
@@ -24,7 +25,7 @@ export interface MemoryL2Options {
 
 /** What one process asked of its L2. */
 export interface L2Call {
-  readonly act: 'lookup' | 'acquire' | 'fill' | 'release' | 'invalidate'
+  readonly act: 'lookup' | 'acquire' | 'fill' | 'renew' | 'release' | 'invalidate'
   readonly ids: readonly string[]
 }
 
@@ -75,28 +76,26 @@ export function memoryL2(options: MemoryL2Options): L2 {
         () =>
           fills.map((fill) => {
             const keys = keysOf(entity, fill.lease.id)
-            const fence = redis.readFence(keys.fence, tombstoneRetentionMs)
-            const { nonce } = fill.lease
-            const bytes = envelopeOf(fill, redis.nowMs())
-            const answer = redis.fillOne(keys, fence, nonce, bytes, expireMsOf(fill), fill.over)
-            if (answer !== 'filled') redis.endLease(keys.fence, owner)
-            if (fence?.isAwaited) redis.wake(keys.value)
-            return answer
+            return fillOne(redis, keys, fill, owner, tombstoneRetentionMs)
           }),
         () => fills.map(() => 'unavailable'),
+      ),
+
+    renew: (entity, leases, leaseMs) =>
+      call<readonly Renewal[]>(
+        { act: 'renew', ids: leases.map(({ id }) => id) },
+        () =>
+          leases.map(({ id, nonce }) =>
+            redis.renewLease(keysOf(entity, id).fence, owner, nonce, leaseMs) ? 'held' : 'lost',
+          ),
+        () => leases.map(() => 'unavailable'),
       ),
 
     release: (entity, leases) =>
       call<void>(
         { act: 'release', ids: leases.map(({ id }) => id) },
         () => {
-          for (const { id } of leases) {
-            const keys = keysOf(entity, id)
-            const held = redis.endLease(keys.fence, owner)
-            const isAwaited = held?.isAwaited
-            if (held) redis.endWait(keys.fence)
-            if (isAwaited) redis.wake(keys.value)
-          }
+          for (const { id } of leases) releaseOne(redis, keysOf(entity, id), owner)
         },
         () => undefined,
       ),
@@ -124,10 +123,15 @@ export function memoryL2(options: MemoryL2Options): L2 {
   }
 }
 
+interface Keys {
+  readonly fence: string
+  readonly value: string
+}
+
 /** acquire.lua for one id. */
 function acquireOne(
   redis: MemoryRedis,
-  keys: { readonly fence: string; readonly value: string },
+  keys: Keys,
   id: string,
   { incarnation, leaseMs, insist }: Parameters<L2['acquire']>[2],
   asker: { readonly owner: string; readonly proposedNonce: string; readonly retentionMs: number },
@@ -147,6 +151,32 @@ function acquireOne(
   }
   redis.lease(keys.fence, asker.owner, Math.ceil(leaseMs))
   return { kind: 'lease', id, nonce: fence.nonce as Nonce, tombstones }
+}
+
+/** fill.lua for one id. */
+function fillOne(
+  redis: MemoryRedis,
+  keys: Keys,
+  fill: Fill,
+  owner: string,
+  retentionMs: number,
+): FillAnswer {
+  const fence = redis.readFence(keys.fence, retentionMs)
+  const bytes = envelopeOf(fill, redis.nowMs())
+  const expireMs = expireMsOf(fill)
+  const answer = redis.fillOne(keys, fence, fill.lease.nonce, bytes, expireMs, fill.over)
+  if (answer !== 'filled') redis.endLease(keys.fence, owner)
+  if (fence?.isAwaited) redis.wake(keys.value)
+  return answer
+}
+
+/** release.lua for one id. */
+function releaseOne(redis: MemoryRedis, keys: Keys, owner: string): void {
+  const held = redis.endLease(keys.fence, owner)
+  if (!held) return
+  const { isAwaited } = held
+  redis.endWait(keys.fence)
+  if (isAwaited) redis.wake(keys.value)
 }
 
 /** invalidate.lua for one id: the nonce of its fence, '' where none is needed. */
@@ -185,7 +215,7 @@ function envelopeOf({ snapshot, payload, ttlMs, ageMs }: Fill, nowMs: number): B
 
 const expireMsOf = (fill: Fill): number => Math.max(1, Math.ceil(fill.ttlMs + fill.graceMs))
 
-const keysOf = (entity: AnyEntity, id: string): { fence: string; value: string } => ({
+const keysOf = (entity: AnyEntity, id: string): Keys => ({
   fence: fenceKey(entity.name, id),
   value: valueKey(entity.name, entity.version, id),
 })

@@ -106,7 +106,7 @@ export class MemoryRedis {
     this.#values.delete(key)
   }
 
-  /** snapshotAt of fence.lua. */
+  /** snapshotAt of snapshot.lua. */
   headerAt(key: string): Header | undefined {
     const bytes = this.get(key)
     return bytes && headerOf(bytes)
@@ -154,6 +154,14 @@ export class MemoryRedis {
     if (!fence) return
     fence.owner = owner
     fence.untilMs = this.nowMs() + leaseMs
+  }
+
+  /** Whether the lease is still its owner's, under the fence that it was given under. */
+  renewLease(key: string, owner: string, nonce: string, leaseMs: number): boolean {
+    const fence = this.#fence(key)
+    if (fence?.owner !== owner || fence.nonce !== nonce) return false
+    fence.untilMs = this.nowMs() + leaseMs
+    return true
   }
 
   await(key: string): void {

@@ -1,4 +1,4 @@
-/** The head of an envelope, as the scripts read it (`src/redis/scripts/fence.lua`). */
+/** The head of an envelope, as the scripts read it (`src/redis/scripts/snapshot.lua`). */
 import type { Incarnation, Snapshot, Xid } from '../model/snapshot.ts'
 
 const headerBytes = 42
@@ -11,7 +11,7 @@ export interface Header {
   readonly softExpiryMs: number
 }
 
-/** snapshotOf of fence.lua; the layout is that of `src/model/envelope.ts`. */
+/** snapshotOf of snapshot.lua; the layout is that of `src/model/envelope.ts`. */
 export function headerOf(bytes: Buffer): Header | undefined {
   if (bytes.length < headerBytes || bytes[0] !== 0x4c) return undefined
   const count = bytes.readUInt16BE(22)
@@ -34,7 +34,7 @@ export function headerOf(bytes: Buffer): Header | undefined {
   }
 }
 
-/** isIntact of fence.lua. */
+/** isIntact of snapshot.lua. */
 function headerCheckOf(bytes: Buffer, length: number): number {
   let sum = 0
   for (let index = 0; index < length; index++) {

@@ -109,11 +109,12 @@ describe('something else under the key of a value', () => {
 describe('something else under the key of a fence', () => {
   const foreign: readonly [string, (redis: Redis, key: string) => Promise<unknown>][] = [
     ['a string', (redis, key) => redis.set(key, 'x')],
+    ['an empty string', (redis, key) => redis.set(key, '')],
+    ['a string as long as a fence', (redis, key) => redis.set(key, 'x'.repeat(39))],
+    ['a string that begins as a fence does', (redis, key) => redis.set(key, 'F'.repeat(45))],
     ['a list', (redis, key) => redis.rpush(key, 'x')],
     ['a set', (redis, key) => redis.sadd(key, 'x')],
-    ['a hash without a nonce', (redis, key) => redis.hset(key, 'color', 'red')],
-    ['a hash with fields like ours', (redis, key) => redis.hset(key, 'title', 'x', 'name', 'y')],
-    ['a hash with a lease of nobody', (redis, key) => redis.hset(key, 'until', 'x', 'l', 'y')],
+    ['a hash', (redis, key) => redis.hset(key, 'n', 'x', 'l', 'y')],
   ]
 
   test.each(foreign)('%s keeps no value out: acquire and fill repair it', async (_what, plant) => {
@@ -168,6 +169,14 @@ describe('something else under the key of a fence', () => {
       expect((await acquire(other, 'b')).kind).toBe('lease')
     },
   )
+
+  test.each(foreign)('%s stops no lease of the same call from being renewed', async (_, plant) => {
+    const { l2, redis, fenceKey } = await open()
+    const leases = [await lease(l2, 'a'), await lease(l2, 'b')]
+    await redis.del(fenceKey('a'))
+    await plant(redis, fenceKey('a'))
+    expect(await l2.renew(thing(), leases, 60_000)).toEqual(['lost', 'held'])
+  })
 })
 
 describe('a corrupt envelope', () => {
@@ -284,7 +293,15 @@ test('an accepted fill leaves a value and nothing else', async () => {
 test('a fence lists a bounded number of writes', async () => {
   const { l2, redis, fenceKey } = await open()
   for (let xid = 1; xid <= 200; xid++) await invalidate(l2, write(xid), ['a'])
-  expect(await redis.hlen(fenceKey('a'))).toBeLessThanOrEqual(37)
+  expect(await redis.strlen(fenceKey('a'))).toBeLessThanOrEqual(39 + 33 * 23)
+})
+
+test('a renewed lease makes no fence live longer', async () => {
+  const { l2, redis, fenceKey } = await open()
+  const leased = await lease(l2, 'a')
+  await redis.pexpire(fenceKey('a'), 30_000)
+  expect(await l2.renew(thing(), [leased], 60_000)).toEqual(['held'])
+  expect(await redis.pttl(fenceKey('a'))).toBeLessThanOrEqual(30_000)
 })
 
 test('a fill finds a forgotten tombstone by itself, and stays out', async () => {
@@ -318,6 +335,7 @@ test('no call holds Redis up with more than 256 ids', async () => {
   expect(await scripts(acquireAll)).toBe(3)
   const leases = (await acquireAll()).flatMap((grant) => (grant.kind === 'lease' ? grant : []))
   const fills = leases.map((one) => fillOf(one, upTo(100)))
+  expect(await scripts(() => l2.renew(thing(), leases, 60_000))).toBe(3)
   expect(await scripts(() => l2.fill(thing(), fills))).toBe(3)
   expect(await scripts(() => invalidate(l2, write(100), ids))).toBe(3)
   expect(await scripts(() => l2.release(thing(), leases))).toBe(3)
@@ -387,14 +405,15 @@ test('a write of an id that is waited for elsewhere wakes by its key alone', asy
 /** Each act once, on ids that have a fence; the kinds of all answers, the lookup's first. */
 async function everyAct({ l2 }: RedisProcess, held: Lease): Promise<readonly string[]> {
   const options = { incarnation: present, leaseMs: 1_000, insist: false }
-  const [lookups, grants, answers, dropped] = await Promise.all([
+  const [lookups, grants, answers, dropped, renewals] = await Promise.all([
     l2.lookup(thing(), [held.id]),
     l2.acquire(thing(), ['new', 'newer'], options),
     l2.fill(thing(), [fillOf(held, upTo(100))]),
     l2.invalidate(write(90), [{ entity: 'thing', id: 'new', versions: [1] }]),
+    l2.renew(thing(), [held], 1_000),
     l2.release(thing(), [held]),
   ])
-  return [...lookups, ...grants, ...answers, dropped].map((one) =>
+  return [...lookups, ...grants, ...answers, dropped, ...renewals].map((one) =>
     typeof one === 'string' ? one : one.kind,
   )
 }
@@ -403,7 +422,7 @@ test('a Redis that has ended is unavailable to every act, and throws in none', a
   const place = await openOwn()
   const held = await lease(place.l2, 'a')
   await place.server.kill()
-  expect(await everyAct(place, held)).toEqual(Array(5).fill('unavailable'))
+  expect(await everyAct(place, held)).toEqual(Array(6).fill('unavailable'))
 })
 
 test('a Redis that comes back is found again, and has forgotten nonces and scripts', async () => {
@@ -449,6 +468,8 @@ test('a server that has forgotten the scripts gets them again, for each act', as
   await forget()
   const leased = await lease(l2, 'a')
   await forget()
+  expect(await l2.renew(thing(), [leased], 60_000)).toEqual(['held'])
+  await forget()
   expect(await fill(l2, fillOf(leased, upTo(100)))).toBe('filled')
   await forget()
   expect(await invalidate(l2, write(100), ['a'])).toHaveLength(1)
@@ -476,6 +497,7 @@ test('a server that is full still takes invalidations, and refuses fills', async
   expect(await found(l2, 'c')).toBe('miss')
   expect(await fill(l2, fillOf(waiting, upTo(101)))).toBe('unavailable')
   expect((await acquire(l2, 'd')).kind).toBe('unavailable')
+  expect(await l2.renew(thing(), [waiting], 60_000)).toEqual(['held'])
   await l2.release(thing(), [waiting])
   await redis.del('ballast')
   await until('there is room again', async () => (await acquire(l2, 'd')).kind === 'lease')
@@ -515,7 +537,7 @@ test('a server that takes no writes is unavailable, and throws in nothing', asyn
   const admin = administrator(server.url)
   // A replica of nobody: it takes no writes, and still answers reads.
   await admin.replicaof('127.0.0.1', '1')
-  expect(await everyAct(place, held)).toEqual(['miss', ...Array(4).fill('unavailable')])
+  expect(await everyAct(place, held)).toEqual(['miss', ...Array(5).fill('unavailable')])
   await admin.replicaof('NO', 'ONE')
   await until('it takes writes again', async () => (await acquire(l2, 'b')).kind === 'lease')
 })

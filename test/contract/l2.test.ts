@@ -4,7 +4,7 @@
  */
 import { afterAll, describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/model/clock.ts'
-import type { L2 } from '../../src/model/ports.ts'
+import type { L2, Lease } from '../../src/model/ports.ts'
 import type { Snapshot } from '../../src/model/snapshot.ts'
 import { keySpace } from '../../src/redis/keys.ts'
 import { ownNamespace } from '../support/namespace.ts'
@@ -238,6 +238,66 @@ describe.each(implementations)('L2 in %s', (_name, open) => {
       const slow = await lease(one, 'a', { leaseMs: 20 })
       await until('the lease has lapsed', async () => (await acquire(two, 'a')).kind === 'lease')
       expect(await fill(one, fillOf(slow, upTo(100)))).toBe('filled')
+    })
+
+    test('a lease that is renewed lasts from then on, for who asks', async () => {
+      const { one, two } = await open()
+      const leased = await lease(one, 'a', { leaseMs: 20 })
+      expect(await one.renew(thing(), [leased], long)).toEqual(['held'])
+      const waiting = await acquire(two, 'a')
+      if (waiting.kind !== 'wait') throw new Error(`"wait" was expected, not ${waiting.kind}`)
+      expect(waiting.pollAfterMs).toBeGreaterThan(long - 5_000)
+      expect(waiting.pollAfterMs).toBeLessThanOrEqual(long)
+      expect(await fill(one, fillOf(leased, upTo(100)))).toBe('filled')
+    })
+
+    test('a lease that has lapsed is held again when it is renewed before somebody takes it over', async () => {
+      const { one, two } = await open()
+      const leased = await lease(one, 'a', { leaseMs: 1 })
+      await lease(one, 'b', { leaseMs: 1 })
+      await until('both have lapsed', async () => (await acquire(two, 'b')).kind === 'lease')
+      expect(await one.renew(thing(), [leased], long)).toEqual(['held'])
+      expect((await acquire(two, 'a')).kind).toBe('wait')
+    })
+
+    test('a lease that was taken over is lost, and stays with who has it', async () => {
+      const { one, two } = await open()
+      const slow = await lease(one, 'a', { leaseMs: 1 })
+      await until('the lease has lapsed', async () => (await acquire(two, 'a')).kind === 'lease')
+      expect(await one.renew(thing(), [slow], long)).toEqual(['lost'])
+      expect((await acquire(two, 'a')).kind).toBe('lease')
+    })
+
+    test('a lease that was given back or filled, or whose fence is gone or another, is lost', async () => {
+      const { one, two, evict } = await open()
+      const ids = ['released', 'filled', 'evicted', 'another', 'never', 'held']
+      const [released, filled, evicted, another, never, held] = await Promise.all(
+        ids.map((id) => (id === 'never' ? { id, nonce: '0', tombstones: [] } : lease(one, id))),
+      )
+      const all = [released, filled, evicted, another, never, held] as Lease[]
+      await one.release(thing(), [released as Lease])
+      await fill(one, fillOf(filled as Lease, upTo(100)))
+      await evict('fence', 'evicted')
+      await evict('fence', 'another')
+      await lease(one, 'another', { leaseMs: 5_000 })
+      expect(await one.renew(thing(), all, long)).toEqual([...Array(5).fill('lost'), 'held'])
+      for (const id of ['released', 'evicted', 'never']) {
+        expect((await acquire(two, id)).kind).toBe('lease')
+      }
+      const waiting = await acquire(two, 'another')
+      expect(waiting.kind === 'wait' && waiting.pollAfterMs).toBeLessThanOrEqual(5_000)
+    })
+
+    test('a renewal changes nothing but the time: tombstones and who waits are kept', async () => {
+      const { one, two } = await open()
+      const leased = await lease(one, 'a')
+      await acquire(two, 'a')
+      await invalidate(two, write(100), ['a'])
+      expect(await one.renew(thing(), [leased], long)).toEqual(['held'])
+      const woken = two.filled(thing(), 'a', long, new AbortController().signal)
+      expect((await lease(one, 'a')).tombstones).toEqual([{ ...write(100), merged: false }])
+      expect(await fill(one, fillOf(leased, upTo(100)))).toBe('tombstone')
+      await woken
     })
 
     test('a lease that is released is free at once', async () => {
@@ -858,6 +918,23 @@ describe.each(implementations)('L2 in %s', (_name, open) => {
       expect(new Set(again.map(({ kind }) => kind))).toEqual(new Set(['lease']))
     })
 
+    test('700 leases are renewed, each by its own place', async () => {
+      const { one, two } = await open()
+      const grants = await one.acquire(thing(), ids, { ...options, leaseMs: 5_000 })
+      const leases = grants.flatMap((grant) => (grant.kind === 'lease' ? grant : []))
+      await one.release(
+        thing(),
+        leases.filter((_, index) => index % 3 === 0),
+      )
+      expect(await one.renew(thing(), leases, long)).toEqual(
+        ids.map((_, index) => (index % 3 === 0 ? 'lost' : 'held')),
+      )
+      const after = await two.acquire(thing(), ids, options)
+      expect(after.map(({ kind }) => kind)).toEqual(
+        ids.map((_, index) => (index % 3 === 0 ? 'lease' : 'wait')),
+      )
+    })
+
     test('a fill that is refused stops none of the others', async () => {
       const { one, two } = await open()
       const [a, b, c, d, e] = await Promise.all('abcde'.split('').map((id) => lease(one, id)))
@@ -900,6 +977,7 @@ describe.each(implementations)('L2 in %s', (_name, open) => {
       expect(await one.acquire(thing(), [], options)).toEqual([])
       expect(await one.fill(thing(), [])).toEqual([])
       expect(await one.invalidate(write(100), [])).toEqual({ kind: 'dropped', nonces: [] })
+      expect(await one.renew(thing(), [], long)).toEqual([])
       await one.release(thing(), [])
     })
 

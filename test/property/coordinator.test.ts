@@ -221,6 +221,11 @@ class Schedule {
           () => l2.fill(entity, fills),
           () => fills.map(() => 'unavailable' as const),
         ),
+      renew: (entity, leases, leaseMs) =>
+        this.#travel(
+          () => l2.renew(entity, leases, leaseMs),
+          () => leases.map(() => 'unavailable' as const),
+        ),
       release: (entity, leases) =>
         this.#travel(
           () => l2.release(entity, leases),

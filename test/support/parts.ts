@@ -10,6 +10,7 @@ export function withL2(change: (l2: L2) => Partial<L2>): (parts: Parts) => Parts
       lookup: (...args) => l2.lookup(...args),
       acquire: (...args) => l2.acquire(...args),
       fill: (...args) => l2.fill(...args),
+      renew: (...args) => l2.renew(...args),
       release: (...args) => l2.release(...args),
       filled: (...args) => l2.filled(...args),
       invalidate: (...args) => l2.invalidate(...args),

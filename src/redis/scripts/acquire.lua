@@ -4,39 +4,55 @@
 -- ARGV  1 incarnation (8 bytes)   2 lease's owner   3 lease (ms)   4 tombstone retention (ms)
 --       5 '1' if a present value won't do, else '0'
 --       6.. per id: a nonce, should the fence need one
--- Answers per id
---       {'value', bytes}                                  filled meanwhile
---       {'lease', nonce, field, field…}                   you load; fields are tombstones
---       {'wait', ms until the lease lapses, field, …}     somebody else loads
+-- Answers per id, tombstones as in fence.lua
+--       {'value', bytes}                                filled meanwhile
+--       {'lease', nonce, tombstones}                    you load
+--       {'wait', ms until the lease lapses, tombstones} somebody else loads
 -- then, last, Redis' clock in ms.
 
-local incarnation, owner, leaseMs, retentionMs = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local insist = ARGV[5] == '1'
-local now = nowMs()
-local answers = {}
+-- @use clock
 
+local owner, leaseMs, retentionMs, insist = ARGV[2], tonumber(ARGV[3]), ARGV[4], ARGV[5] == '1'
+local now = nowMs()
+local lease = owner .. struct.pack('>I6', now + leaseMs)
+local answers, left = {}, {}
+
+-- Most misses find nothing. Each function costs its making, so none is made before that is known.
 for i = 1, #KEYS / 2 do
-  local fenceKey, valueKey = KEYS[2 * i - 1], KEYS[2 * i]
-  local answer
-  if not insist then
-    local present = snapshotAt(valueKey)
-    if present and present.incarnation == incarnation and present.softExpiry > now then
-      answer = { 'value', redis.call('GET', valueKey) }
-    end
+  local fenceKey, valueKey, nonce = KEYS[2 * i - 1], KEYS[2 * i], ARGV[5 + i]
+  if redis.call('EXISTS', fenceKey, insist and fenceKey or valueKey) == 0 then
+    redis.call('SET', fenceKey, nonce .. 'F' .. lease, 'PX', retentionMs)
+    answers[i] = { 'lease', nonce, '' }
+  else
+    answers[i] = 'not yet'
+    left[#left + 1] = i
   end
-  if not answer then
-    local fence = openFence(fenceKey, now, retentionMs, ARGV[5 + i])
-    if fence.untilMs and fence.untilMs > now and fence.owner ~= owner then
-      redis.call('HSET', fenceKey, 'w', '1')
-      answer = { 'wait', text(fence.untilMs - now) }
+end
+answers[#answers + 1] = now
+if #left == 0 then return answers end
+
+-- @use fence
+-- @use snapshot
+
+local incarnation = ARGV[1]
+
+for _, i in ipairs(left) do
+  local fenceKey, valueKey, nonce = KEYS[2 * i - 1], KEYS[2 * i], ARGV[5 + i]
+  local present = not insist and snapshotAt(valueKey)
+  if present and present.incarnation == incarnation and present.softExpiry > now then
+    answers[i] = { 'value', redis.call('GET', valueKey) }
+  else
+    local fence = openFence(fenceKey, now, tonumber(retentionMs), nonce)
+    local holder, untilMs = struct.unpack('>c12I6', fence.lease)
+    if untilMs > now and holder ~= owner then
+      fence.kind = 'W'
+      answers[i] = { 'wait', untilMs - now, tombstonesOf(fence) }
     else
-      redis.call('HSET', fenceKey, 'l', owner, 'u', text(now + leaseMs))
-      answer = { 'lease', fence.nonce }
+      fence.lease = lease
+      answers[i] = { 'lease', fence.nonce, tombstonesOf(fence) }
     end
-    for _, tombstone in ipairs(fence.tombstones) do answer[#answer + 1] = tombstone.field end
+    writeFence(fenceKey, fence, retentionMs)
   end
-  answers[i] = answer
 end
 
-answers[#answers + 1] = text(now)
 return answers

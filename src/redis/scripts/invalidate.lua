@@ -8,30 +8,43 @@
 --       which of the values (0: none), its nonce, envelope, expiry (ms)
 -- Answers per id: {nonce of the fence ('' where none is needed), '' or the answer of the fill}
 
-local incarnation, xidText, retentionMs = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local xid = tonumber(xidText)
+-- @use clock
+-- @use fence
+-- @use snapshot
+-- @use checked-fill
+
+local mostTombstones = 32
+
+local incarnation, xid, retentionMs, channel = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local now = nowMs()
 local answers = {}
 local nextKey, nextArg = 1, 6
 
-local function addTombstone(key, fence)
-  local field = 't' .. incarnation .. xidText
-  if #fence.tombstones >= mostTombstones then
-    local largest = xid
-    for _, tombstone in ipairs(fence.tombstones) do
-      if tombstone.incarnation == incarnation then
-        redis.call('HDEL', key, tombstone.field)
-        if tombstone.xid > largest then largest = tombstone.xid end
-      end
+-- The write's own replaces an earlier one of the same; too many of one incarnation become one.
+local function addTombstone(fence)
+  local isMerged = #fence.tombstones >= mostTombstones
+  local largest = xid
+  local kept = {}
+  for _, tombstone in ipairs(fence.tombstones) do
+    local isOwn = tombstone.incarnation == incarnation
+    if isOwn and isMerged then
+      if tombstone.xid > largest then largest = tombstone.xid end
+    elseif not isOwn or tombstone.isMerged or tombstone.xid ~= xid then
+      kept[#kept + 1] = tombstone
     end
-    field = 'm' .. incarnation .. text(largest)
   end
-  redis.call('HSET', key, field, text(now))
+  kept[#kept + 1] = {
+    bytes = struct.pack('>c1c8I8I6', isMerged and 'm' or 't', incarnation, largest, now),
+    isMerged = isMerged,
+    incarnation = incarnation,
+    xid = largest,
+  }
+  fence.tombstones = kept
 end
 
 while nextKey <= #KEYS do
   local count, nonce = tonumber(ARGV[nextArg]), ARGV[nextArg + 1]
-  local through, throughNonce, bytes, expireMs = tonumber(ARGV[nextArg + 2]), ARGV[nextArg + 3], ARGV[nextArg + 4], tonumber(ARGV[nextArg + 5])
+  local through, throughNonce, bytes, expireMs = tonumber(ARGV[nextArg + 2]), ARGV[nextArg + 3], ARGV[nextArg + 4], ARGV[nextArg + 5]
   local fenceKey = KEYS[nextKey]
   local isSeen = false
   for v = 1, count do
@@ -47,13 +60,18 @@ while nextKey <= #KEYS do
   if isSeen then
     answers[#answers + 1] = { '', '' }
   else
-    local fence = openFence(fenceKey, now, retentionMs, nonce)
-    addTombstone(fenceKey, fence)
+    local fence = openFence(fenceKey, now, tonumber(retentionMs), nonce)
+    addTombstone(fence)
     local filled = ''
     if through > 0 then
-      fence = readFence(fenceKey, now, retentionMs)
-      filled = fillOne(fenceKey, KEYS[nextKey + through], fence, throughNonce, bytes, expireMs, {})
-      if fence.isAwaited then redis.call('PUBLISH', ARGV[4], KEYS[nextKey + through]) end
+      local valueKey = KEYS[nextKey + through]
+      filled = checkedFill(fence, valueKey, throughNonce, bytes, expireMs, {})
+      if fence.kind == 'W' then redis.call('PUBLISH', channel, valueKey) end
+    end
+    if filled == 'filled' then
+      redis.call('DEL', fenceKey)
+    else
+      writeFence(fenceKey, fence, retentionMs)
     end
     answers[#answers + 1] = { fence.nonce, filled }
   end
@@ -61,5 +79,5 @@ while nextKey <= #KEYS do
   nextArg = nextArg + 6
 end
 
-redis.call('PUBLISH', ARGV[4], ARGV[5])
+redis.call('PUBLISH', channel, ARGV[5])
 return answers

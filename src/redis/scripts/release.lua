@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Gives leases back that won't be filled, so that nobody waits for them.
 --
 -- KEYS  per id: fence, value
@@ -9,11 +10,11 @@ local released = 0
 
 for i = 1, #KEYS / 2 do
   local fenceKey, valueKey = KEYS[2 * i - 1], KEYS[2 * i]
-  local held = redis.pcall('HMGET', fenceKey, 'l', 'w') -- an error answer where something else lies has no fields
-  if held[1] == owner then
-    redis.call('HDEL', fenceKey, 'l', 'u', 'w')
+  local held = redis.pcall('GETRANGE', fenceKey, 20, 32) -- a table, of its error, where something else lies
+  if type(held) == 'string' and string.sub(held, 2) == owner then
+    redis.call('SETRANGE', fenceKey, 20, 'F' .. string.rep('\0', 18))
     released = released + 1
-    if held[2] then redis.call('PUBLISH', channel, valueKey) end
+    if string.sub(held, 1, 1) == 'W' then redis.call('PUBLISH', channel, valueKey) end
   end
 end
 

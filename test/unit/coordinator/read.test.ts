@@ -602,6 +602,81 @@ describe('leases', () => {
     expect([waiting.value, two.loads]).toEqual(['old', [[42]]])
   })
 
+  test('a load that takes long keeps its lease, and the others wait for it', async () => {
+    const { entity, go } = held()
+    const options = { entity, loadDeadlineMs: 3_000, readDeadlineMs: 9_000 }
+    const [one, two] = [await start(options), await start(options)]
+    const reads = [watch(one.name(42))]
+    await world.clock.settle()
+    reads.push(watch(two.name(42)))
+    await world.clock.advance(2_500)
+    go()
+    await world.clock.settle()
+    expect(reads.map(({ value }) => value)).toEqual(['old', 'old'])
+    expect([one.loads.length, two.loads.length]).toEqual([1, 0])
+    expect(acts(one).filter((act) => act === 'renew').length).toBeGreaterThan(50)
+  })
+
+  test('a quick load renews nothing', async () => {
+    const entity = cityEntity({
+      load: async (ids, { db }) => {
+        await new Promise<void>((resolve) => world.clock.after(20, resolve))
+        return db.rows('city', ids) as never
+      },
+    })
+    const one = await start({ entity })
+    const read = watch(one.name(42))
+    await world.clock.advance(200)
+    expect([read.value, acts(one)]).toEqual(['old', ['lookup', 'acquire', 'fill']])
+  })
+
+  test('when a process dies during its load, another loads within 100 ms', async () => {
+    const { entity } = held()
+    let isDead = false
+    const dying = await start({
+      entity,
+      wrapL2: (l2) => ({
+        ...l2,
+        renew: async (...args) => (isDead ? args[1].map(() => 'unavailable') : l2.renew(...args)),
+      }),
+    })
+    const [two, three] = [await start(), await start()]
+    watch(dying.name(42))
+    await world.clock.advance(300)
+    const waiting = [watch(two.name(42)), watch(three.name(42))]
+    await world.clock.advance(100)
+    expect(waiting.map(({ state }) => state)).toEqual(['pending', 'pending'])
+    isDead = true
+    await world.clock.advance(100)
+    expect(waiting.map(({ value }) => value)).toEqual(['old', 'old'])
+    expect(two.loads.length + three.loads.length).toBe(1)
+  })
+
+  test('a process that was held up costs one more load, and what it brings harms nothing', async () => {
+    const { entity, go } = held()
+    let isHeldUp = true
+    const slow = await start({
+      entity,
+      isTold: false,
+      wrapL2: (l2) => ({
+        ...l2,
+        renew: async (...args) => (isHeldUp ? args[1].map(() => 'unavailable') : l2.renew(...args)),
+      }),
+    })
+    const other = await start()
+    const late = watch(slow.name(42))
+    await world.clock.advance(100)
+    await now(world, other.write(42, 'new'))
+    expect(await now(world, other.name(42))).toBe('new')
+    isHeldUp = false
+    await world.clock.advance(100)
+    go()
+    await world.clock.settle()
+    expect(late.state).toBe('resolved')
+    expect([slow.loads.length, other.loads.length]).toEqual([1, 1])
+    expect(await now(world, other.name(42, { consistency: 'strong' }))).toBe('new')
+  })
+
   test('a load that fails gives its lease back: who waits loads at once', async () => {
     const { promise, reject } = deferred<never>()
     promise.catch(() => {})

@@ -1,0 +1,41 @@
+-- The rules that a fill has to pass. Needs fence.lua and snapshot.lua.
+
+-- Does `snapshot` see every write that `floor` sees? Of one incarnation.
+local function covers(snapshot, floor)
+  if floor.own and not sees(snapshot, floor.own) then return false end
+  for i = 1, #snapshot.xip do
+    local xid = snapshot.xip[i]
+    if xid ~= snapshot.own and sees(floor, xid) then return false end
+  end
+  if floor.xmax - snapshot.xmax > #floor.xip + 1 then return false end
+  for xid = snapshot.xmax, floor.xmax - 1 do
+    if xid ~= snapshot.own and sees(floor, xid) then return false end
+  end
+  return true
+end
+
+-- Stores a value if its fence lets it: answers filled, nonce-changed, tombstone or not-covered.
+-- `over`: incarnations, of 8 bytes each, whose tombstones are known to be over. Every tombstone is
+-- seen by what lies there afterwards, so the caller removes the fence, and its nonce with it.
+local function checkedFill(fence, valueKey, nonce, bytes, expireMs, over)
+  if not fence or fence.nonce ~= nonce or fence.hasForgotten then return 'nonce-changed' end
+  local snapshot = snapshotOf(bytes)
+  for i = 1, #fence.tombstones do
+    local tombstone = fence.tombstones[i]
+    if tombstone.incarnation == snapshot.incarnation then
+      if tombstone.isMerged then
+        if tombstone.xid >= snapshot.xmin then return 'tombstone' end
+      elseif not sees(snapshot, tombstone.xid) then
+        return 'tombstone'
+      end
+    elseif not contains(over, tombstone.incarnation) then
+      return 'tombstone'
+    end
+  end
+  local present = snapshotAt(valueKey)
+  if present and present.incarnation == snapshot.incarnation and not covers(snapshot, present) then
+    return 'not-covered'
+  end
+  redis.call('SET', valueKey, bytes, 'PX', expireMs)
+  return 'filled'
+end

@@ -1,0 +1,5 @@
+-- Redis' clock in ms.
+local function nowMs()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
