@@ -14,7 +14,7 @@ import { everyVisible, parseTicket } from '../model/ticket.ts'
 import { abortable, type Deferred, deferred } from '../resilience/deadline.ts'
 import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
 import { Loader } from './load.ts'
-import { type Recipient, Reply } from './reply.ts'
+import { Outcomes, type Recipient, Reply } from './reply.ts'
 import { candidateFromL2, graceOf, valueFor } from './values.ts'
 import type { Answer, ReadContext, ReadRequest, Wanted, WantedGroup } from './wanted.ts'
 
@@ -79,16 +79,16 @@ export class Reader {
       if (!byKey.has(key)) byKey.set(key, id)
     }
     request.signal?.throwIfAborted()
-    const answers: (Answer | undefined)[] = new Array(byKey.size)
-    const errors: unknown[] = []
-    const reads = this.#many(byKey, request, answers, errors)
-    await (request.signal ? abortable(reads, request.signal) : reads)
+    const outcomes = new Outcomes(byKey.size)
+    let next = 0
+    for (const [key, id] of byKey) this.#read(key, id, request, outcomes, next++)
+    await (request.signal ? abortable(outcomes.complete, request.signal) : outcomes.complete)
     const values = new Map<unknown, unknown>()
     const failures = new Map<unknown, unknown>()
     let place = 0
     for (const id of byKey.values()) {
-      const candidate = answers[place]?.candidate
-      if (!candidate) failures.set(id, errors[place])
+      const candidate = outcomes.answers[place]?.candidate
+      if (!candidate) failures.set(id, outcomes.errors[place])
       else if (candidate.value !== undefined) values.set(id, valueFor(candidate))
       place++
     }
@@ -156,34 +156,6 @@ export class Reader {
       this.#read(key, id, request, { answered, failed }, 0)
     })
     return signal ? abortable(answer, signal) : answer
-  }
-
-  /** Resolves when each id has its answer or its error, in its place. */
-  #many(
-    byKey: ReadonlyMap<L1Key, unknown>,
-    request: ReadRequest,
-    answers: (Answer | undefined)[],
-    errors: unknown[],
-  ): Promise<void> {
-    return new Promise((resolve) => {
-      let left = byKey.size
-      const settle = (): void => {
-        if (--left === 0) resolve()
-      }
-      const recipient: Recipient = {
-        answered: (answer, place) => {
-          answers[place] = answer
-          settle()
-        },
-        failed: (error, place) => {
-          errors[place] = error
-          settle()
-        },
-      }
-      let place = 0
-      for (const [key, id] of byKey) this.#read(key, id, request, recipient, place++)
-      if (place === 0) resolve()
-    })
   }
 
   #read(key: L1Key, id: unknown, request: ReadRequest, to: Recipient, place: number): void {
@@ -401,15 +373,15 @@ export class Reader {
     const isProven = isKept && trust.isProven(turnClock.read())
     const state = isFresh ? 'fresh' : 'stale'
     const answer: Answer = { candidate, tier: 'l2', state, isProven }
-    let left: Wanted[] | undefined
+    const left: Wanted[] = []
     for (const wanted of readers) {
       const mayHave =
         everyVisible(wanted.tickets, candidate.snapshot) &&
         (isFresh || (!wanted.isStrong && wanted.answer))
       if (mayHave) wanted.answer?.resolve(answer)
-      else (left ??= []).push(wanted)
+      else left.push(wanted)
     }
-    return left ?? nobody
+    return left
   }
 
   // ---- the outcome
@@ -443,7 +415,6 @@ function ticketsOf(ticket: ReadRequest['ticket']): readonly WriteId[] {
 }
 
 const none: readonly WriteId[] = []
-const nobody: readonly Wanted[] = []
 
 function byDeadline(one: Wanted, other: Wanted): number {
   return one.deadlineAtMs - other.deadlineAtMs

@@ -1,3 +1,4 @@
+import { type Deferred, deferred } from '../resilience/deadline.ts'
 import { codeOf, count, type ReadCounters } from '../telemetry/counters.ts'
 import type { Answer } from './wanted.ts'
 
@@ -35,6 +36,39 @@ export class Reply {
     this.#isSettled = true
     count(this.#counters.readFailures, codeOf(error))
     this.#to.failed(error, this.#place)
+  }
+}
+
+/** The outcomes of many ids: one promise for all of them. */
+export class Outcomes implements Recipient {
+  readonly answers: (Answer | undefined)[]
+  readonly errors: unknown[] = []
+  readonly #end: Deferred<void> = deferred()
+  #left: number
+
+  constructor(count: number) {
+    this.answers = new Array(count)
+    this.#left = count
+    if (count === 0) this.#end.resolve()
+  }
+
+  /** Resolves when each place has its answer or its error. */
+  get complete(): Promise<void> {
+    return this.#end.promise
+  }
+
+  answered(answer: Answer, place: number): void {
+    this.answers[place] = answer
+    this.#settled()
+  }
+
+  failed(error: unknown, place: number): void {
+    this.errors[place] = error
+    this.#settled()
+  }
+
+  #settled(): void {
+    if (--this.#left === 0) this.#end.resolve()
   }
 }
 

@@ -24,6 +24,17 @@ function call(target: object, method: string, ...values: unknown[]): unknown {
 }
 
 describe('deepFreeze', () => {
+  test('leaves alone what somebody has added to Object.prototype', () => {
+    const theirs = { open: true }
+    Object.assign(Object.prototype, { theirs })
+    try {
+      frozen({ a: 1 })
+      expect(Object.isFrozen(theirs)).toBe(false)
+    } finally {
+      Reflect.deleteProperty(Object.prototype, 'theirs')
+    }
+  })
+
   test('reaches every level of objects and arrays', () => {
     const value = frozen({ a: { b: [{ c: 1 }] }, list: [[1], [2]] })
     expect(() => {
