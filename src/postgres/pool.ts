@@ -27,7 +27,7 @@ export type PostgresPlace =
   | Knex
 
 /** One connection as a Knex; whoever gives the connection back ends its turns before. */
-export interface Bound {
+interface Bound {
   readonly db: Db
   readonly turns: Turns
 }
