@@ -218,7 +218,9 @@ export class PostgresOutbox implements Outbox {
       const { connection, release } = await hold(this.#pool.knex.client as RawClient, signal)
       try {
         // A mark or a prune that a crash takes back is only done again, so nobody waits for the disk.
-        await connection.query('begin; set local synchronous_commit = off')
+        await connection.query(
+          'begin isolation level read committed; set local synchronous_commit = off',
+        )
         const result = await run(connection)
         await connection.query('commit')
         return result
