@@ -17,6 +17,7 @@ import {
 import { closeOnAbort, hold } from './abort.ts'
 import { type Registration, register } from './namespace.ts'
 import { type Pool, type RawClient, unavailable } from './pool.ts'
+import { prune, pruneOthers } from './prune.ts'
 import { beginIncarnation } from './snapshot.ts'
 import { selectVersions, type VersionPairs, versionsOf } from './versions.ts'
 
@@ -86,25 +87,6 @@ const claimStatement = `
   from counted order by counted.row_id`
 
 const markStatement = 'update lockstep.outbox set applied = true where row_id = any($1::bigint[])'
-
-// The row lock on the namespace lets one instance prune at a time. The mark moves before the rows
-// go, in one transaction, so that whoever finds rows missing finds the mark too.
-const moveMarkStatement = `
-  with due as (
-    select name from lockstep.namespaces
-    where name = $1 and prune_next_at <= clock_timestamp() - $2 * interval '1 ms'
-    for update skip locked
-  )
-  update lockstep.namespaces n
-  set pruned = prune_next, prune_next = pg_current_snapshot(), prune_next_at = clock_timestamp()
-  from due where n.name = due.name
-  returning n.pruned::text as pruned`
-
-const pruneStatement = `
-  delete from lockstep.outbox
-  where namespace = $1 and xid < pg_snapshot_xmax($2::pg_snapshot)
-    and pg_visible_in_snapshot(xid, $2::pg_snapshot)
-    and (applied or not (select has_l2 from lockstep.namespaces where name = $1))`
 
 export class PostgresOutbox implements Outbox {
   readonly #pool: Pool
@@ -182,15 +164,14 @@ export class PostgresOutbox implements Outbox {
   }
 
   async prune(retentionMs: number, signal: AbortSignal): Promise<number> {
-    return this.#inTransaction(signal, async (connection) => {
-      const { rows } = await connection.query<{ pruned: string }>(moveMarkStatement, [
-        this.#namespace,
-        retentionMs,
-      ])
-      if (!rows[0]) return 0
-      const { rowCount } = await connection.query(pruneStatement, [this.#namespace, rows[0].pruned])
-      return rowCount ?? 0
-    })
+    const own = await this.#inTransaction(signal, (connection) =>
+      prune(connection, this.#namespace, retentionMs),
+    )
+    // In a transaction of its own: whatever the others have, this namespace is pruned.
+    const ofOthers = await this.#inTransaction(signal, (connection) =>
+      pruneOthers(connection, this.#namespace, retentionMs),
+    )
+    return own + ofOthers
   }
 
   /** Closes the tail's connection; the pool is not this object's. */
