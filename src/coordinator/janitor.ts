@@ -3,10 +3,14 @@
  * applied and marked; and removes rows, one retention after everybody could have read them.
  */
 import type { Clock } from '../model/clock.ts'
+import { idsInFlight } from '../model/defaults.ts'
 import type { Logger } from '../model/log.ts'
 import type { Claim, L2, Outbox, OutboxRow } from '../model/ports.ts'
 import { sleep, withDeadline } from '../resilience/deadline.ts'
 import type { Tail } from './tail.ts'
+
+/** Share of the deadline after which a claim begins nothing more, so that it can mark what was told. */
+const shareOfApplying = 0.5
 
 export interface JanitorOptions {
   readonly outbox: Outbox
@@ -57,7 +61,25 @@ export class Janitor {
   async #applyLeftovers(): Promise<void> {
     const { l2, outbox, tail, minAgeMs } = this.#options
     if (!l2 || tail.unapplied === 0) return
-    await this.#inTime((signal) => outbox.claim(minAgeMs, (claim) => applyClaim(l2, claim), signal))
+    await this.#inTime((signal) =>
+      outbox.claim(minAgeMs, (claim) => this.#applyClaim(l2, claim), signal),
+    )
+  }
+
+  /**
+   * Tells L2 of claimed rows, a few ids at a time: told of all at once, a Redis that is well misses
+   * its deadline, and has to be told all over again. The ids of the rows that it has heard of.
+   */
+  async #applyClaim(l2: L2, claim: Claim): Promise<readonly string[]> {
+    const { clock, deadlineMs } = this.#options
+    const untilMs = clock.monotonicMs() + shareOfApplying * deadlineMs
+    const applied: string[] = []
+    for (const rows of inPieces(claim.rows)) {
+      if (this.#closing.signal.aborted || clock.monotonicMs() > untilMs) break
+      const isTold = await Promise.all(rows.map((row) => applyRow(l2, claim, row)))
+      applied.push(...rows.filter((_, index) => isTold[index]).map(({ rowId }) => rowId))
+    }
+    return applied
   }
 
   async #prune(): Promise<void> {
@@ -74,12 +96,19 @@ export class Janitor {
   }
 }
 
-/** Tells L2 of claimed rows; the ids of those it has heard of. */
-async function applyClaim(l2: L2, claim: Claim): Promise<readonly string[]> {
-  const applied = await Promise.all(
-    claim.rows.map(async (row) => ((await applyRow(l2, claim, row)) ? row.rowId : undefined)),
-  )
-  return applied.filter((rowId) => rowId !== undefined)
+/** Rows that L2 is told of side by side; one that has more ids than fit is alone, and goes out in rounds. */
+function inPieces(rows: readonly OutboxRow[]): readonly (readonly OutboxRow[])[] {
+  const pieces: OutboxRow[][] = []
+  let room = 0
+  for (const row of rows) {
+    if (pieces.length === 0 || row.ids.length > room) {
+      pieces.push([])
+      room = idsInFlight
+    }
+    pieces.at(-1)?.push(row)
+    room -= row.ids.length
+  }
+  return pieces
 }
 
 async function applyRow(l2: L2, claim: Claim, row: OutboxRow): Promise<boolean> {

@@ -60,11 +60,20 @@ export const retries = { load: 2, write: 2, secondDelete: 3 } as const
 /** Ids of one outbox row: a write of more leaves more rows. */
 export const idsPerOutboxRow = 1_000
 
-/** Rows of other writers that one claim applies, and writes that one mark covers. */
+/** Rows of other writers that one claim applies at most, and writes that one mark covers. */
 export const outboxBatch = 500
 
 /** A poll that finds more rows than this is a gap: L1 is emptied instead of told of each. */
 export const mostRowsAPoll = 10_000
+
+/** And so is one that finds more ids; beyond them they are not even fetched. */
+export const mostIdsAPoll = 50_000
+
+/** Ids of the rows that one claim applies: what Redis is told of in about half a second. */
+export const mostIdsAClaim = 20_000
+
+/** Ids that an instance tells Redis of at once, of rows that it has claimed. */
+export const idsInFlight = 256
 
 export function settleTiming(timing: Timing): TimingMs {
   for (const key of Object.keys(timing)) {

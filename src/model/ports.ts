@@ -259,9 +259,9 @@ export interface Poll {
   readonly snapshot: Snapshot
   /** Rows that `since` didn't see, and those that L2 has not been told of. */
   readonly rows: readonly OutboxRow[]
-  /** There were more new rows than a poll returns. */
+  /** There were more new rows, or more ids of theirs, than a poll returns. */
   readonly missedNew: boolean
-  /** There were more rows that L2 has not been told of than a poll returns. */
+  /** There were more rows that L2 has not been told of, or more ids of theirs, than a poll returns. */
   readonly missedUnapplied: boolean
   /** What this snapshot sees may have been removed already. */
   readonly pruned: Snapshot
@@ -279,7 +279,9 @@ export interface Outbox {
   poll(since: Snapshot | undefined, signal: AbortSignal): Promise<Poll>
   /**
    * Claims unapplied rows, those that their writer tells of only when they are older than
-   * `minAgeMs`, and marks those that `apply` returns.
+   * `minAgeMs`, and marks those that `apply` returns. In the order in which they were written; where
+   * one claim can't have all, the next goes on after the last that was applied, or if none was,
+   * after the last of all, and begins again at the end: rows that can't be applied hold up no others.
    */
   claim(
     minAgeMs: number,

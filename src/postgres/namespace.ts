@@ -17,12 +17,17 @@ export interface Registered {
 }
 
 const deadlineMs = 30_000
-/** While this waits, whoever calls `lockstep.invalidate` waits behind it. */
-const lockTimeoutMs = 100
+/**
+ * While this waits for the lock, whoever calls `lockstep.invalidate` waits behind it; so the first
+ * tries are short. Transactions that overlap each other let only a wait through that outlasts each.
+ */
+const lockTimeoutMs = { first: 100, longest: 2_000 }
 const pauseMs = 200
 /** As in migrations/0002_invalidate_in_sql.sql. */
 const lock = '7813590610137310577'
 const lockNotAvailable = '55P03'
+/** Serialization failure and deadlock: whoever else registered has done so by now. */
+const inEachOthersWay = ['40001', '40P01']
 
 /**
  * Makes the namespace, its tier and its schema versions known, before the first fill: whoever tells
@@ -35,27 +40,37 @@ export async function register(
   clock: Clock,
 ): Promise<Registered> {
   const untilMs = clock.monotonicMs() + deadlineMs
+  let waitMs = lockTimeoutMs.first
   for (;;) {
     try {
-      return await tryToRegister(pool, registration)
+      return await tryToRegister(pool, registration, waitMs)
     } catch (error) {
-      if (sqlState(error) !== lockNotAvailable) throw unavailable(error)
+      const state = sqlState(error) ?? ''
+      const isBlocked = state === lockNotAvailable
+      if (!isBlocked && !inEachOthersWay.includes(state)) throw unavailable(error)
       if (clock.monotonicMs() > untilMs) {
+        if (!isBlocked) throw unavailable(error)
         throw new LockstepError(
           'REGISTRATION_BLOCKED',
-          `a transaction that has called lockstep.invalidate is open for ${deadlineMs / 1_000} s; the entities of namespace "${registration.namespace}" can be registered when it has ended`,
+          `at each try of ${deadlineMs / 1_000} s transactions that had called lockstep.invalidate were open, the last time for ${waitMs} ms or more; the entities of namespace "${registration.namespace}" can be registered when those have ended`,
         )
       }
+      if (isBlocked) waitMs = Math.min(2 * waitMs, lockTimeoutMs.longest)
       await new Promise<void>((resolve) => clock.after(pauseMs, resolve))
     }
   }
 }
 
-async function tryToRegister(pool: Pool, registration: Registration): Promise<Registered> {
+async function tryToRegister(
+  pool: Pool,
+  registration: Registration,
+  waitMs: number,
+): Promise<Registered> {
   const connection = await pool.connect()
   try {
-    await connection.query('begin')
-    await registerIn(connection, registration)
+    // Whatever the database's default is: each statement has to see who registered meanwhile.
+    await connection.query('begin isolation level read committed')
+    await registerIn(connection, registration, waitMs)
     const { rows } = await connection.query<Registered>(
       `select c.system_identifier || '/' || d.oid as database
        from pg_control_system() c, pg_database d where d.datname = current_database()`,
@@ -73,6 +88,7 @@ async function tryToRegister(pool: Pool, registration: Registration): Promise<Re
 async function registerIn(
   connection: Client,
   { namespace, hasL2, entities }: Registration,
+  waitMs: number,
 ): Promise<void> {
   const names = entities.map(({ name }) => name)
   const { rows: unknown } = await connection.query(
@@ -81,9 +97,10 @@ async function registerIn(
     [namespace, names],
   )
   if (unknown.length > 0) {
-    await connection.query(`set local lock_timeout = ${lockTimeoutMs}`)
+    await connection.query(`set local lock_timeout = ${waitMs}`)
     await connection.query(`select pg_advisory_xact_lock(${lock})`)
     await connection.query('set local lock_timeout = 0')
+    await checkNames(connection, namespace, names)
   }
   await connection.query(
     'insert into lockstep.namespaces (name, has_l2) values ($1, $2) on conflict do nothing',
@@ -110,5 +127,32 @@ async function registerIn(
      select $1, e.entity, e.version from unnest($2::text[], $3::int[]) as e (entity, version)
      on conflict do nothing`,
     [namespace, names, entities.map(({ version }) => version)],
+  )
+}
+
+/**
+ * No two entities of a namespace may have the same keys in Redis, whichever instances they are of.
+ * Those that are known already have passed, or an entity could never come back.
+ */
+async function checkNames(
+  connection: Client,
+  namespace: string,
+  names: readonly string[],
+): Promise<void> {
+  const { rows } = await connection.query<{ name: string; other: string }>(
+    `select e.name, v.entity as other
+     from unnest($2::text[]) as e (name), lockstep.schema_versions v
+     where v.namespace = $1
+       and (starts_with(v.entity, e.name || ':') or starts_with(e.name, v.entity || ':'))
+       and not exists (select from lockstep.schema_versions where namespace = $1 and entity = e.name)
+     limit 1`,
+    [namespace, names],
+  )
+  const [clash] = rows
+  if (!clash) return
+  const [short, long] = [clash.name, clash.other].sort((a, b) => a.length - b.length)
+  throw new LockstepError(
+    'OPTION_INVALID',
+    `entity "${clash.name}" cannot be added to namespace "${namespace}", which has "${clash.other}" already: an id of "${short}" that begins with "${long?.slice((short ?? '').length + 1)}:" would have the same keys in Redis as one of "${long}"; another name, or a namespace of its own, would do`,
   )
 }

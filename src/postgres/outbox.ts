@@ -5,7 +5,7 @@
  */
 import type { Client } from 'pg'
 import type { Clock } from '../model/clock.ts'
-import { mostRowsAPoll, outboxBatch } from '../model/defaults.ts'
+import { mostIdsAClaim, mostIdsAPoll, mostRowsAPoll, outboxBatch } from '../model/defaults.ts'
 import type { Claim, Outbox, OutboxRow, Poll } from '../model/ports.ts'
 import {
   type Incarnation,
@@ -17,6 +17,7 @@ import {
 import { closeOnAbort, hold } from './abort.ts'
 import { type Registration, register } from './namespace.ts'
 import { type Pool, type RawClient, unavailable } from './pool.ts'
+import { prune, pruneOthers } from './prune.ts'
 import { beginIncarnation } from './snapshot.ts'
 import { selectVersions, type VersionPairs, versionsOf } from './versions.ts'
 
@@ -24,7 +25,8 @@ interface Row {
   readonly row_id: string
   readonly xid: string
   readonly entity: string
-  readonly ids: string[]
+  /** Null: the rows before it have as many as are wanted. */
+  readonly ids: string[] | null
   readonly applied: boolean
 }
 
@@ -35,7 +37,17 @@ interface PollRow extends Partial<Row> {
   readonly pruned: string
 }
 
+interface ClaimRow extends Row {
+  readonly incarnation: string | null
+  readonly versions: VersionPairs
+}
+
 type FoundRow = PollRow & Row
+type RowWithIds = Row & { readonly ids: string[] }
+
+/** Rows before this one have so many ids. */
+const idsBefore = (window: string): string =>
+  `sum(cardinality(ids)) over (${window} order by row_id) - cardinality(ids)`
 
 // Each branch reads one index: with `or`, or with "not visible in" as a filter, all rows would be
 // read. Without L2 there is nothing to apply a row to.
@@ -51,41 +63,30 @@ const pollStatement = `
     (select false, row_id, xid, entity, ids, applied from lockstep.outbox
       where namespace = $1 and not applied and (select has_l2 from namespace)
       order by row_id limit 2 * $4)
+  ), counted as (
+    select *, ${idsBefore('partition by is_new')} as ids_before from found
   )
   select pg_current_snapshot()::text as snapshot, (select lockstep.incarnation()) as incarnation,
-    n.pruned::text as pruned, f.is_new, f.row_id::text, f.xid::text, f.entity, f.ids,
+    n.pruned::text as pruned, f.is_new, f.row_id::text, f.xid::text, f.entity,
+    case when f.ids_before < case when f.is_new then $5 else 2 * $5 end then f.ids end as ids,
     f.applied or not n.has_l2 as applied
-  from namespace n left join found f on true`
+  from namespace n left join counted f on true`
 
 const claimStatement = `
-  select row_id::text, xid::text, entity, ids, applied,
+  with claimed as (
+    select row_id, xid, entity, ids, applied from lockstep.outbox
+    where namespace = $1 and not applied and row_id > $4
+      and (not told_by_writer or created_at <= clock_timestamp() - $2 * interval '1 ms')
+    order by row_id limit $3
+    for update skip locked
+  ), counted as (
+    select *, ${idsBefore('')} as ids_before from claimed
+  )
+  select row_id::text, xid::text, entity, applied, case when ids_before < $5 then ids end as ids,
     (select lockstep.incarnation()) as incarnation, ${selectVersions('$1')}
-  from lockstep.outbox
-  where namespace = $1 and not applied
-    and (not told_by_writer or created_at <= clock_timestamp() - $2 * interval '1 ms')
-  order by row_id limit $3
-  for update skip locked`
+  from counted order by counted.row_id`
 
 const markStatement = 'update lockstep.outbox set applied = true where row_id = any($1::bigint[])'
-
-// The row lock on the namespace lets one instance prune at a time. The mark moves before the rows
-// go, in one transaction, so that whoever finds rows missing finds the mark too.
-const moveMarkStatement = `
-  with due as (
-    select name from lockstep.namespaces
-    where name = $1 and prune_next_at <= clock_timestamp() - $2 * interval '1 ms'
-    for update skip locked
-  )
-  update lockstep.namespaces n
-  set pruned = prune_next, prune_next = pg_current_snapshot(), prune_next_at = clock_timestamp()
-  from due where n.name = due.name
-  returning n.pruned::text as pruned`
-
-const pruneStatement = `
-  delete from lockstep.outbox
-  where namespace = $1 and xid < pg_snapshot_xmax($2::pg_snapshot)
-    and pg_visible_in_snapshot(xid, $2::pg_snapshot)
-    and (applied or not (select has_l2 from lockstep.namespaces where name = $1))`
 
 export class PostgresOutbox implements Outbox {
   readonly #pool: Pool
@@ -94,6 +95,8 @@ export class PostgresOutbox implements Outbox {
   readonly #namespace: string
   #connection: Client | undefined
   #incarnation: Incarnation | undefined
+  /** The next claim begins after this row. */
+  #claimedUpTo = '0'
 
   constructor(pool: Pool, registration: Registration, clock: Clock) {
     this.#pool = pool
@@ -123,19 +126,37 @@ export class PostgresOutbox implements Outbox {
     signal: AbortSignal,
   ): Promise<number> {
     return this.#inTransaction(signal, async (connection) => {
-      const { rows } = await connection.query<
-        Row & { incarnation: string | null; versions: VersionPairs }
-      >(claimStatement, [this.#namespace, minAgeMs, outboxBatch])
-      const first = rows[0]
+      const found = await this.#claim(connection, minAgeMs)
+      const first = found[0]
       if (!first?.incarnation) return 0
+      const rows = found.filter(hasIds)
+      // As if nothing could be applied, which is what a claim that fails has shown.
+      this.#claimedUpTo = rows.at(-1)?.row_id ?? '0'
       const applied = await apply({
         incarnation: parseIncarnation(first.incarnation),
         rows: rows.map(outboxRow),
         versions: versionsOf(first.versions),
       })
       if (applied.length > 0) await connection.query(markStatement, [applied])
+      const isAll = found.length < outboxBatch && rows.length === found.length
+      const told = new Set(applied)
+      const last = rows.findLast(({ row_id }) => told.has(row_id))
+      if (isAll) this.#claimedUpTo = '0'
+      else if (last) this.#claimedUpTo = last.row_id
       return applied.length
     })
+  }
+
+  async #claim(connection: Client, minAgeMs: number): Promise<readonly ClaimRow[]> {
+    const ask = async (): Promise<readonly ClaimRow[]> => {
+      const after = this.#claimedUpTo
+      const values = [this.#namespace, minAgeMs, outboxBatch, after, mostIdsAClaim]
+      return (await connection.query<ClaimRow>(claimStatement, values)).rows
+    }
+    const rows = await ask()
+    if (rows.length > 0 || this.#claimedUpTo === '0') return rows
+    this.#claimedUpTo = '0'
+    return ask()
   }
 
   async mark(rowIds: readonly string[], signal: AbortSignal): Promise<void> {
@@ -143,15 +164,14 @@ export class PostgresOutbox implements Outbox {
   }
 
   async prune(retentionMs: number, signal: AbortSignal): Promise<number> {
-    return this.#inTransaction(signal, async (connection) => {
-      const { rows } = await connection.query<{ pruned: string }>(moveMarkStatement, [
-        this.#namespace,
-        retentionMs,
-      ])
-      if (!rows[0]) return 0
-      const { rowCount } = await connection.query(pruneStatement, [this.#namespace, rows[0].pruned])
-      return rowCount ?? 0
-    })
+    const own = await this.#inTransaction(signal, (connection) =>
+      prune(connection, this.#namespace, retentionMs),
+    )
+    // In a transaction of its own: whatever the others have, this namespace is pruned.
+    const ofOthers = await this.#inTransaction(signal, (connection) =>
+      pruneOthers(connection, this.#namespace, retentionMs),
+    )
+    return own + ofOthers
   }
 
   /** Closes the tail's connection; the pool is not this object's. */
@@ -166,6 +186,7 @@ export class PostgresOutbox implements Outbox {
       String(since?.xmax ?? Number.MAX_SAFE_INTEGER),
       since?.xip.map(String) ?? [],
       mostRowsAPoll + 1,
+      mostIdsAPoll,
     ])
     const first = rows[0]
     if (!first) throw new Error(`namespace "${this.#namespace}" is not registered`)
@@ -181,14 +202,16 @@ export class PostgresOutbox implements Outbox {
     }
     const found = rows.filter((row): row is FoundRow => row.row_id != null)
     const isNew = found.filter((row) => row.is_new)
-    const newIds = new Set(isNew.map((row) => row.row_id))
+    const newRows = isNew.filter(hasIds)
+    const newIds = new Set(newRows.map((row) => row.row_id))
     // New ones lie among them: with room for as many of both, none is cut off unnoticed.
     const unapplied = found.filter((row) => !row.is_new && !newIds.has(row.row_id))
+    const unappliedRows = unapplied.filter(hasIds)
     return {
       snapshot: parseSnapshot(first.snapshot, incarnation),
-      rows: [...isNew, ...unapplied].map(outboxRow),
-      missedNew: isNew.length > mostRowsAPoll,
-      missedUnapplied: unapplied.length > mostRowsAPoll,
+      rows: [...newRows, ...unappliedRows].map(outboxRow),
+      missedNew: isNew.length > Math.min(newRows.length, mostRowsAPoll),
+      missedUnapplied: unapplied.length > Math.min(unappliedRows.length, mostRowsAPoll),
       pruned: parseSnapshot(first.pruned, incarnation),
     }
   }
@@ -218,7 +241,9 @@ export class PostgresOutbox implements Outbox {
       const { connection, release } = await hold(this.#pool.knex.client as RawClient, signal)
       try {
         // A mark or a prune that a crash takes back is only done again, so nobody waits for the disk.
-        await connection.query('begin; set local synchronous_commit = off')
+        await connection.query(
+          'begin isolation level read committed; set local synchronous_commit = off',
+        )
         const result = await run(connection)
         await connection.query('commit')
         return result
@@ -234,7 +259,11 @@ export class PostgresOutbox implements Outbox {
   }
 }
 
-function outboxRow(row: Row): OutboxRow {
+function hasIds<R extends Row>(row: R): row is R & RowWithIds {
+  return row.ids !== null
+}
+
+function outboxRow(row: RowWithIds): OutboxRow {
   return {
     rowId: row.row_id,
     xid: parseXid(row.xid),

@@ -3,7 +3,7 @@
  * suites hold it to the real one.
  */
 import type { Clock } from '../model/clock.ts'
-import { idsPerOutboxRow } from '../model/defaults.ts'
+import * as defaults from '../model/defaults.ts'
 import type { EntityIds, Outbox, OutboxRow, Poll } from '../model/ports.ts'
 import {
   type Incarnation,
@@ -28,7 +28,9 @@ export interface MemoryDatabaseOptions {
   readonly versions?: ReadonlyMap<string, readonly number[]>
   /** Rows that one poll returns. */
   readonly mostRowsAPoll?: number
+  readonly mostIdsAPoll?: number
   readonly claimBatch?: number
+  readonly mostIdsAClaim?: number
 }
 
 export class MemoryDatabase implements Outbox {
@@ -38,6 +40,8 @@ export class MemoryDatabase implements Outbox {
   readonly #rows = new VersionedRows()
   #outboxRows: MemoryOutboxRow[] = []
   #claimed = new Set<string>()
+  /** The next claim begins after this row. */
+  #claimedUpTo = 0
   #incarnations = 1
   #nextXid = 100
   #lastFinished = 99
@@ -52,8 +56,10 @@ export class MemoryDatabase implements Outbox {
     this.#options = {
       namespaceHasL2: true,
       versions: new Map(),
-      mostRowsAPoll: 10_000,
-      claimBatch: 500,
+      mostRowsAPoll: defaults.mostRowsAPoll,
+      mostIdsAPoll: defaults.mostIdsAPoll,
+      claimBatch: defaults.outboxBatch,
+      mostIdsAClaim: defaults.mostIdsAClaim,
       ...options,
     }
     this.#pruned = this.snapshot()
@@ -134,13 +140,13 @@ export class MemoryDatabase implements Outbox {
   record(xid: Xid, keys: readonly EntityIds[]): readonly string[] {
     const { clock } = this.#options
     return keys.flatMap(({ entity, ids }) =>
-      Array.from({ length: Math.ceil(ids.length / idsPerOutboxRow) }, (_, index) => {
+      Array.from({ length: Math.ceil(ids.length / defaults.idsPerOutboxRow) }, (_, index) => {
         const rowId = String(++this.#rowIds)
         this.#outboxRows.push({
           rowId,
           xid,
           entity,
-          ids: ids.slice(index * idsPerOutboxRow, (index + 1) * idsPerOutboxRow),
+          ids: ids.slice(index * defaults.idsPerOutboxRow, (index + 1) * defaults.idsPerOutboxRow),
           applied: false,
           incarnation: this.incarnation,
           createdAtMs: clock.wallMs(),
@@ -185,7 +191,7 @@ export class MemoryDatabase implements Outbox {
   async poll(since: Snapshot | undefined, signal: AbortSignal): Promise<Poll> {
     await this.#travel(signal)
     const snapshot = this.snapshot()
-    const { mostRowsAPoll, namespaceHasL2 } = this.#options
+    const { mostRowsAPoll, mostIdsAPoll, namespaceHasL2 } = this.#options
     const isNew = ({ xid }: OutboxRow): boolean =>
       since !== undefined && (xid >= since.xmax || since.xip.includes(xid))
     const seen = this.#outboxRows.filter((row) => visible(this.#write(row), snapshot))
@@ -195,13 +201,13 @@ export class MemoryDatabase implements Outbox {
       ...copyRow(row),
       applied: row.applied || !namespaceHasL2,
     })
+    const newRows = upTo(mostIdsAPoll, fresh.slice(0, mostRowsAPoll + 1))
+    const unappliedRows = upTo(mostIdsAPoll, unapplied.slice(0, mostRowsAPoll + 1))
     const poll: Poll = {
       snapshot,
-      rows: [...fresh.slice(0, mostRowsAPoll + 1), ...unapplied.slice(0, mostRowsAPoll + 1)].map(
-        asSeen,
-      ),
-      missedNew: fresh.length > mostRowsAPoll,
-      missedUnapplied: unapplied.length > mostRowsAPoll,
+      rows: [...newRows, ...unappliedRows].map(asSeen),
+      missedNew: fresh.length > Math.min(newRows.length, mostRowsAPoll),
+      missedUnapplied: unapplied.length > Math.min(unappliedRows.length, mostRowsAPoll),
       pruned: this.#pruned,
     }
     await this.#travel(signal)
@@ -214,20 +220,24 @@ export class MemoryDatabase implements Outbox {
     signal: AbortSignal,
   ): Promise<number> {
     await this.#travel(signal)
-    const bornBefore = this.#options.clock.wallMs() - minAgeMs
-    const rows = this.#outboxRows
+    const { claimBatch, clock, mostIdsAClaim, versions } = this.#options
+    const bornBefore = clock.wallMs() - minAgeMs
+    const waiting = this.#outboxRows
       .filter((row) => this.#states.get(row.xid) === 'committed' && !row.applied)
       .filter((row) => row.createdAtMs <= bornBefore && !this.#claimed.has(row.rowId))
-      .slice(0, this.#options.claimBatch)
+    const later = waiting.filter((row) => Number(row.rowId) > this.#claimedUpTo)
+    const found = (later.length > 0 ? later : waiting).slice(0, claimBatch)
+    const rows = upTo(mostIdsAClaim, found)
+    this.#claimedUpTo = Number(rows.at(-1)?.rowId ?? 0)
     if (rows.length === 0) return 0
     for (const { rowId } of rows) this.#claimed.add(rowId)
     try {
-      const applied = await apply({
-        incarnation: this.incarnation,
-        rows: rows.map(copyRow),
-        versions: this.#options.versions,
-      })
+      const { incarnation } = this
+      const applied = await apply({ incarnation, rows: rows.map(copyRow), versions })
       this.#mark(applied)
+      const last = rows.findLast(({ rowId }) => applied.includes(rowId))
+      if (found.length < claimBatch && rows.length === found.length) this.#claimedUpTo = 0
+      else if (last) this.#claimedUpTo = Number(last.rowId)
       return applied.length
     } finally {
       for (const { rowId } of rows) this.#claimed.delete(rowId)
@@ -276,3 +286,13 @@ const copyRow = ({ rowId, xid, entity, ids, applied }: OutboxRow): OutboxRow => 
   ids,
   applied,
 })
+
+/** The first rows, until they have so many ids. */
+function upTo<R extends OutboxRow>(mostIds: number, rows: readonly R[]): readonly R[] {
+  let count = 0
+  return rows.filter(({ ids }) => {
+    const isWanted = count < mostIds
+    count += ids.length
+    return isWanted
+  })
+}

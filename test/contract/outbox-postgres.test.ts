@@ -111,6 +111,51 @@ test('pruning is never seen before its mark: whoever misses a row finds the gap'
   }
 })
 
+test('rows for a namespace that nobody has pruned for an hour are pruned along', async () => {
+  const url = await ownDatabase()
+  const place = await openPostgresPlace({ url, hasL2: false })
+  const client = await connect(url)
+  // Its instances are gone; `invalidate` in SQL goes on writing rows for it.
+  for (const [name, minutes, hasL2] of [
+    ['gone', 61, false],
+    ['gone, with Redis', 61, true],
+    ['running', 50, false],
+  ] as const) {
+    await client.query(
+      `insert into lockstep.namespaces (name, has_l2, prune_next_at)
+       values ($1, $2, clock_timestamp() - $3 * interval '1 minute')`,
+      [name, hasL2, minutes],
+    )
+  }
+  const write = () =>
+    client.query(
+      `insert into lockstep.outbox (namespace, entity, ids, applied)
+       select name, 'thing', array['a'], applied
+       from lockstep.namespaces, (values (true), (false)) as a (applied) where name <> $1`,
+      [place.namespace],
+    )
+  const left = async () =>
+    (
+      await client.query(
+        'select namespace, applied from lockstep.outbox order by namespace, applied',
+      )
+    ).rows.map(({ namespace, applied }) => `${namespace}: ${applied}`)
+  await write()
+  const anHourLater = () =>
+    client.query(
+      `update lockstep.namespaces set prune_next_at = prune_next_at - interval '61 minutes'
+       where name like 'gone%'`,
+    )
+  // The mark that sees the rows is taken, then made known; only then they go.
+  expect(await place.outbox.prune(60_000, never)).toBe(0)
+  await anHourLater()
+  expect(await place.outbox.prune(60_000, never)).toBe(0)
+  await anHourLater()
+  expect(await place.outbox.prune(60_000, never)).toBe(3)
+  // Values of before may still lie in Redis.
+  expect(await left()).toEqual(['gone, with Redis: false', 'running: false', 'running: true'])
+})
+
 // ---------------------------------------------------------------- a large outbox
 
 describe('with 50,000 rows', () => {

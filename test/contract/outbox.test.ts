@@ -6,7 +6,12 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/model/clock.ts'
-import { outboxBatch } from '../../src/model/defaults.ts'
+import {
+  idsPerOutboxRow,
+  mostIdsAClaim,
+  mostIdsAPoll,
+  outboxBatch,
+} from '../../src/model/defaults.ts'
 import type { Outbox, OutboxRow, Poll, Recorded, Transaction } from '../../src/model/ports.ts'
 import { covers, formatSnapshot, type Snapshot, visible } from '../../src/model/snapshot.ts'
 import { MemoryDatabase, memorySource } from '../support/ports.ts'
@@ -54,10 +59,13 @@ async function open(place: OutboxPlace, ...ids: string[]) {
 }
 
 /** So many rows, of one write. */
-async function writeRows(place: OutboxPlace, count: number): Promise<void> {
+async function writeRows(place: OutboxPlace, count: number, id?: string): Promise<void> {
   const transaction = await place.begin()
   await transaction.record(
-    Array.from({ length: count }, (_, index) => ({ entity: 'thing', ids: [`row ${index}`] })),
+    Array.from({ length: count }, (_, index) => ({
+      entity: 'thing',
+      ids: [`${id ?? 'row'} ${index}`],
+    })),
   )
   await transaction.commit()
 }
@@ -215,6 +223,28 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
     })
   })
 
+  test('a poll has a bound on its ids: what lies beyond it is missed, and told of as such', async () => {
+    const place = await openPlace()
+    const ids = (count: number) => Array.from({ length: count }, (_, index) => `id ${index}`)
+    const { snapshot } = await place.poll()
+    await place.write(...ids(mostIdsAPoll))
+    expect(await place.poll(snapshot)).toMatchObject({ missedNew: false, missedUnapplied: false })
+    await place.write('one more')
+    const late = await place.poll(snapshot)
+    expect(late).toMatchObject({ missedNew: true })
+    const count = idsOf(late.rows).length
+    expect(count).toBeGreaterThanOrEqual(mostIdsAPoll)
+    expect(count).toBeLessThanOrEqual(2 * mostIdsAPoll)
+    await place.write(...ids(mostIdsAPoll))
+    const unapplied = await place.poll(late.snapshot)
+    expect(unapplied).toMatchObject({ missedNew: false })
+    await place.write(...ids(mostIdsAPoll))
+    const all = await place.poll()
+    expect(all).toMatchObject({ missedNew: false, missedUnapplied: true })
+    // The row that reaches the bound is the last, whatever it has.
+    expect(idsOf(all.rows).length).toBeLessThanOrEqual(2 * mostIdsAPoll + idsPerOutboxRow)
+  })
+
   test('in any order of beginnings, ends and polls, each poll brings exactly what has committed since', async () => {
     const place = await openPlace(withoutL2)
     let round = 0
@@ -345,6 +375,61 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
       const fails = place.outbox.claim(0, () => Promise.reject(new Error('Redis is down')), never)
       await expect(fails).rejects.toThrow('Redis is down')
       expect(await claimAll(place)).toEqual(['a'])
+    })
+
+    test('goes on after rows that cannot be applied, and comes back to them', async () => {
+      const place = await openPlace()
+      await writeRows(place, 2 * outboxBatch + 20, 'stuck')
+      await place.write('told')
+      const claimed: string[] = []
+      const turn = () =>
+        place.outbox.claim(
+          0,
+          async ({ rows }) => {
+            claimed.push(...idsOf(rows))
+            return rows.filter(({ ids }) => ids[0] === 'told').map(({ rowId }) => rowId)
+          },
+          never,
+        )
+      expect([await turn(), await turn(), await turn()]).toEqual([0, 0, 1])
+      expect(new Set(claimed).size).toBe(2 * outboxBatch + 21)
+      claimed.length = 0
+      // Somebody writes all the time; the first ones have their turn all the same.
+      await place.write('told')
+      expect([await turn(), await turn(), await turn()]).toEqual([0, 0, 1])
+      expect(new Set(claimed).size).toBe(2 * outboxBatch + 21)
+    })
+
+    test('that fails lets the next one go on after its rows', async () => {
+      const place = await openPlace()
+      await writeRows(place, outboxBatch)
+      await place.write('later')
+      const fails = place.outbox.claim(0, () => Promise.reject(new Error('too late')), never)
+      await expect(fails).rejects.toThrow('too late')
+      expect(await claimAll(place)).toEqual(['later'])
+      expect(await claimAll(place)).toHaveLength(outboxBatch)
+    })
+
+    test('that applied some goes on after the last of them', async () => {
+      const place = await openPlace()
+      await writeRows(place, outboxBatch + 2)
+      const claimed: (readonly OutboxRow[])[] = []
+      const some = async ({ rows }: { rows: readonly OutboxRow[] }) => {
+        claimed.push(rows)
+        return rows.slice(10, 20).map(({ rowId }) => rowId)
+      }
+      await place.outbox.claim(0, some, never)
+      await place.outbox.claim(0, some, never)
+      expect(claimed[1]?.[0]).toEqual(claimed[0]?.[20])
+    })
+
+    test('has a bound on its ids, and brings a row at least', async () => {
+      const place = await openPlace()
+      const ids = (count: number) => Array.from({ length: count }, (_, index) => `id ${index}`)
+      await place.write(...ids(3 * mostIdsAClaim))
+      const counts: number[] = []
+      for (let turn = 0; turn < 4; turn++) counts.push((await claimAll(place)).length)
+      expect(counts).toEqual([mostIdsAClaim, mostIdsAClaim, mostIdsAClaim, 0])
     })
 
     test('leaves the rows of transactions that are still open', async () => {

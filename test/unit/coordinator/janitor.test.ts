@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from 'vitest'
 import { Janitor } from '../../../src/coordinator/janitor.ts'
 import type { Tail } from '../../../src/coordinator/tail.ts'
+import { idsInFlight } from '../../../src/model/defaults.ts'
 import { silent } from '../../../src/model/log.ts'
 import type { Claim, Drop, L2, Outbox } from '../../../src/model/ports.ts'
 import type { WriteId, Xid } from '../../../src/model/snapshot.ts'
@@ -127,6 +128,58 @@ test('a row that L2 could not be told of is not marked', async () => {
   tail.unapplied = 2
   await clock.advance(intervalMs)
   expect(marked).toEqual([['2']])
+})
+
+test('L2 is told of a bounded number of ids at a time, one row after the other', async () => {
+  const ids = (count: number) => Array.from({ length: count }, (_, index) => String(index))
+  const rows = [[], ids(1_000), ids(1_000), ids(10), ids(100), ids(200), ids(idsInFlight)]
+  const marked: (readonly string[])[] = []
+  const inFlight: number[] = []
+  let now = 0
+  const { clock, tail } = setUp({
+    claim: async (apply) =>
+      marked.push(
+        await apply({
+          incarnation: incarnationA,
+          rows: rows.map((some, index) => row(String(index), index + 1, some)),
+          versions: new Map(),
+        }),
+      ),
+    invalidate: async (_, drops) => {
+      now += drops.length
+      inFlight.push(now)
+      await new Promise<void>((resolve) => clock.after(5, resolve))
+      now -= drops.length
+      return { kind: 'dropped', nonces: [] }
+    },
+  })
+  tail.unapplied = rows.length
+  await clock.advance(intervalMs + 100)
+  expect(inFlight).toEqual([0, 1_000, 1_000, 10, 110, 200, idsInFlight])
+  expect(marked).toEqual([rows.map((_, index) => String(index))])
+})
+
+test('a claim that L2 takes long for marks what it was told of, well before the deadline', async () => {
+  const marked: (readonly string[])[] = []
+  const { clock, tail } = setUp({
+    claim: async (apply) =>
+      marked.push(
+        await apply({
+          incarnation: incarnationA,
+          rows: Array.from({ length: 50 }, (_, index) =>
+            row(String(index), index + 1, Array.from({ length: idsInFlight }, String)),
+          ),
+          versions: new Map(),
+        }),
+      ),
+    invalidate: async () => {
+      await new Promise<void>((resolve) => clock.after(deadlineMs / 10, resolve))
+      return { kind: 'dropped', nonces: [] }
+    },
+  })
+  tail.unapplied = 50
+  await clock.advance(intervalMs + 0.9 * deadlineMs)
+  expect(marked).toEqual([['0', '1', '2', '3', '4', '5']])
 })
 
 test('without L2 nothing is claimed', async () => {
