@@ -5,8 +5,9 @@ import { LockstepError } from '../model/errors.ts'
 import type { CommitOutcome, EntityIds, Recorded, Transaction } from '../model/ports.ts'
 import { closeOnAbort } from './abort.ts'
 import { outcomeOf } from './outcome.ts'
-import { isBroken, type RawClient, type Tx } from './pool.ts'
+import type { RawClient, Tx } from './pool.ts'
 import { type RecordedRows, recordIn, type WriteOptions } from './record.ts'
+import { isBroken } from './retryable.ts'
 import { selectVersions, type VersionsRow } from './versions.ts'
 
 export class OwnTransaction implements Transaction<Tx> {
