@@ -91,10 +91,11 @@ async function openRedis(
 ): Promise<{ l2: L2; breakers: Breakers; fastPlane: FastPlane; close: () => void }> {
   const { clock, log, timing } = settings
   const keys = keySpace(settings.namespace)
+  const beganAtMs = clock.monotonicMs()
   const connections = await connectRedis(options, keys.bus, redisStartDeadlineMs, log)
   const claim = new NamespaceClaim(connections.commands, keys.claim, database, clock, log)
   try {
-    await claim.start()
+    await claim.start(Math.max(0, redisStartDeadlineMs - (clock.monotonicMs() - beganAtMs)))
   } catch (error) {
     connections.close()
     throw error

@@ -2,6 +2,7 @@
 import { type Clock, systemClock } from './model/clock.ts'
 import { settleTiming, type TimingMs } from './model/defaults.ts'
 import { type AnyEntity, isPlainObject, wrong } from './model/entity.ts'
+import { LockstepError } from './model/errors.ts'
 import { type Logger, silent } from './model/log.ts'
 import type { PostgresOptions, PostgresPlace, PostgresPlaces } from './postgres/pool.ts'
 import type { LockstepOptions } from './types.ts'
@@ -48,8 +49,7 @@ export function settle(options: LockstepOptions<Record<string, AnyEntity>>): Set
     throw wrong('options', options, 'an object with namespace, postgres and entities would do')
   }
   for (const key of Object.keys(options)) {
-    if (!known.has(key))
-      throw wrong(key, (options as never)[key], `one of ${[...known].join(', ')} would do`)
+    if (!known.has(key)) throw unknown(key, `one of ${[...known].join(', ')} would do`)
   }
   const {
     namespace,
@@ -98,8 +98,8 @@ function checkPostgres(options: PostgresOptions): Required<PostgresPlaces> {
     return { primary: options as PostgresPlace, replicas: [] }
   }
   const { primary, replicas = [], ...others } = options as PostgresPlaces
-  for (const [key, value] of Object.entries(others)) {
-    throw wrong(`postgres.${key}`, value, 'primary and replicas, and nothing else, would do')
+  for (const key of Object.keys(others)) {
+    throw unknown(`postgres.${key}`, 'primary and replicas, and nothing else, would do')
   }
   if (!primary) throw wrong('postgres.primary', primary, placesWouldDo)
   if (!Array.isArray(replicas)) {
@@ -113,6 +113,11 @@ function checkPostgres(options: PostgresOptions): Required<PostgresPlaces> {
     if (!one) throw wrong(`postgres.replicas[${index}]`, one, placesWouldDo)
   }
   return { primary, replicas }
+}
+
+/** Without its value, which may be a password. */
+function unknown(option: string, wouldDo: string): LockstepError {
+  return new LockstepError('OPTION_INVALID', `option "${option}" is not known; ${wouldDo}`)
 }
 
 function checkEntities(entities: Record<string, AnyEntity>): readonly AnyEntity[] {

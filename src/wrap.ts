@@ -176,8 +176,11 @@ function behind<Repository extends object>(
     get: (_, property) => get(property),
     has: (_, property) => Reflect.has(repository, property),
     set: (_, property, value) => !calls.has(property) && Reflect.set(repository, property, value),
+    // A proxy may not say yes to one that can't be configured and that its target doesn't have.
     defineProperty: (_, property, descriptor) =>
-      !calls.has(property) && Reflect.defineProperty(repository, property, descriptor),
+      descriptor.configurable !== false &&
+      !calls.has(property) &&
+      Reflect.defineProperty(repository, property, descriptor),
     deleteProperty: (_, property) =>
       !calls.has(property) && Reflect.deleteProperty(repository, property),
     ownKeys: () => Reflect.ownKeys(repository),

@@ -27,9 +27,15 @@ function parse(value: unknown): number {
   return Number(match[1]) * unitMs[match[2] as keyof typeof unitMs]
 }
 
-/** A value as an error message shows it: short, and never an object's content. */
+/** A URL, `user:password@host`, and what libpq takes: `password=…`. */
+const secretPattern = /:\/\/|:[^@]*@|passw/i
+
+/** A value as an error message shows it: short, and never an object's content nor what may be a password. */
 export function describe(value: unknown): string {
-  if (typeof value === 'string') return JSON.stringify(value.slice(0, 60))
+  if (typeof value === 'string') {
+    if (secretPattern.test(value)) return 'a text that may hold a password'
+    return JSON.stringify(value.slice(0, 60))
+  }
   if (typeof value === 'bigint') return `${value.toString().slice(0, 60)}n`
   if (typeof value === 'function') return 'a function'
   if (value === null || typeof value !== 'object') return String(value).slice(0, 60)

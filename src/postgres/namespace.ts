@@ -2,7 +2,8 @@ import type { Client } from 'pg'
 import type { Clock } from '../model/clock.ts'
 import type { AnyEntity } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
-import { type Pool, sqlState, unavailable } from './pool.ts'
+import { type Pool, unavailable } from './pool.ts'
+import { sqlState } from './retryable.ts'
 
 /** What the instances of a namespace, and everybody who writes, know of this one. */
 export interface Registration {

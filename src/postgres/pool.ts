@@ -202,27 +202,3 @@ export function unavailable(error: unknown): LockstepError {
     cause: error,
   })
 }
-
-const retryableStates = /^(08|40001|40P01|53|55P03|57P)/
-const brokenConnection =
-  /Connection terminated|Connection ended|connection error|not queryable|ECONN|EPIPE|ETIMEDOUT|Unable to acquire a connection|timeout exceeded when trying to connect/i
-
-/** May the same work succeed when it is done again? */
-export function isRetryable(error: unknown): boolean {
-  const state = sqlState(error)
-  return state === undefined ? isBroken(error) : retryableStates.test(state)
-}
-
-/** Did the connection break, so that nobody knows how far a statement came? */
-export function isBroken(error: unknown): boolean {
-  const state = sqlState(error)
-  if (state !== undefined) return /^(08|57P)/.test(state)
-  const code = (error as { code?: unknown } | undefined)?.code
-  return brokenConnection.test(`${typeof code === 'string' ? code : ''} ${messageOf(error)}`)
-}
-
-/** The SQLSTATE of an answer of the server. */
-export function sqlState(error: unknown): string | undefined {
-  const code = (error as { code?: unknown } | undefined)?.code
-  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined
-}

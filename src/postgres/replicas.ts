@@ -16,7 +16,8 @@ import type { Replicas } from '../model/ports.ts'
 import { doubts, parseSnapshot, type Snapshot, type Xid } from '../model/snapshot.ts'
 import { abortable } from '../resilience/deadline.ts'
 import { hold } from './abort.ts'
-import { inTurn, isRetryable, type Pool, type RawClient } from './pool.ts'
+import { inTurn, type Pool, type RawClient } from './pool.ts'
+import { isRetryable } from './retryable.ts'
 
 export interface PostgresReplicasOptions {
   readonly pools: readonly Pool[]

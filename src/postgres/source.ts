@@ -5,12 +5,12 @@
  */
 import type { Client } from 'pg'
 import type { AnyEntity } from '../model/entity.ts'
-import { LockstepError } from '../model/errors.ts'
 import type { Loaded, Replicas, Source, Transaction } from '../model/ports.ts'
 import { abortable } from '../resilience/deadline.ts'
 import { hold } from './abort.ts'
-import { type Db, inTurn, isRetryable, type RawClient, type Tx, unavailable } from './pool.ts'
+import { type Db, inTurn, type RawClient, type Tx, unavailable } from './pool.ts'
 import type { WriteOptions } from './record.ts'
+import { isRetryableFailure } from './retryable.ts'
 import { takeSnapshot } from './snapshot.ts'
 import { JoinedTransaction, OwnTransaction } from './transaction.ts'
 
@@ -79,8 +79,7 @@ export class PostgresSource implements Source<Tx> {
   }
 
   isRetryable(error: unknown): boolean {
-    if (!(error instanceof LockstepError)) return isRetryable(error)
-    return error.code === 'WRITE_ABORTED' || (error.cause !== undefined && isRetryable(error.cause))
+    return isRetryableFailure(error)
   }
 
   async #withConnection<T>(

@@ -7,8 +7,9 @@ import type { CommitOutcome, EntityIds, Recorded, Transaction } from '../model/p
 import { sleep } from '../resilience/deadline.ts'
 import { closeOnAbort } from './abort.ts'
 import { isInProgress, outcomeOf, overPool } from './outcome.ts'
-import { isBroken, type RawClient, type Turns, type Tx } from './pool.ts'
+import type { RawClient, Turns, Tx } from './pool.ts'
 import { type RecordedRows, recordIn, type WriteOptions } from './record.ts'
+import { isBroken } from './retryable.ts'
 import { selectVersions, type VersionsRow, versionsOf } from './versions.ts'
 
 /** How often a transaction that the caller ends is looked at. */

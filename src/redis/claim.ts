@@ -1,6 +1,8 @@
 import type { Clock } from '../model/clock.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
 import type { Logger } from '../model/log.ts'
+import { withDeadline } from '../resilience/deadline.ts'
+import { withoutCommand } from './refusal.ts'
 
 /** What it takes of ioredis. */
 export interface ClaimConnection {
@@ -11,6 +13,9 @@ export interface ClaimConnection {
 
 const lapseMs = 30_000
 const renewMs = 10_000
+const renewDeadlineMs = 2_000
+/** A claim may lapse between two commands; that it does so again and again is no chance. */
+const mostTries = 3
 
 /**
  * Says which database a namespace belongs to: the instances of two databases would drop each other's
@@ -23,8 +28,10 @@ export class NamespaceClaim {
   readonly #database: string
   readonly #clock: Clock
   readonly #log: Logger
+  readonly #closing = new AbortController()
   #cancel: (() => void) | undefined
-  #isClosed = false
+  /** A client of the user's own may keep commands for as long as Redis is down: one question, not many. */
+  #asked: Promise<boolean> | undefined
 
   constructor(
     connection: ClaimConnection,
@@ -40,10 +47,10 @@ export class NamespaceClaim {
     this.#log = log
   }
 
-  /** Throws `NAMESPACE_TAKEN`; a Redis that can't be reached is asked again later. */
-  async start(): Promise<void> {
+  /** Throws `NAMESPACE_TAKEN`; a Redis that hasn't answered in time is asked again later. */
+  async start(deadlineMs: number): Promise<void> {
     try {
-      if (await this.#isAnothers()) {
+      if (await this.#ask(deadlineMs)) {
         throw new LockstepError(
           'NAMESPACE_TAKEN',
           'instances with another database use this namespace in this Redis; give it another namespace, or stop them and wait 30 s',
@@ -51,18 +58,18 @@ export class NamespaceClaim {
       }
     } catch (error) {
       if (error instanceof LockstepError) throw error
-      this.#log.debug({ err: error }, 'the namespace cannot be claimed now')
+      this.#log.debug({ err: withoutCommand(error) }, 'the namespace cannot be claimed now')
     }
     this.#renewLater()
   }
 
   close(): void {
-    this.#isClosed = true
+    this.#closing.abort(new Error('closed'))
     this.#cancel?.()
   }
 
   #renewLater(): void {
-    if (this.#isClosed) return
+    if (this.#closing.signal.aborted) return
     this.#cancel = this.#clock.after(renewMs, () => {
       void this.#renew().then(() => this.#renewLater())
     })
@@ -70,7 +77,7 @@ export class NamespaceClaim {
 
   async #renew(): Promise<void> {
     try {
-      if (await this.#isAnothers()) {
+      if (await this.#ask(renewDeadlineMs)) {
         this.#log.error({}, 'instances with another database use this namespace in this Redis')
       }
     } catch (error) {
@@ -81,12 +88,24 @@ export class NamespaceClaim {
     }
   }
 
+  #ask(deadlineMs: number): Promise<boolean> {
+    const late = (): Error => new Error(`no answer in ${Math.round(deadlineMs)} ms`)
+    return withDeadline(deadlineMs, late, this.#closing.signal, this.#clock, () => {
+      this.#asked ??= this.#isAnothers().finally(() => {
+        this.#asked = undefined
+      })
+      return this.#asked
+    })
+  }
+
   async #isAnothers(): Promise<boolean> {
-    const made = await this.#connection.set(this.#key, this.#database, 'PX', lapseMs, 'NX')
-    if (made !== null) return false
-    const owner = await this.#connection.get(this.#key)
-    if (owner !== null && owner !== this.#database) return true
-    await this.#connection.pexpire(this.#key, lapseMs)
-    return false
+    for (let tries = 0; tries < mostTries && !this.#closing.signal.aborted; tries++) {
+      const made = await this.#connection.set(this.#key, this.#database, 'PX', lapseMs, 'NX')
+      if (made !== null) return false
+      const owner = await this.#connection.get(this.#key)
+      if (owner !== null && owner !== this.#database) return true
+      if (owner !== null && (await this.#connection.pexpire(this.#key, lapseMs)) === 1) return false
+    }
+    throw new Error('the claim lapses between two commands')
   }
 }

@@ -6,7 +6,7 @@ import type { Logger } from '../model/log.ts'
 import { withDeadline } from '../resilience/deadline.ts'
 import type { RedisClient } from './call.ts'
 import { openCommands, openListener, type RedisConnectionOptions } from './open.ts'
-import { checkInfo, checkRights, refusalOf } from './refusal.ts'
+import { checkInfo, checkRights, refusalOf, withoutCommand } from './refusal.ts'
 import { slotOf } from './slot.ts'
 
 export interface RedisConnections {
@@ -71,7 +71,7 @@ export async function connectRedis(
       throw refusal
     }
     log.warn(
-      { err: lastError ?? error },
+      { err: withoutCommand(lastError ?? error) },
       'Redis cannot be reached; the cache runs without it until it can',
     )
     follow()

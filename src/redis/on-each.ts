@@ -3,6 +3,7 @@ import type { Clock } from '../model/clock.ts'
 import { type Call, callAll, type Outcome, type RedisClient } from './call.ts'
 import type { RedisClock } from './clock.ts'
 import type { RedisNode, RedisNodes, Share } from './nodes.ts'
+import { withoutCommand } from './refusal.ts'
 
 /** Ids of one round of Lua calls to a node: it does nothing else meanwhile. */
 const idsPerRound = 256
@@ -92,7 +93,8 @@ async function send<T, R>(
         groups.map((some) => act.call(some, clock)),
       ),
     )
-  } catch (cause) {
+  } catch (error) {
+    const cause = withoutCommand(error)
     return groups.map(() => ({ isAnswered: false, cause }))
   }
 }
@@ -101,7 +103,7 @@ function readOutcome<R>(
   outcome: Outcome,
   read: (answer: unknown) => readonly R[],
 ): { readonly results: readonly R[] } | { readonly cause: unknown } {
-  if (!outcome.isAnswered) return { cause: outcome.cause }
+  if (!outcome.isAnswered) return { cause: withoutCommand(outcome.cause) }
   try {
     return { results: read(outcome.answer) }
   } catch (cause) {

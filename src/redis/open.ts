@@ -57,7 +57,7 @@ const clusterSettings = {
 /** Not connected yet, unless it is an instance of the caller's. */
 export function openCommands(options: RedisConnectionOptions): RedisClient {
   if (options instanceof Redis) return options
-  if (options instanceof Cluster) return fromPrimaries(options)
+  if (options instanceof Cluster) return checkCluster(options)
   if (typeof options === 'string') return new Redis(checkUrl(options), commandSettings)
   // Anything else would be taken for options without a host, which is this machine.
   if (!isPlainObject(options)) {
@@ -72,7 +72,7 @@ export function openCommands(options: RedisConnectionOptions): RedisClient {
   checkNodes(cluster)
   if (!isPlainObject(own)) throw oddOption('options', 'ioredis options of a cluster')
   for (const name of Object.keys(odd)) throw oddOption(name, '{ cluster, options }')
-  return fromPrimaries(
+  return checkCluster(
     new Cluster([...cluster], {
       ...clusterSettings,
       ...own,
@@ -138,11 +138,15 @@ function oddOption(name: string, whatWouldDo: string): LockstepError {
   return new LockstepError('OPTION_INVALID', `option "redis.${name}": ${whatWouldDo} would do`)
 }
 
-/** A replica may not have been told of a write that has returned. */
-function fromPrimaries(cluster: Cluster): Cluster {
-  const { scaleReads } = cluster.options
+function checkCluster(cluster: Cluster): Cluster {
+  const { scaleReads, keyPrefix } = cluster.options
+  // A replica may not have been told of a write that has returned.
   if (scaleReads !== 'master') {
     throw wrong('redis.options.scaleReads', String(scaleReads), "'master' would do")
+  }
+  // An empty hash tag comes first, so that none counts: the keys of one id would lie in two slots.
+  if (keyPrefix !== undefined && /^[^{]*\{\}/.test(keyPrefix)) {
+    throw wrong('redis.options.keyPrefix', keyPrefix, "a prefix without '{}' would do")
   }
   return cluster
 }

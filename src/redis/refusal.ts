@@ -16,6 +16,9 @@ const untrusted = new Set([
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
 ])
 
+/** Where ioredis and its parser keep what was sent and what came. */
+const telltale = ['command', 'args', 'buffer', 'lastNodeError', 'previousErrors']
+
 /** Is the server new enough, and of the kind that was asked for? `info`: its section `server`. */
 export function checkInfo(info: string, isCluster: boolean): void {
   const version = /redis_version:(\d+)\.(\S+)/.exec(info)
@@ -57,9 +60,25 @@ export function refusalOf(error: unknown): LockstepError | undefined {
 function refused(message: string, cause?: unknown): LockstepError {
   return new LockstepError(
     'REDIS_REFUSED',
-    `Redis: ${message}`,
-    cause === undefined ? undefined : { cause },
+    `Redis: ${withoutArguments(message)}`,
+    cause === undefined ? undefined : { cause: withoutCommand(cause) },
   )
+}
+
+/**
+ * An error of ioredis as it may be shown: its name and message. It brings the command along,
+ * and of an AUTH the password, of a fill the value.
+ */
+export function withoutCommand(error: unknown): unknown {
+  if (!(error instanceof Error) || !telltale.some((property) => property in error)) return error
+  const { lastNodeError } = error as { lastNodeError?: unknown }
+  const cause = lastNodeError === undefined ? undefined : { cause: withoutCommand(lastNodeError) }
+  return Object.assign(new Error(withoutArguments(error.message), cause), { name: error.name })
+}
+
+/** A server that doesn't know a command repeats what it was given. */
+function withoutArguments(message: string): string {
+  return message.replace(/,? with args beginning with:.*/is, '')
 }
 
 /** Is this error an answer of a server that is well? Loading, read-only or failing over, it is not. */

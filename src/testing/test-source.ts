@@ -1,16 +1,20 @@
 /** The source of a cache under test: in memory, with a Knex of the test's own where there is one. */
 import type { AnyEntity } from '../model/entity.ts'
 import { wrong } from '../model/entity.ts'
-import { LockstepError } from '../model/errors.ts'
 import type { CommitOutcome, Source, Transaction } from '../model/ports.ts'
 import type { Db, Tx } from '../postgres/pool.ts'
-import { joinKnex } from './join-knex.ts'
+import { isRetryableFailure } from '../postgres/retryable.ts'
+import { checkOpen, joinKnex } from './join-knex.ts'
 import type { MemoryDatabase } from './memory-database.ts'
 import { joined, type MemoryTransaction, memorySource, memoryTransaction } from './memory-source.ts'
 import { noDatabase } from './no-database.ts'
 import type { MemoryTables, Tables } from './tables.ts'
 import type { AutoClock } from './test-clock.ts'
 import type { TroubleMaker } from './trouble.ts'
+
+const endedInside =
+  'the callback ended the transaction itself; return instead, and lockstep commits, or throw, and it rolls back'
+const endedBefore = 'the transaction that the write was to join has ended already'
 
 export interface TestSourceOptions<Entities extends Record<string, AnyEntity>> {
   readonly database: MemoryDatabase
@@ -28,13 +32,13 @@ export function testSource<Entities extends Record<string, AnyEntity>>(
   const begun = new WeakMap<object, Transaction<Tx>>()
   return {
     load: (...args) => memory.load(...args),
-    isRetryable: (error) => memory.isRetryable(error),
+    isRetryable: (error) => memory.isRetryable(error) || isRetryableFailure(error),
     join: (tx) => {
       const known = begun.get(tx)
       if (known) return known
       const transaction = memoryTransaction(options.database, () => 'committed')
       options.tables.bind(tx, options.tables.in(transaction.handle))
-      const outer = joinKnex(tx, transaction)
+      const outer = joinKnex(tx, transaction, (one) => checkOpen(one, options.clock, endedBefore))
       begun.set(tx, outer)
       return outer
     },
@@ -45,7 +49,15 @@ export function testSource<Entities extends Record<string, AnyEntity>>(
         const tables = options.tables.in(transaction.handle)
         const handle = knex ?? handleOf(options, tables)
         options.tables.bind(handle, tables)
-        begun.set(handle, { ...joined(transaction), handle: handle as Tx })
+        const { record, ...inner } = joined(transaction)
+        begun.set(handle, {
+          ...inner,
+          handle: handle as Tx,
+          record: async (keys) => {
+            if (knex) await checkOpen(knex, options.clock, endedBefore)
+            return record(keys)
+          },
+        })
         return new TestTransaction(options, transaction, handle as Tx, knex)
       } catch (error) {
         await transaction.rollback()
@@ -101,12 +113,7 @@ class TestTransaction<Entities extends Record<string, AnyEntity>> implements Tra
   }
 
   async record(...args: Parameters<Transaction<Tx>['record']>) {
-    if (this.#knex?.isCompleted()) {
-      throw new LockstepError(
-        'WRITE_ENDED_EARLY',
-        'the callback ended the transaction itself; return instead, and lockstep commits, or throw, and it rolls back',
-      )
-    }
+    if (this.#knex) await checkOpen(this.#knex, this.#options.clock, endedInside)
     return this.#memory.record(...args)
   }
 

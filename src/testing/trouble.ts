@@ -20,7 +20,10 @@ export interface Trouble {
    * `timing.loadDeadline` that is a `SOURCE_TIMEOUT`.
    */
   slowLoads(duration: Duration, entity?: string): void
-  /** Loads (of one entity) fail with this error: `LOADER_FAILED`, and it is the `cause`. */
+  /**
+   * Loads (of one entity) fail with this error, which is the `cause` of a `LOADER_FAILED`; of one
+   * that says that PostgreSQL is away (`ECONNRESET`, SQLSTATE 08006), after tries, of a `SOURCE_UNAVAILABLE`.
+   */
   failLoads(error?: unknown, entity?: string): void
   /** L1 is emptied, and nothing proves it fresh: every read goes to Redis or the source. */
   loseTrust(): void

@@ -465,7 +465,8 @@ test('a Cluster that was passed in stays open, and as it was', async () => {
 
 test('a Cluster whose keys get a prefix is of the same use', async () => {
   const { cluster } = await sharedCluster()
-  for (const keyPrefix of ['prefix:', '{prefix}:']) {
+  // A hash tag may also come before an empty one, or end in the key.
+  for (const keyPrefix of ['prefix:', '{prefix}:', '{prefix}{}', 'pre{fix:', '}{']) {
     const url = instance(cluster, keyPrefix)
     const namespace = ownNamespace()
     const { l2 } = await openRedisProcess({ url, namespace })
@@ -501,6 +502,9 @@ test('what will not do is told by the name of its option', async () => {
     { cluster: nodes, options: 'secret-word' },
     { cluster: nodes, options: { scaleReads: 'slave' } },
     new Cluster(nodes, { scaleReads: 'all', lazyConnect: true }),
+    { cluster: nodes, options: { keyPrefix: '{}' } },
+    { cluster: nodes, options: { redisOptions: { keyPrefix: 'app{}{shop}:' } } },
+    new Cluster(nodes, { keyPrefix: 'app:{}', lazyConnect: true }),
   ]
   for (const option of odd) {
     const refused = await connected(option as never).then(

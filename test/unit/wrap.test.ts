@@ -504,6 +504,9 @@ describe('a repository', () => {
     expect(() => Object.freeze(wrapped)).toThrow(TypeError)
     Object.defineProperty(wrapped, 'rank', { value: 1, configurable: true })
     expect(Object.getOwnPropertyDescriptor(repository, 'rank')?.value).toBe(1)
+    const fixed = { value: 1, configurable: false }
+    expect(Reflect.defineProperty(wrapped, 'fixed', fixed)).toBe(false)
+    expect(repository).not.toHaveProperty('fixed')
   })
 })
 

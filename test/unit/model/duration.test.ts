@@ -72,6 +72,10 @@ test.each([
   ['an array', [1, 2], 'an array'],
   ['an object', { password: 'hunter2' }, 'an object'],
   ['an error', new Error('hunter2'), 'an object'],
+  ['a URL', 'postgres://shop:hunter2@db/shop', 'a text that may hold a password'],
+  ['a long one', `${'x'.repeat(80)}://:hunter2@db`, 'a text that may hold a password'],
+  ['a host with a user', 'shop:hunter2@db', 'a text that may hold a password'],
+  ['libpq’s words', 'host=db password=hunter2', 'a text that may hold a password'],
 ])('as an error shows it: %s', (_, value, text) => {
   expect(shown(value)).toBe(text)
 })

@@ -1,5 +1,6 @@
+import { inspect } from 'node:util'
 import { expect, test } from 'vitest'
-import { checkInfo, isRedisAnswer, refusalOf } from '../../../src/redis/refusal.ts'
+import { checkInfo, isRedisAnswer, refusalOf, withoutCommand } from '../../../src/redis/refusal.ts'
 
 function reply(message: string): Error {
   return Object.assign(new Error(message), { name: 'ReplyError' })
@@ -43,4 +44,22 @@ test('a server has to be new enough, and of the kind that was asked for', () => 
   expect(() => checkInfo(info('7.0.0', 'cluster'), true)).not.toThrow()
   expect(() => checkInfo(info('6.2.14', 'cluster'), true)).toThrow(/6\.2\.14/)
   expect(() => checkInfo(info('7.0.0', 'cluster'), false)).toThrow(/cluster/)
+})
+
+test('what was sent is not told, however deep it lies; what was said is', () => {
+  const command = { name: 'auth', args: ['hunter2'] }
+  const denied = Object.assign(reply('WRONGPASS invalid'), { command })
+  const renamed = Object.assign(
+    reply("ERR unknown command 'AUTH', with args beginning with: 'hunter2' "),
+    { command },
+  )
+  const none = Object.assign(new Error('None of the nodes'), { lastNodeError: denied })
+  const all = [denied, renamed, none].flatMap((one) => [withoutCommand(one), refusalOf(one)])
+  expect(inspect(all, { depth: 10 })).not.toContain('hunter2')
+  expect(all[0]).toMatchObject({ name: 'ReplyError', message: 'WRONGPASS invalid' })
+  expect(all[2]).toMatchObject({ message: "ERR unknown command 'AUTH'" })
+  expect(all[4]).toMatchObject({ cause: { message: 'WRONGPASS invalid' } })
+  expect(isRedisAnswer(all[0])).toBe(true)
+  const other = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })
+  expect(withoutCommand(other)).toBe(other)
 })
