@@ -20,8 +20,8 @@ const deadlineMs = 30_000
 /** While this waits, whoever calls `lockstep.invalidate` waits behind it. */
 const lockTimeoutMs = 100
 const pauseMs = 200
-/** As in migrations/0002_invalidate_in_sql.sql. */
-const lock = '7813590610137310577'
+/** Shared by whoever tells of entities, taken alone to register one (migrations/0002_invalidate_in_sql.sql). */
+export const entitiesLock = '7813590610137310577'
 const lockNotAvailable = '55P03'
 
 /**
@@ -43,7 +43,7 @@ export async function register(
       if (clock.monotonicMs() > untilMs) {
         throw new LockstepError(
           'REGISTRATION_BLOCKED',
-          `a transaction that has called lockstep.invalidate is open for ${deadlineMs / 1_000} s; the entities of namespace "${registration.namespace}" can be registered when it has ended`,
+          `a transaction that has called lockstep.invalidate or written a table with triggers is open for ${deadlineMs / 1_000} s; the entities of namespace "${registration.namespace}" can be registered when it has ended`,
         )
       }
       await new Promise<void>((resolve) => clock.after(pauseMs, resolve))
@@ -82,7 +82,7 @@ async function registerIn(
   )
   if (unknown.length > 0) {
     await connection.query(`set local lock_timeout = ${lockTimeoutMs}`)
-    await connection.query(`select pg_advisory_xact_lock(${lock})`)
+    await connection.query(`select pg_advisory_xact_lock(${entitiesLock})`)
     await connection.query('set local lock_timeout = 0')
   }
   await connection.query(
