@@ -33,6 +33,7 @@ program
   .option('--seconds <number>', 'how long it runs', demoDefaults.seconds)
   .option('--processes <number>', 'how many processes read and write', demoDefaults.processes)
   .option('--writes <share>', 'share of the accesses that are writes', demoDefaults.writes)
+  .option('--foreign', 'somebody else writes plain SQL meanwhile, and triggers tell of it')
   .option('--trace <file>', 'accesses to replay: gzip of little-endian uint32 keys')
   .option('--json', 'one JSON document on stdout')
   .action(runDemo)
