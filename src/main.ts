@@ -10,8 +10,10 @@ import { type DemoArguments, demoDefaults, parseDemoOptions } from './demo/demo-
 import { screenOn } from './demo/screen.ts'
 import { tableOf } from './demo/table.ts'
 import { LockstepError, messageOf } from './model/errors.ts'
-import { migrate } from './postgres/migrations.ts'
-import { openPool } from './postgres/pool.ts'
+import { checkSchema, migrate } from './postgres/migrations.ts'
+import { openPool, type Pool } from './postgres/pool.ts'
+import { installTriggers, listTriggers, removeTriggers } from './postgres/triggers.ts'
+import { installedText, isIncomplete, listedText, removedText } from './triggers-command.ts'
 
 const done = 0
 const failed = 1
@@ -31,6 +33,7 @@ program
   .option('--seconds <number>', 'how long it runs', demoDefaults.seconds)
   .option('--processes <number>', 'how many processes read and write', demoDefaults.processes)
   .option('--writes <share>', 'share of the accesses that are writes', demoDefaults.writes)
+  .option('--foreign', 'somebody else writes plain SQL meanwhile, and triggers tell of it')
   .option('--trace <file>', 'accesses to replay: gzip of little-endian uint32 keys')
   .option('--json', 'one JSON document on stdout')
   .action(runDemo)
@@ -58,6 +61,34 @@ program
   .description('bring the schema "lockstep" of the database at DATABASE_URL up to date')
   .option('--json', 'one JSON document on stdout')
   .action(runMigrate)
+
+const triggers = program
+  .command('triggers')
+  .description('triggers by which any SQL on a table is heard of')
+
+triggers
+  .command('install')
+  .description('add what is missing, on the table and on its partitions')
+  .argument('<table>', 'as in SQL: cities, shop.cities')
+  .requiredOption('--entity <name>', 'what its rows are cached as')
+  .requiredOption('--id <format>', "a column, or a format of several: '{tenant}:{id}'")
+  .option('--json', 'one JSON document on stdout')
+  .action(runInstall)
+
+triggers
+  .command('list')
+  .description('which tables have them, and whether all of their partitions do')
+  .argument('[table]', 'only this one')
+  .option('--check', 'exit code 1 when some are missing')
+  .option('--json', 'one JSON document on stdout')
+  .action(runList)
+
+triggers
+  .command('remove')
+  .description('remove all of a table')
+  .argument('<table>', 'as in SQL: cities, shop.cities')
+  .option('--json', 'one JSON document on stdout')
+  .action(runRemove)
 
 async function runDemo(options: DemoArguments & JsonOption): Promise<void> {
   await answering(options, async () => {
@@ -97,22 +128,68 @@ function printBench(results: BenchResults, { json }: JsonOption): void {
 
 async function runMigrate(options: JsonOption): Promise<void> {
   await answering(options, async () => {
-    const { databaseUrl } = readConfig()
-    if (databaseUrl === undefined) {
-      throw new LockstepError(
-        'OPTION_INVALID',
-        'DATABASE_URL is not set; postgres://user@host:5432/database would do',
-      )
-    }
-    const pool = openPool(databaseUrl)
-    try {
-      const ran = await migrate(pool)
-      const text = ran.length === 0 ? 'up to date' : ran.map((name) => `ran ${name}`).join('\n')
-      process.stdout.write(options.json ? `${JSON.stringify({ ran }, null, 2)}\n` : `${text}\n`)
-    } finally {
-      await pool.close()
-    }
+    const ran = await withPool(migrate)
+    const text = ran.length === 0 ? 'up to date' : ran.map((name) => `ran ${name}`).join('\n')
+    print({ ran }, `${text}\n`, options)
   })
+}
+
+async function runInstall(
+  table: string,
+  options: JsonOption & { readonly entity: string; readonly id: string },
+): Promise<void> {
+  await answering(options, async () => {
+    const installed = await onSchema((pool) => installTriggers(pool, { ...options, table }))
+    print(installed, installedText(installed), options)
+  })
+}
+
+async function runList(
+  table: string | undefined,
+  options: JsonOption & { readonly check?: true },
+): Promise<void> {
+  await answering(options, async () => {
+    const listed = await onSchema((pool) => listTriggers(pool, table))
+    print({ triggers: listed }, listedText(listed), options)
+    const incomplete = listed.filter(isIncomplete).map((one) => one.table)
+    if (!options.check || incomplete.length === 0) return
+    complain(`incomplete: ${incomplete.join(', ')}`)
+    process.exitCode = failed
+  })
+}
+
+async function runRemove(table: string, options: JsonOption): Promise<void> {
+  await answering(options, async () => {
+    const removed = await onSchema((pool) => removeTriggers(pool, table))
+    print(removed, removedText(removed), options)
+  })
+}
+
+function print(document: unknown, text: string, { json }: JsonOption): void {
+  process.stdout.write(json ? `${JSON.stringify(document, null, 2)}\n` : text)
+}
+
+function onSchema<T>(run: (pool: Pool) => Promise<T>): Promise<T> {
+  return withPool(async (pool) => {
+    await checkSchema(pool)
+    return run(pool)
+  })
+}
+
+async function withPool<T>(run: (pool: Pool) => Promise<T>): Promise<T> {
+  const { databaseUrl } = readConfig()
+  if (databaseUrl === undefined) {
+    throw new LockstepError(
+      'OPTION_INVALID',
+      'DATABASE_URL is not set; postgres://user@host:5432/database would do',
+    )
+  }
+  const pool = openPool(databaseUrl)
+  try {
+    return await run(pool)
+  } finally {
+    await pool.close()
+  }
 }
 
 /** Runs a command, and tells of its error in the way that was asked for. */

@@ -21,6 +21,7 @@ import { type Row, unmeasuredRow } from './row.ts'
 import { planOf, type RowName } from './row-plans.ts'
 import { type Machine, onStage, type Stage } from './stage.ts'
 import { measureInProcess, measureOverProcesses, measureOwnerKilled } from './stampede.ts'
+import { measureTrigger, triggerRows } from './triggers.ts'
 import { measureWrite } from './write.ts'
 
 export interface BenchResults {
@@ -45,6 +46,7 @@ const measurements: readonly Measurement[] = [
   one('get-many.commands', measureGetManyCommands),
   ...named(fillRows, measureFill),
   one('write.c1', measureWrite),
+  ...named(triggerRows, measureTrigger),
   { names: ['stampede.process.loads', 'stampede.process.ids'], run: measureInProcess },
   { names: ['stampede.processes.loads', 'stampede.processes.wait'], run: measureOverProcesses },
   {

@@ -83,6 +83,18 @@ export const rowPlans = {
     against: 'knex.transaction with the same update, out of the same pool; one at a time',
     target: { atMost: 1.5 },
   },
+  'trigger.one': {
+    unit: 'µs',
+    ratio: 'time',
+    against: 'the same update of one row on a table without triggers; one at a time',
+    target: { atMost: 1.5 },
+  },
+  'trigger.bulk': {
+    unit: 'µs',
+    ratio: 'time',
+    against: 'the same update of all 10,000 rows in one statement, on a table without triggers',
+    target: { atMost: 1.5 },
+  },
   'stampede.process.loads': {
     unit: 'calls',
     against: 'calls of the loader for 1,000 gets of a cold id in one process; the worst round',

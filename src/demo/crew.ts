@@ -12,8 +12,8 @@ export interface CrewOptions {
   readonly settings: readonly WorkerSettings[]
   readonly seconds: number
   readonly hear: (process: number, chunk: Uint8Array, untilNs: number, progress: Progress) => void
-  /** All are ready, and the run begins. */
-  readonly begun: () => void
+  /** All are ready, and the run begins at that time of the machine's monotonic clock. */
+  readonly begun: (epochNs: bigint) => void
   readonly signal: AbortSignal
 }
 
@@ -41,8 +41,8 @@ export async function work(options: CrewOptions): Promise<void> {
     signal.throwIfAborted()
     for (const one of settings) workers.push(hire(one, workers, options))
     await all(workers, 'ready', 'start', startDeadlineMs, signal)
-    options.begun()
     const epochNs = process.hrtime.bigint() + BigInt(headStartMs) * 1_000_000n
+    options.begun(epochNs)
     for (const { child } of workers) send(child, { kind: 'go', epochNs, seconds })
     await all(workers, 'done', 'end', headStartMs + seconds * 1_000 + endDeadlineMs, signal)
   } finally {

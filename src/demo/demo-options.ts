@@ -7,6 +7,7 @@ export interface DemoArguments {
   readonly processes?: string
   readonly writes?: string
   readonly trace?: string
+  readonly foreign?: true
 }
 
 export interface DemoOptions {
@@ -16,6 +17,8 @@ export interface DemoOptions {
   readonly writes: number
   /** Without one the traffic is made up. */
   readonly trace: string | undefined
+  /** Somebody writes plain SQL meanwhile, on a table with triggers. */
+  readonly foreign: boolean
 }
 
 export const demoDefaults = { seconds: '20', processes: '3', writes: '0.02' } as const
@@ -28,6 +31,7 @@ export function parseDemoOptions(given: DemoArguments): DemoOptions {
     processes: wholeNumberIn('processes', processes, 1, 64, 'a whole number, 1 to 64,'),
     writes: numberIn('writes', writes, 0, 0.5, 'a share of the accesses, 0 to 0.5, like 0.02'),
     trace: given.trace === undefined ? undefined : readable(given.trace),
+    foreign: given.foreign ?? false,
   }
 }
 

@@ -6,15 +6,19 @@ import { randomInt } from 'node:crypto'
 import type { Config } from '../config.ts'
 import { migrate } from '../postgres/migrations.ts'
 import { openPool, type Pool } from '../postgres/pool.ts'
+import { installTriggers } from '../postgres/triggers.ts'
 import { loadCities } from './cities.ts'
-import { credit } from './city.ts'
+import { credit, schema } from './city.ts'
 import { work } from './crew.ts'
 import type { DemoOptions } from './demo-options.ts'
 import { Docket } from './docket.ts'
+import { writeForeign } from './foreign.ts'
 import type { Progress, WorkerSettings } from './messages.ts'
+import { seededRandom } from './random.ts'
 import { type DemoResults, failureOf, resultsOf, sumUp } from './results.ts'
 import { liveLine, type Moment, progressBar, type Screen } from './screen.ts'
 import { type Addresses, addressesOf, findServices, type Services } from './services.ts'
+import { trafficOf } from './shift.ts'
 import { stderrLog } from './stderr-log.ts'
 import { readTrace } from './trace.ts'
 
@@ -39,7 +43,7 @@ export async function demo(
   if (options.trace !== undefined) readTrace(options.trace)
   const addresses = addressesOf(config)
   const { rows, services } = await prepare(addresses, config, screen, signal)
-  const docket = new Docket(options.processes, boundMs)
+  const docket = new Docket(options.processes, boundMs, options.foreign)
   const progress: (Progress | undefined)[] = []
   const sums = () => sumUp(progress.filter((one) => one !== undefined))
   const seed = randomInt(2 ** 31)
@@ -58,12 +62,14 @@ export async function demo(
     }),
   )
   let endLive = (): void => {}
+  const foreigner = options.foreign ? await openForeigner(settings, docket) : undefined
   try {
     await work({
       settings,
       seconds: options.seconds,
       signal,
-      begun: () => {
+      begun: (epochNs) => {
+        foreigner?.begin(epochNs)
         endLive = showLive(screen, () => {
           const { staleStrong, staleBeyondBound } = docket.verdict
           return { reads: docket.counts.reads, sums: sums(), stale: staleStrong + staleBeyondBound }
@@ -76,10 +82,52 @@ export async function demo(
     })
   } finally {
     endLive()
+    await foreigner?.end()
   }
+  await foreigner?.written()
   const results = resultsOf({ options, rows, docket, sums: sums(), services, credit })
   const failure = failureOf(results, sums().firstFailure)
   return { results, failure, examples: docket.verdict.examples }
+}
+
+interface Foreigner {
+  begin(epochNs: bigint): void
+  /** Never rejects. */
+  end(): Promise<void>
+  /** Rejects when a write failed. */
+  written(): Promise<void>
+}
+
+/** Its triggers stay when the demo is over: another one may be using them. */
+async function openForeigner(
+  settings: readonly WorkerSettings[],
+  docket: Docket,
+): Promise<Foreigner> {
+  const [first] = settings as [WorkerSettings]
+  const process = settings.length
+  const pool = openPool(first.databaseUrl)
+  const ended = new AbortController()
+  let writing = Promise.resolve()
+  try {
+    await installTriggers(pool, { table: `${schema}.cities`, entity: 'city', id: 'id' })
+  } catch (error) {
+    await pool.close()
+    throw error
+  }
+  return {
+    begin: (epochNs) => {
+      const traffic = trafficOf(first, seededRandom(first.seed))
+      const hear = (chunk: Uint8Array, untilNs: number) => docket.add(process, chunk, untilNs)
+      writing = writeForeign({ pool, traffic, epochNs, hear }, ended.signal)
+      writing.catch(() => {})
+    },
+    end: async () => {
+      ended.abort()
+      await writing.catch(() => {})
+      await pool.close()
+    },
+    written: () => writing,
+  }
 }
 
 /** Services, schema and cities. */

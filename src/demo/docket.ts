@@ -15,6 +15,8 @@ export interface Counts {
   readonly ticketedReads: number
   readonly writes: number
   readonly unfencedWrites: number
+  /** Rows that plain SQL has written. */
+  readonly foreignWrites: number
 }
 
 interface Pending {
@@ -28,7 +30,15 @@ export class Docket {
   readonly #oracle: Oracle
   /** Up to when each process has told all. */
   readonly #toldUntilNs: number[]
-  readonly #counts = { reads: 0, strongReads: 0, ticketedReads: 0, writes: 0, unfencedWrites: 0 }
+  readonly #counts = {
+    reads: 0,
+    strongReads: 0,
+    ticketedReads: 0,
+    writes: 0,
+    unfencedWrites: 0,
+    foreignWrites: 0,
+  }
+  readonly #foreign: number | undefined
   readonly latency: Readonly<Record<Tier, LatencyHistogram>> = {
     l1: new LatencyHistogram(),
     l2: new LatencyHistogram(),
@@ -36,15 +46,18 @@ export class Docket {
   }
   #pending: Pending[] = []
 
-  constructor(processes: number, boundMs: number) {
-    this.#oracle = new Oracle(boundMs)
-    this.#toldUntilNs = new Array<number>(processes).fill(Number.NEGATIVE_INFINITY)
+  /** With `hasForeign` one process more writes plain SQL: the last. */
+  constructor(processes: number, boundMs: number, hasForeign = false) {
+    this.#foreign = hasForeign ? processes : undefined
+    this.#oracle = new Oracle(boundMs, this.#foreign)
+    const all = processes + (hasForeign ? 1 : 0)
+    this.#toldUntilNs = new Array<number>(all).fill(Number.NEGATIVE_INFINITY)
   }
 
   /** What `process` did, told completely up to `untilNs`. */
   add(process: number, chunk: Uint8Array, untilNs: number): void {
     for (const operation of readChunk(chunk)) {
-      this.#count(operation)
+      this.#count(operation, process)
       if (operation.kind === 'write') this.#oracle.addWrite(operation, process)
     }
     this.#pending.push({ process, chunk, untilNs })
@@ -72,7 +85,11 @@ export class Docket {
     this.#pending = this.#pending.filter((one) => !isKnown(one))
   }
 
-  #count(operation: Operation): void {
+  #count(operation: Operation, process: number): void {
+    if (process === this.#foreign) {
+      this.#counts.foreignWrites++
+      return
+    }
     if (operation.kind === 'write') {
       this.#counts.writes++
       if (!operation.fenced) this.#counts.unfencedWrites++

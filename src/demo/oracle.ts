@@ -5,7 +5,8 @@
  * A read *misses* a write of its row when that had returned before the read began and the read saw
  * an older version. By the promises (DESIGN §1): a strong read misses no fenced write (I4), a read
  * with a ticket not the ticket's write (I10), and a bounded read none that had returned more than
- * the bound before (I3). Writes and reads that overlap may be seen in either order.
+ * the bound before (I3). Writes and reads that overlap may be seen in either order. Of what plain SQL
+ * wrote Redis hears from the outbox, later: it binds reads that L1 has answered.
  */
 import type { Read, Write } from './history.ts'
 
@@ -37,6 +38,8 @@ const mostExamples = 5
 
 export class Oracle {
   readonly #boundNs: number
+  /** The process that writes plain SQL, if there is one. */
+  readonly #foreign: number | undefined
   /** By row, in the order in which they returned. */
   readonly #writes = new Map<number, Returned[]>()
   readonly #examples: string[] = []
@@ -45,8 +48,9 @@ export class Oracle {
   #staleBeyondBound = 0
   #maxStaleNs = 0
 
-  constructor(boundMs: number) {
+  constructor(boundMs: number, foreign?: number) {
     this.#boundNs = boundMs * 1e6
+    this.#foreign = foreign
   }
 
   addWrite({ id, version, endNs, fenced }: Write, process: number): void {
@@ -75,8 +79,11 @@ export class Oracle {
     const due = Math.max(read.ticketVersion, isStrong ? (last?.newestFenced ?? 0) : 0)
     if (read.version < due) this.#strong(read, process, due)
     if (!isStrong && last && read.version < last.newestVersion) {
-      const missed = writes.find(({ version }) => version > read.version) as Returned
-      this.#bounded(read, process, missed)
+      const missed = writes.find(
+        (write) =>
+          write.version > read.version && (write.process !== this.#foreign || read.tier === 'l1'),
+      )
+      if (missed && missed.endNs < read.startNs) this.#bounded(read, process, missed)
     }
   }
 

@@ -38,6 +38,8 @@ export interface DemoResults {
   readonly failedWrites: number
   /** Writes that Redis couldn't be told of in time: strong reads are not judged by them. */
   readonly unfencedWrites: number
+  /** Rows that plain SQL wrote, of which triggers told. */
+  readonly foreignWrites: number
   readonly latencyMs: Readonly<Record<Tier, Percentiles>>
   /** Reads a second, of all processes. */
   readonly throughput: number
@@ -115,6 +117,7 @@ export function resultsOf({ options, rows, docket, sums, services, credit }: Run
     failedReads: sums.failedReads,
     failedWrites: sums.failedWrites,
     unfencedWrites: counts.unfencedWrites,
+    foreignWrites: counts.foreignWrites,
     latencyMs: { l1: percentiles('l1'), l2: percentiles('l2'), source: percentiles('source') },
     throughput: round(counts.reads / options.seconds, 1),
     services,

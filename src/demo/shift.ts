@@ -80,7 +80,7 @@ export async function openShift(
   }
 }
 
-function trafficOf(settings: WorkerSettings, random: () => number): Traffic {
+export function trafficOf(settings: WorkerSettings, random: () => number): Traffic {
   const { trace, rows, seed, process, processes } = settings
   return trace === undefined
     ? shopTraffic(rows, seed, random)

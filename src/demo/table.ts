@@ -19,6 +19,7 @@ export function tableOf(results: DemoResults): string {
       `${whole(reads)} rows, ${whole(results.throughput)} a second, in ${whole(results.calls)} calls`,
     ],
     ['writes', `${whole(results.writes)}${unfenced(results)}`],
+    ...foreign(results),
     ['hit ratio', percent(results.hitRatio)],
     ['loads', `${whole(results.loads)}, in ${whole(sourceQueries)} queries of the source`],
     [
@@ -55,6 +56,10 @@ function row([name, ...cells]: readonly [string, ...string[]]): string {
 
 function unfenced({ unfencedWrites }: DemoResults): string {
   return unfencedWrites > 0 ? `, ${whole(unfencedWrites)} of them without Redis in time` : ''
+}
+
+function foreign({ foreignWrites }: DemoResults): readonly (readonly [string, string])[] {
+  return foreignWrites > 0 ? [['foreign writes', `${whole(foreignWrites)} rows, by plain SQL`]] : []
 }
 
 function strongAndTicketed({ strongReads, ticketedReads }: DemoResults): string {

@@ -86,9 +86,7 @@ export function defineEntity<Name extends string, Id, Value, Db>(
   name: Name,
   options: EntityOptions<Id, Value, Db>,
 ): Entity<Name, Id, Value, Db> {
-  if (typeof name !== 'string' || !namePattern.test(name) || name.length > 64) {
-    throw wrong('entity name', name, "a name like 'city' or 'user:profile' would do")
-  }
+  checkEntityName('entity name', name)
   if (options === null || typeof options !== 'object') {
     throw wrong(`entity "${name}"`, options, 'an object with load and id would do')
   }
@@ -153,6 +151,12 @@ export function defineEntity<Name extends string, Id, Value, Db>(
     codec,
   }
   return Object.freeze(settled)
+}
+
+/** Throws `OPTION_INVALID` for what can't be the name of an entity. */
+export function checkEntityName(option: string, name: unknown): void {
+  if (typeof name === 'string' && namePattern.test(name) && name.length <= 64) return
+  throw wrong(option, name, "a name like 'city' or 'user:profile' would do")
 }
 
 function checkL1(option: (key: string) => string, l1: unknown): void {

@@ -24,8 +24,8 @@ const deadlineMs = 30_000
  */
 const lockTimeoutMs = { first: 100, longest: 2_000 }
 const pauseMs = 200
-/** As in migrations/0002_invalidate_in_sql.sql. */
-const lock = '7813590610137310577'
+/** Shared by whoever tells of entities, taken alone to register one (migrations/0002_invalidate_in_sql.sql). */
+export const entitiesLock = '7813590610137310577'
 const lockNotAvailable = '55P03'
 /** Serialization failure and deadlock: whoever else registered has done so by now. */
 const inEachOthersWay = ['40001', '40P01']
@@ -53,7 +53,7 @@ export async function register(
         if (!isBlocked) throw unavailable(error)
         throw new LockstepError(
           'REGISTRATION_BLOCKED',
-          `at each try of ${deadlineMs / 1_000} s transactions that had called lockstep.invalidate were open, the last time for ${waitMs} ms or more; the entities of namespace "${registration.namespace}" can be registered when those have ended`,
+          `at each try of ${deadlineMs / 1_000} s transactions that had called lockstep.invalidate or written a table with triggers were open, the last time for ${waitMs} ms or more; the entities of namespace "${registration.namespace}" can be registered when those have ended`,
         )
       }
       if (isBlocked) waitMs = Math.min(2 * waitMs, lockTimeoutMs.longest)
@@ -99,7 +99,7 @@ async function registerIn(
   )
   if (unknown.length > 0) {
     await connection.query(`set local lock_timeout = ${waitMs}`)
-    await connection.query(`select pg_advisory_xact_lock(${lock})`)
+    await connection.query(`select pg_advisory_xact_lock(${entitiesLock})`)
     await connection.query('set local lock_timeout = 0')
     await checkNames(connection, namespace, names)
   }

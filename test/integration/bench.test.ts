@@ -57,7 +57,14 @@ function expectMeasured(row: Row): void {
 
 describe('lockstep bench --json', () => {
   test('one document: the machine, the commit, and the rows that were asked for', async () => {
-    const compared: readonly RowName[] = ['l1.peek', 'l2.hit.c1', 'fill.c32', 'write.c1']
+    const compared: readonly RowName[] = [
+      'l1.peek',
+      'l2.hit.c1',
+      'fill.c32',
+      'write.c1',
+      'trigger.one',
+      'trigger.bulk',
+    ]
     const counted: readonly RowName[] = ['l2.hit.commands', 'l2.envelope', 'get-many.commands']
     const { machine, commit, rows } = await benchOf(...compared, ...counted)
     expect(machine).toEqual({

@@ -5,11 +5,14 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { loadCities } from '../../src/demo/cities.ts'
 import { Docket } from '../../src/demo/docket.ts'
+import { writeForeign } from '../../src/demo/foreign.ts'
 import type { FromWorker, Progress, WorkerSettings } from '../../src/demo/messages.ts'
 import type { Verdict } from '../../src/demo/oracle.ts'
-import { openShift, type Shift } from '../../src/demo/shift.ts'
+import { seededRandom } from '../../src/demo/random.ts'
+import { openShift, type Shift, trafficOf } from '../../src/demo/shift.ts'
 import { assemble } from '../../src/lockstep.ts'
 import { openPool } from '../../src/postgres/pool.ts'
+import { installTriggers, removeTriggers } from '../../src/postgres/triggers.ts'
 import type { Parts } from '../../src/running-cache.ts'
 import { withBrokenInvalidation, withBrokenL2, withDeafL1 } from '../support/broken-invalidation.ts'
 import { emptyDatabase, sharedDatabase } from '../support/database.ts'
@@ -71,6 +74,15 @@ describe('lockstep demo --json', () => {
       expect(latencyMs[tier].p50).toBeGreaterThan(0)
       expect(latencyMs[tier].p99).toBeGreaterThanOrEqual(latencyMs[tier].p50)
     }
+  })
+
+  test('plain SQL under it, of which triggers tell, and no answer is stale', async () => {
+    const args = ['demo', '--foreign', '--seconds', '3', '--processes', '2', '--json']
+    const { code, stdout, stderr } = await cli(args).ended
+    if (code !== 0) throw new Error(stderr)
+    const results = JSON.parse(stdout)
+    expect(results).toMatchObject({ staleStrong: 0, staleBeyondBound: 0, absent: 0 })
+    expect(results.foreignWrites).toBeGreaterThan(20)
   })
 
   test('used wrongly: exit code 2, and the option is named', async () => {
@@ -162,6 +174,16 @@ describe('the oracle', () => {
     expect(verdict.maxStaleMs).toBeGreaterThan(1_000)
   })
 
+  test('finds reads beyond the bound where nobody tells of plain SQL, and none with triggers', async () => {
+    const found = ({ staleBeyondBound }: Verdict): boolean => staleBeyondBound > 0
+    const asItIs = (parts: Parts): Parts => parts
+    const untold = await twoShifts(asItIs, found, 'without triggers')
+    expect(untold.verdict.staleBeyondBound).toBeGreaterThan(0)
+    const enough = ({ crossProcessChecks }: Verdict): boolean => crossProcessChecks > 2_000
+    const told = await twoShifts(asItIs, enough, 'with triggers')
+    expect(told.verdict).toMatchObject({ staleStrong: 0, staleBeyondBound: 0, examples: [] })
+  })
+
   test('finds both where both are broken, whatever is told over Pub/Sub', async () => {
     const broken = (parts: Parts): Parts => withoutFastPlane(withBrokenInvalidation(parts))
     const found = (verdict: Verdict): boolean =>
@@ -214,9 +236,10 @@ const mostSeconds = 20
 async function twoShifts(
   replace: (parts: Parts) => Parts,
   enough: (verdict: Verdict) => boolean,
+  foreign?: 'with triggers' | 'without triggers',
 ): Promise<{ verdict: Verdict; progress: readonly Progress[] }> {
   const databaseUrl = await databaseWithCities()
-  const docket = new Docket(2, 1_000)
+  const docket = new Docket(2, 1_000, foreign !== undefined)
   const found = new AbortController()
   const progress: Progress[] = []
   const shifts: Shift[] = []
@@ -237,8 +260,32 @@ async function twoShifts(
     onTestFinished(() => shift.close())
   }
   const epochNs = process.hrtime.bigint()
+  const over = new AbortController()
+  const writing = foreign && writeAsForeigner(foreign, databaseUrl, docket, epochNs, over.signal)
   await Promise.all(shifts.map((shift) => shift.run(epochNs, mostSeconds, found.signal)))
+  over.abort()
+  await writing
   return { verdict: docket.verdict, progress }
+}
+
+async function writeAsForeigner(
+  how: 'with triggers' | 'without triggers',
+  databaseUrl: string,
+  docket: Docket,
+  epochNs: bigint,
+  signal: AbortSignal,
+): Promise<void> {
+  const pool = openPool(databaseUrl)
+  const table = 'lockstep_demo.cities'
+  try {
+    if (how === 'with triggers') await installTriggers(pool, { table, entity: 'city', id: 'id' })
+    else await removeTriggers(pool, table)
+    const traffic = trafficOf(settingsOf(0, databaseUrl), seededRandom(1))
+    const hear = (chunk: Uint8Array, untilNs: number) => docket.add(2, chunk, untilNs)
+    await writeForeign({ pool, traffic, epochNs, hear }, signal)
+  } finally {
+    await pool.close()
+  }
 }
 
 function settingsOf(process: number, databaseUrl: string): WorkerSettings {

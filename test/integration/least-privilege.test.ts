@@ -1,11 +1,22 @@
 /** The roles of docs/postgresql.md are enough, and no more than enough where it matters. */
 import { readFileSync } from 'node:fs'
 import { expect, onTestFinished, test } from 'vitest'
+import { systemClock } from '../../src/model/clock.ts'
+import { register } from '../../src/postgres/namespace.ts'
+import { openPool, type Pool } from '../../src/postgres/pool.ts'
+import { installTriggers, listTriggers, removeTriggers } from '../../src/postgres/triggers.ts'
+import { thing } from '../contract/words.ts'
 import { connect, ownDatabase } from '../support/database.ts'
 import { ownNamespace } from '../support/namespace.ts'
 import { bump, openWorld, until } from '../support/world.ts'
 
 const page = new URL('../../docs/postgresql.md', import.meta.url)
+
+function openPoolOf(url: string): Pool {
+  const pool = openPool(url)
+  onTestFinished(() => pool.close())
+  return pool
+}
 
 /** The statements of the page, for roles of this test's own: roles belong to the whole server. */
 async function openRoles() {
@@ -14,7 +25,7 @@ async function openRoles() {
   const owner = await connect(databaseUrl)
   const mark = ownNamespace().replaceAll('-', '_')
   const [, statements = ''] = /```sql\n(.*?)```/s.exec(readFileSync(page, 'utf8')) ?? []
-  const names = ['cache', 'writer'].map((role) => `${mark}_${role}`)
+  const names = ['cache', 'writer', 'triggers'].map((role) => `${mark}_${role}`)
   const drop = names.map((name) => `drop owned by ${name}; drop role ${name};`).join('\n')
   await owner.query(
     `do $$ begin if exists (select from pg_roles where rolname = '${names[0]}') then
@@ -23,7 +34,8 @@ async function openRoles() {
   await owner.query(
     statements
       .replaceAll('lockstep_cache', `${mark}_cache`)
-      .replaceAll('lockstep_writer', `${mark}_writer`),
+      .replaceAll('lockstep_writer', `${mark}_writer`)
+      .replaceAll('lockstep_triggers', `${mark}_triggers`),
   )
   onTestFinished(async () => {
     const last = await connect(databaseUrl)
@@ -32,12 +44,12 @@ async function openRoles() {
   for (const name of names) {
     await owner.query(`alter role ${name} login; grant select, update on ${world.table} to ${name}`)
   }
-  const as = (role: 'cache' | 'writer'): string => {
+  const as = (role: 'cache' | 'writer' | 'triggers'): string => {
     const url = new URL(databaseUrl)
     url.username = `${mark}_${role}`
     return url.href
   }
-  return { world, owner, as }
+  return { world, owner, as, nameOf: (role: string) => `${mark}_${role}` }
 }
 
 test('a cache does all it does as lockstep_cache', async () => {
@@ -74,6 +86,45 @@ test('a writer does what lockstep.invalidate does, and nothing else, as lockstep
   ]) {
     await expect(writer.query(statement), statement).rejects.toMatchObject({ code: '42501' })
   }
+})
+
+test('an owner of a table installs triggers as lockstep_triggers; who writes it needs no rights', async () => {
+  const { world, owner, as, nameOf } = await openRoles()
+  const [tables, writer] = [nameOf('triggers'), nameOf('writer')]
+  await owner.query(`revoke all on schema lockstep from ${writer}`)
+  await owner.query(`revoke all on all functions in schema lockstep from ${writer}`)
+  await owner.query(`create schema shop; grant usage on schema shop to ${tables}, ${writer};
+    alter table ${world.table} set schema shop; alter table shop.${world.table} owner to ${tables};
+    revoke select on shop.${world.table} from ${writer};
+    grant insert, truncate on shop.${world.table} to ${writer}`)
+  const pool = openPoolOf(as('triggers'))
+  const table = `shop.${world.table}`
+  await register(
+    openPoolOf(world.databaseUrl),
+    { namespace: world.namespace, hasL2: false, entities: [thing()] },
+    systemClock,
+  )
+  await installTriggers(pool, { table, entity: 'thing', id: 'id' })
+  const client = await connect(as('writer'))
+  await client.query(`insert into ${table} (id) values (1000)`)
+  await client.query(`truncate ${table}`)
+  const rows = await world.sql('select ids from lockstep.outbox order by row_id')
+  expect(rows[0]).toEqual({ ids: ['1000'] })
+  expect(rows[1]?.ids).toHaveLength(51)
+  await expect(client.query('select from lockstep.outbox')).rejects.toMatchObject({ code: '42501' })
+  // The function can't be put on a table of somebody else's.
+  const [called] = await world.sql(
+    `select proname from pg_proc where starts_with(proname, 'told_by_')`,
+  )
+  await owner.query(
+    `grant create on schema shop to ${writer}; grant usage on schema lockstep to ${writer}`,
+  )
+  await expect(
+    client.query(`create table shop.own (id int);
+      create trigger t before truncate on shop.own execute function lockstep.${called?.proname}('thing', 'id')`),
+  ).rejects.toMatchObject({ code: '42501' })
+  await removeTriggers(pool, table)
+  expect(await listTriggers(pool)).toEqual([])
 })
 
 test('a role without rights is told so at the start', async () => {

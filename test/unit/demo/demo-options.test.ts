@@ -5,13 +5,19 @@ import { type DemoArguments, parseDemoOptions } from '../../../src/demo/demo-opt
 const thisFile = fileURLToPath(import.meta.url)
 
 test('the defaults', () => {
-  const defaults = { seconds: 20, processes: 3, writes: 0.02, trace: undefined }
+  const defaults = { seconds: 20, processes: 3, writes: 0.02, trace: undefined, foreign: false }
   expect(parseDemoOptions({})).toEqual(defaults)
 })
 
 test('what was given counts', () => {
-  const given = { seconds: '2.5', processes: '8', writes: '0', trace: thisFile }
-  const parsed = { seconds: 2.5, processes: 8, writes: 0, trace: thisFile }
+  const given = {
+    seconds: '2.5',
+    processes: '8',
+    writes: '0',
+    trace: thisFile,
+    foreign: true,
+  } as const
+  const parsed = { seconds: 2.5, processes: 8, writes: 0, trace: thisFile, foreign: true }
   expect(parseDemoOptions(given)).toEqual(parsed)
 })
 

@@ -45,6 +45,7 @@ test('counts what was done, and how long each tier took', () => {
   const bounded = { ...staleRead, consistency: 'bounded', ticketVersion: 1 } as const
   docket.add(0, chunkOf(write, { ...write, fenced: false }, staleRead, bounded), 40)
   expect(docket.counts).toEqual({
+    foreignWrites: 0,
     reads: 2,
     strongReads: 1,
     ticketedReads: 1,

@@ -28,8 +28,10 @@ function saw(by: number, version: number, start: number, other: Partial<Read> = 
 
 const strong = { consistency: 'strong' } as const
 
+const foreigner = 9
+
 function judge(...history: readonly Done[]): Verdict {
-  const oracle = new Oracle(boundMs)
+  const oracle = new Oracle(boundMs, foreigner)
   for (const { by, operation } of history) {
     if (operation.kind === 'write') oracle.addWrite(operation, by)
   }
@@ -150,5 +152,31 @@ describe('which write counts', () => {
     const verdict = judge(wrote(1, 2, 0, 10), ...reads)
     expect(verdict.staleStrong).toBe(50)
     expect(verdict.examples).toHaveLength(5)
+  })
+})
+
+describe('what plain SQL wrote', () => {
+  const written = wrote(foreigner, 2, 0, 1, { fenced: false })
+  const late = 5_000
+
+  test('binds bounded reads that L1 has answered', () => {
+    expect(judge(written, saw(0, 1, late))).toMatchObject({ staleBeyondBound: 1 })
+    expect(judge(written, saw(0, 1, 500))).toMatchObject({ staleBeyondBound: 0 })
+  })
+
+  test('binds no others: Redis hears of it later', () => {
+    for (const other of [{ tier: 'l2' }, { tier: undefined }, strong] as const) {
+      expect(judge(written, saw(0, 1, late, other))).toMatchObject({
+        staleStrong: 0,
+        staleBeyondBound: 0,
+      })
+    }
+  })
+
+  test('hides no write of ours that was missed as well', () => {
+    const history = [written, wrote(1, 3, 2, 3), saw(0, 1, late, { tier: 'l2' })]
+    expect(judge(...history)).toMatchObject({ staleBeyondBound: 1 })
+    const overlapping = [written, wrote(1, 3, late - 1, late + 1), saw(0, 1, late, { tier: 'l2' })]
+    expect(judge(...overlapping)).toMatchObject({ staleBeyondBound: 0 })
   })
 })

@@ -25,7 +25,7 @@ const services = {
 }
 
 function results(changes: Partial<DemoResults> = {}): DemoResults {
-  const options = { seconds: 10, processes: 3, writes: 0.02, trace: undefined }
+  const options = { seconds: 10, processes: 3, writes: 0.02, trace: undefined, foreign: false }
   const run = {
     options,
     rows: 171_075,
