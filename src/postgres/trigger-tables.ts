@@ -1,7 +1,7 @@
 /** The tables that triggers are installed on: found by name, with all that lies below them. */
 import type { Client } from 'pg'
 import { wrong } from '../model/entity.ts'
-import { sqlState } from './pool.ts'
+import { sqlState } from './retryable.ts'
 
 export interface Table {
   readonly oid: number

@@ -11,7 +11,8 @@ import { type Client, escapeIdentifier } from 'pg'
 import { checkEntityName, wrong } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
 import { type IdExpressions, idExpressionsOf, settleIdFormat } from './id-format.ts'
-import { type Pool, sqlState, unavailable } from './pool.ts'
+import { type Pool, unavailable } from './pool.ts'
+import { sqlState } from './retryable.ts'
 import {
   createTrigger,
   type Found,
