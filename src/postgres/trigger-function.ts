@@ -23,20 +23,24 @@ export interface TriggerFunction {
 /** What names of these functions begin with, and of no others. */
 export const functionPrefix = 'told_by_'
 
+// Row security would hide rows from TRUNCATE. To plan a statement, or to compile it, takes longer than
+// to run it on a row: PostgreSQL would do both anew each time.
+const settings = `
+      language plpgsql security definer
+      set search_path = pg_catalog, pg_temp set row_security = off
+      set jit = off set plan_cache_mode = force_generic_plan`
+
 /** For `owner`, with whose rights it runs: who writes the table needs none. */
 export function triggerFunction(id: IdExpressions, owner: string): TriggerFunction {
   const body = bodyOf(id)
-  const digest = createHash('sha256').update(`${owner}\n${body}`).digest('hex').slice(0, 16)
+  const whole = [owner, settings, body].join('\n')
+  const digest = createHash('sha256').update(whole).digest('hex').slice(0, 16)
   const name = `${functionPrefix}${digest}`
   const qualified = `lockstep.${escapeIdentifier(name)}`
   return {
     name,
-    // Row security would hide rows from TRUNCATE; the compiler would cost more than it saves, once
-    // for each small statement after a large one.
     create: `
-      create or replace function ${qualified}() returns trigger
-      language plpgsql security definer
-      set search_path = pg_catalog, pg_temp set row_security = off set jit = off
+      create or replace function ${qualified}() returns trigger${settings}
       as ${escapeLiteral(body)};
       revoke execute on function ${qualified}() from public`,
   }
