@@ -18,6 +18,7 @@ const child = spawn(command === 'node' ? process.execPath : command, args, {
     ...settingsOf(checkout),
     DATABASE_URL: services.postgres.url,
     REDIS_URL: services.redis.url,
+    ...(services.kafka?.url ? { KAFKA_BROKERS: services.kafka.url } : {}),
     LOCKSTEP_NAMESPACE: services.namespace,
   },
 })

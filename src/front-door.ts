@@ -183,6 +183,7 @@ const writeOptions: ReadonlySet<string> = new Set<keyof WriteOptions>([
   'retries',
   'signal',
   'onFenceFailure',
+  'wait',
   'tx',
 ])
 
@@ -219,6 +220,10 @@ function writeRequest(cache: RunningCache, options: AnyWriteOptions = {}): Write
   if (onFenceFailure !== 'proceed' && onFenceFailure !== 'reject') {
     throw wrong('onFenceFailure', onFenceFailure, "'proceed' or 'reject' would do")
   }
+  const { wait } = options as WriteOptions
+  if (wait !== undefined && (wait !== 'everywhere' || options.tx !== undefined)) {
+    throw wrong('wait', wait, '\'everywhere\' would do, or none with "tx"')
+  }
   const timeoutMs = optionalMs(options.timeout) ?? settings.timing.writeDeadlineMs
   const longestMs = settings.timing.tombstoneRetentionMs / 2
   // A tombstone that is forgotten before its COMMIT would let an old value in.
@@ -229,7 +234,7 @@ function writeRequest(cache: RunningCache, options: AnyWriteOptions = {}): Write
       `at most ${longestMs} ms, half of timing.tombstoneRetention, would do`,
     )
   }
-  return { timeoutMs, retries: tries, signal: options.signal, onFenceFailure }
+  return { timeoutMs, retries: tries, signal: options.signal, onFenceFailure, wait }
 }
 
 function optionalMs(timeout: Duration | undefined): number | undefined {

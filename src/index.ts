@@ -9,6 +9,12 @@ export { type ErrorCode, LockstepError, PartialReadError } from './model/errors.
 export type { Logger } from './model/log.ts'
 export { mergeTickets, type Ticket } from './model/ticket.ts'
 export type { Db, Tx } from './postgres/pool.ts'
+export {
+  type EventsPublisher,
+  type PublisherOptions,
+  type PublishOptions,
+  publisher,
+} from './publisher.ts'
 export type { CacheEvents } from './telemetry/events.ts'
 export {
   type Cache,

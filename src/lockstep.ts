@@ -1,14 +1,19 @@
 /** The one place where the rooms meet: opens the places, and joins them to the coordinator. */
 
 import { frontDoor } from './front-door.ts'
+import { openEvents } from './kafka/events.ts'
+import { openLog } from './kafka/log.ts'
 import { S3Fifo } from './memory/policies/s3fifo.ts'
 import { L1Region } from './memory/region.ts'
 import type { AnyEntity } from './model/entity.ts'
 import type { FastPlane, L2, Region } from './model/ports.ts'
 import { type Settings, settle } from './options.ts'
+import { PostgresInstances } from './postgres/instances.ts'
+import { PostgresInvalidations } from './postgres/invalidations.ts'
 import { checkSchema } from './postgres/migrations.ts'
 import { register } from './postgres/namespace.ts'
 import { PostgresOutbox } from './postgres/outbox.ts'
+import { kafkaPlane, outboxPlane } from './postgres/plane.ts'
 import { openPool, type Pool } from './postgres/pool.ts'
 import { PostgresReplicas } from './postgres/replicas.ts'
 import { PostgresSource } from './postgres/source.ts'
@@ -21,7 +26,7 @@ import { openNodes } from './redis/nodes.ts'
 import type { RedisConnectionOptions } from './redis/open.ts'
 import { isRedisAnswer } from './redis/refusal.ts'
 import { Breakers, Hop } from './resilience/hop.ts'
-import { type Parts, RunningCache } from './running-cache.ts'
+import { type EventParts, type Parts, RunningCache } from './running-cache.ts'
 import type { Cache, LockstepOptions } from './types.ts'
 
 /** How long the start waits for a Redis that may be down. */
@@ -44,11 +49,28 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
   options: LockstepOptions<Entities>,
   replace: (parts: Parts) => Parts,
 ): Promise<Cache<Entities>> {
-  const settings = settle(options)
+  return frontDoor(options.entities, await start(options, settle(options), replace))
+}
+
+/**
+ * A cache of nothing: it relays, repeats, and applies the events of others, for the instances that
+ * have the entities. Who calls it closes it. Rejects as `lockstep`.
+ */
+export function daemon(options: Omit<LockstepOptions<never>, 'entities'>): Promise<RunningCache> {
+  const none = { ...options, entities: {} }
+  return start(none, settle(none, 0), (parts) => parts)
+}
+
+async function start(
+  options: LockstepOptions<Record<string, AnyEntity>>,
+  settings: Settings,
+  replace: (parts: Parts) => Parts,
+): Promise<RunningCache> {
   const opened: (() => unknown)[] = []
   const release = async (): Promise<void> => {
     for (const close of opened.splice(0).reverse()) await close()
   }
+  let cache: RunningCache | undefined
   try {
     const { primary, replicas } = settings.postgres
     const pool = openPool(primary, settings.log)
@@ -60,7 +82,14 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
     })
     await checkSchema(pool)
     const { namespace, entities } = settings
-    const registration = { namespace, hasL2: options.redis !== undefined, entities }
+    const registration = {
+      namespace,
+      hasL2: options.redis !== undefined,
+      plane: settings.kafka
+        ? kafkaPlane(settings.kafka.topic, settings.kafka.partitions)
+        : outboxPlane,
+      entities,
+    }
     const { database } = await register(pool, registration, settings.clock)
     const outbox = new PostgresOutbox(pool, registration, settings.clock)
     opened.push(() => outbox.close())
@@ -72,14 +101,18 @@ export async function assemble<const Entities extends Record<string, AnyEntity>>
       l2Breakers: redis?.breakers,
       fastPlane: redis?.fastPlane,
       outbox,
+      instances: new PostgresInstances(pool, namespace),
+      log: settings.kafka && openLog(settings.kafka, settings),
+      events: openForeignEvents(pool, settings),
       source: openSource(pool, copies, settings),
       regions: new Map(settings.entities.map((entity) => [entity.name, openRegion(entity)])),
     })
-    const cache = new RunningCache(settings, parts, release)
+    cache = new RunningCache(settings, parts, release)
     await cache.start()
-    return frontDoor(options.entities, cache)
+    return cache
   } catch (error) {
-    await release()
+    // What it has begun would go on over connections that are closed.
+    await (cache ? cache.close(0) : release())
     throw error
   }
 }
@@ -135,6 +168,15 @@ async function openRedis(
   }
 }
 
+function openForeignEvents(pool: Pool, settings: Settings): EventParts | undefined {
+  const { clock, kafka, log, namespace } = settings
+  if (!kafka || kafka.events === false) return undefined
+  return {
+    source: openEvents({ settings: kafka, clock, log }),
+    invalidations: new PostgresInvalidations(pool, namespace),
+  }
+}
+
 function openSource(pool: Pool, copies: readonly Pool[], settings: Settings): PostgresSource {
   const { namespace, timing, clock, log } = settings
   return new PostgresSource({
@@ -151,6 +193,7 @@ function openSource(pool: Pool, copies: readonly Pool[], settings: Settings): Po
           }),
     idleInTransactionMs: Math.floor(timing.tombstoneRetentionMs / 2),
     outcomeDeadlineMs: timing.readDeadlineMs,
+    clock,
   })
 }
 

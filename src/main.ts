@@ -4,24 +4,28 @@ import { type BenchResults, bench } from './bench/bench.ts'
 import { type BenchArguments, benchDefaults, parseBenchOptions } from './bench/bench-options.ts'
 import { isFailure } from './bench/row.ts'
 import { tableOf as benchTableOf } from './bench/table.ts'
+import {
+  answering,
+  complain,
+  done,
+  failed,
+  type JsonOption,
+  onSchema,
+  print,
+  untilSignalled,
+  usedWrongly,
+  withPool,
+} from './command-line.ts'
 import { readConfig } from './config.ts'
 import { type DemoOutcome, demo } from './demo/demo.ts'
 import { type DemoArguments, demoDefaults, parseDemoOptions } from './demo/demo-options.ts'
 import { screenOn } from './demo/screen.ts'
 import { tableOf } from './demo/table.ts'
-import { LockstepError, messageOf } from './model/errors.ts'
-import { checkSchema, migrate } from './postgres/migrations.ts'
-import { openPool, type Pool } from './postgres/pool.ts'
+import { runDeadLettersList, runDeadLettersReplay, runInvalidate } from './invalidate-command.ts'
+import { migrate } from './postgres/migrations.ts'
 import { installTriggers, listTriggers, removeTriggers } from './postgres/triggers.ts'
+import { parseServeOptions, type ServeArguments, serve } from './serve.ts'
 import { installedText, isIncomplete, listedText, removedText } from './triggers-command.ts'
-
-const done = 0
-const failed = 1
-const usedWrongly = 2
-
-interface JsonOption {
-  readonly json?: true
-}
 
 const program = new Command('lockstep')
   .description('A cache coordinator over a per-process cache, Redis and PostgreSQL.')
@@ -34,6 +38,7 @@ program
   .option('--processes <number>', 'how many processes read and write', demoDefaults.processes)
   .option('--writes <share>', 'share of the accesses that are writes', demoDefaults.writes)
   .option('--foreign', 'somebody else writes plain SQL meanwhile, and triggers tell of it')
+  .option('--kafka', 'on the durable plane with Kafka, at KAFKA_BROKERS')
   .option('--trace <file>', 'accesses to replay: gzip of little-endian uint32 keys')
   .option('--json', 'one JSON document on stdout')
   .action(runDemo)
@@ -89,6 +94,57 @@ triggers
   .argument('<table>', 'as in SQL: cities, shop.cities')
   .option('--json', 'one JSON document on stdout')
   .action(runRemove)
+
+program
+  .command('serve')
+  .description('relay, delayed deletes and events of others in a process of its own, with metrics')
+  .option('--host <address>', 'where it answers over HTTP: LOCKSTEP_SERVE_HOST, or 127.0.0.1')
+  .option('--port <number>', 'LOCKSTEP_SERVE_PORT, or 9464; 0 for any')
+  .option('--json', 'one JSON document on stdout when it serves')
+  .action(runServe)
+
+program
+  .command('invalidate')
+  .description('every tier drops these ids: for writes that have committed elsewhere')
+  .argument('<entity>', 'as the cache names it')
+  .argument('<id...>', 'as the entity has them as text')
+  .option('--namespace <name>', 'only this one; else all that have the entity')
+  .option('--json', 'one JSON document on stdout')
+  .action(runInvalidate)
+
+const deadLetters = program
+  .command('dead-letters')
+  .description('events of others that could not be applied')
+
+deadLetters
+  .command('list')
+  .description('all that are kept, with the reason')
+  .option('--namespace <name>', 'whose: LOCKSTEP_NAMESPACE')
+  .option('--json', 'one JSON document on stdout')
+  .action(runDeadLettersList)
+
+deadLetters
+  .command('replay')
+  .description('publish the originals again')
+  .argument('[partition:offset...]', 'those that the list shows so')
+  .option('--all', 'all that were not replayed yet')
+  .option('--again', 'also those that were')
+  .option('--namespace <name>', 'whose: LOCKSTEP_NAMESPACE')
+  .option('--json', 'one JSON document on stdout')
+  .action(runDeadLettersReplay)
+
+async function runServe(options: ServeArguments & JsonOption): Promise<void> {
+  await answering(options, async () => {
+    const config = readConfig()
+    const parsed = parseServeOptions(options, config)
+    await untilSignalled((signal) =>
+      serve(parsed, config, signal, (serving) => {
+        complain(`serving namespace "${serving.namespace}" at ${serving.url}`)
+        if (options.json) print(serving, '', options)
+      }),
+    )
+  })
+}
 
 async function runDemo(options: DemoArguments & JsonOption): Promise<void> {
   await answering(options, async () => {
@@ -163,65 +219,6 @@ async function runRemove(table: string, options: JsonOption): Promise<void> {
     const removed = await onSchema((pool) => removeTriggers(pool, table))
     print(removed, removedText(removed), options)
   })
-}
-
-function print(document: unknown, text: string, { json }: JsonOption): void {
-  process.stdout.write(json ? `${JSON.stringify(document, null, 2)}\n` : text)
-}
-
-function onSchema<T>(run: (pool: Pool) => Promise<T>): Promise<T> {
-  return withPool(async (pool) => {
-    await checkSchema(pool)
-    return run(pool)
-  })
-}
-
-async function withPool<T>(run: (pool: Pool) => Promise<T>): Promise<T> {
-  const { databaseUrl } = readConfig()
-  if (databaseUrl === undefined) {
-    throw new LockstepError(
-      'OPTION_INVALID',
-      'DATABASE_URL is not set; postgres://user@host:5432/database would do',
-    )
-  }
-  const pool = openPool(databaseUrl)
-  try {
-    return await run(pool)
-  } finally {
-    await pool.close()
-  }
-}
-
-/** Runs a command, and tells of its error in the way that was asked for. */
-async function answering({ json }: JsonOption, run: () => Promise<void>): Promise<void> {
-  try {
-    await run()
-  } catch (error) {
-    const code = error instanceof LockstepError ? error.code : undefined
-    complain(messageOf(error))
-    if (json) {
-      const document = { error: { ...(code && { code }), message: messageOf(error) } }
-      process.stdout.write(`${JSON.stringify(document, null, 2)}\n`)
-    }
-    process.exitCode = code === 'OPTION_INVALID' ? usedWrongly : failed
-  }
-}
-
-/** The first signal ends the work in order, the second one at once. */
-async function untilSignalled<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> {
-  const stopped = new AbortController()
-  const stop = (signal: NodeJS.Signals): void => stopped.abort(new Error(`stopped by ${signal}`))
-  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
-  for (const signal of signals) process.once(signal, stop)
-  try {
-    return await run(stopped.signal)
-  } finally {
-    for (const signal of signals) process.off(signal, stop)
-  }
-}
-
-function complain(text: string): void {
-  process.stderr.write(`lockstep: ${text}\n`)
 }
 
 // Whoever reads the output may stop early (`| head`).

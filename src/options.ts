@@ -1,4 +1,5 @@
 /** Checks the options of `lockstep` once, at the start; each error names the option, the value, and what would do. */
+import { type KafkaSettings, settleKafka } from './kafka/options.ts'
 import { type Clock, systemClock } from './model/clock.ts'
 import { settleTiming, type TimingMs } from './model/defaults.ts'
 import { type AnyEntity, isPlainObject, wrong } from './model/entity.ts'
@@ -9,6 +10,8 @@ import type { LockstepOptions } from './types.ts'
 
 export interface Settings {
   readonly namespace: string
+  /** `undefined`: every instance tails the outbox. */
+  readonly kafka: KafkaSettings | undefined
   readonly postgres: Required<PostgresPlaces>
   readonly entities: readonly AnyEntity[]
   readonly timing: TimingMs
@@ -26,6 +29,7 @@ const known: ReadonlySet<string> = new Set<keyof LockstepOptions<Record<string, 
   'namespace',
   'postgres',
   'redis',
+  'kafka',
   'entities',
   'logger',
   'timing',
@@ -44,7 +48,10 @@ const taken: ReadonlySet<string> = new Set([
   'then',
 ])
 
-export function settle(options: LockstepOptions<Record<string, AnyEntity>>): Settings {
+export function settle(
+  options: LockstepOptions<Record<string, AnyEntity>>,
+  leastEntities = 1,
+): Settings {
   if (options === null || typeof options !== 'object') {
     throw wrong('options', options, 'an object with namespace, postgres and entities would do')
   }
@@ -56,19 +63,16 @@ export function settle(options: LockstepOptions<Record<string, AnyEntity>>): Set
     maxConcurrentLoads = defaultConcurrentLoads,
     onFenceFailure = 'proceed',
   } = options
-  if (typeof namespace !== 'string' || !namespacePattern.test(namespace)) {
-    throw wrong(
-      'namespace',
-      namespace,
-      "a name of up to 64 letters, digits and _.:- like 'shop' would do",
-    )
-  }
+  checkNamespace(namespace)
   if (options.redis !== undefined && !options.redis) {
     throw wrong(
       'redis',
       options.redis,
       'a URL, ioredis options, { cluster: [{ host, port }] } or an ioredis instance would do; leave it out to run without Redis',
     )
+  }
+  if (options.kafka !== undefined && !options.kafka) {
+    throw unknown('kafka', 'leave it out to run without Kafka')
   }
   if (!Number.isSafeInteger(maxConcurrentLoads) || maxConcurrentLoads < 1) {
     throw wrong('maxConcurrentLoads', maxConcurrentLoads, 'a whole number above 0 would do')
@@ -78,8 +82,9 @@ export function settle(options: LockstepOptions<Record<string, AnyEntity>>): Set
   }
   return {
     namespace,
+    kafka: options.kafka === undefined ? undefined : settleKafka(options.kafka, namespace),
     postgres: checkPostgres(options.postgres),
-    entities: checkEntities(options.entities),
+    entities: checkEntities(options.entities, leastEntities),
     timing: settleTiming(options.timing ?? {}),
     maxConcurrentLoads,
     onFenceFailure,
@@ -87,6 +92,12 @@ export function settle(options: LockstepOptions<Record<string, AnyEntity>>): Set
     clock: options.clock ?? systemClock,
     random: Math.random,
   }
+}
+
+export function checkNamespace(namespace: unknown): void {
+  if (typeof namespace === 'string' && namespacePattern.test(namespace)) return
+  const wouldDo = "a name of up to 64 letters, digits and _.:- like 'shop' would do"
+  throw wrong('namespace', namespace, wouldDo)
 }
 
 const placesWouldDo = 'a URL, a connection object or a Knex instance would do'
@@ -120,8 +131,8 @@ function unknown(option: string, wouldDo: string): LockstepError {
   return new LockstepError('OPTION_INVALID', `option "${option}" is not known; ${wouldDo}`)
 }
 
-function checkEntities(entities: Record<string, AnyEntity>): readonly AnyEntity[] {
-  if (entities === null || typeof entities !== 'object' || Object.keys(entities).length === 0) {
+function checkEntities(entities: Record<string, AnyEntity>, least: number): readonly AnyEntity[] {
+  if (entities === null || typeof entities !== 'object' || Object.keys(entities).length < least) {
     throw wrong('entities', entities, 'an object with at least one entity() would do')
   }
   for (const [key, one] of Object.entries(entities)) {

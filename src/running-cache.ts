@@ -1,9 +1,17 @@
 /** A started cache: the coordinator's stories over one set of parts, from start to close. */
+import { randomUUID } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
 import type { WriteKey } from './coordinator/deletes.ts'
-import { Janitor } from './coordinator/janitor.ts'
-import { Marks } from './coordinator/marks.ts'
+import { L2Destination, logDestination, type RelayDestination } from './coordinator/destinations.ts'
+import { Everywhere } from './coordinator/everywhere.ts'
+import { Finisher } from './coordinator/finisher.ts'
+import { ForeignEvents } from './coordinator/foreign-events.ts'
+import { LogPlane } from './coordinator/log-plane.ts'
+import type { Plane, PlaneOptions } from './coordinator/plane.ts'
+import { Probes } from './coordinator/probes.ts'
 import { Reader } from './coordinator/read.ts'
+import { Relay } from './coordinator/relay.ts'
+import { Repeats } from './coordinator/repeats.ts'
 import { Tail } from './coordinator/tail.ts'
 import { ToldRegions } from './coordinator/told.ts'
 import { Trust } from './coordinator/trust.ts'
@@ -15,18 +23,30 @@ import {
   Writer,
 } from './coordinator/write.ts'
 import { TurnClock } from './model/clock.ts'
-import { retries } from './model/defaults.ts'
+import { retries, type TimingMs } from './model/defaults.ts'
 import type { AnyEntity } from './model/entity.ts'
 import { LockstepError } from './model/errors.ts'
-import type { FastPlane, L2, Outbox, OutboxRow, Region, Source, Told } from './model/ports.ts'
+import type {
+  EntityIds,
+  EventSource,
+  FastPlane,
+  Instances,
+  Invalidations,
+  L2,
+  Log,
+  Outbox,
+  Region,
+  Source,
+  Told,
+} from './model/ports.ts'
 import type { WriteId } from './model/snapshot.ts'
 import { formatTicket } from './model/ticket.ts'
 import type { Settings } from './options.ts'
 import type { Tx } from './postgres/pool.ts'
-import { sleep } from './resilience/deadline.ts'
+import { sleep, withDeadline } from './resilience/deadline.ts'
 import type { Breakers } from './resilience/hop.ts'
 import { Limiter } from './resilience/limiter.ts'
-import { newReadCounters, type ReadCounters } from './telemetry/counters.ts'
+import { count, newReadCounters, type ReadCounters } from './telemetry/counters.ts'
 import type { Present } from './telemetry/samples.ts'
 import { Telemetry } from './telemetry/telemetry.ts'
 
@@ -37,9 +57,26 @@ export interface Parts {
   readonly l2Breakers: Pick<Breakers, 'state' | 'onChange'> | undefined
   readonly source: Source<Tx>
   readonly outbox: Outbox
+  readonly instances: Instances
+  /** The durable plane; `undefined`: the outbox itself, which every instance tails. */
+  readonly log: Log | undefined
   readonly fastPlane: FastPlane | undefined
+  /** Where foreign producers publish; `undefined`: nowhere. */
+  readonly events?: EventParts | undefined
   /** One per entity, by its name. */
   readonly regions: ReadonlyMap<string, Region>
+}
+
+export interface EventParts {
+  readonly source: EventSource
+  readonly invalidations: Invalidations
+}
+
+export interface Health {
+  /** When the source last answered; `undefined`: since the start it has not. */
+  readonly sourceAgeMs: number | undefined
+  readonly isRelaying: boolean
+  readonly isTrusted: boolean
 }
 
 export interface EntityParts {
@@ -51,7 +88,13 @@ export interface EntityParts {
 
 /** Loads that may wait for their turn: beyond, a read fails at once instead of late. */
 const queuedLoads = 1_000
-const janitorIntervalMs = 250
+
+/** Far more often than it would have to, to be taken for alive. */
+const longestRelayIntervalMs = 400
+
+/** How often whoever relays looks. */
+const relayIntervalMs = ({ pollIntervalMs }: TimingMs): number =>
+  Math.min(pollIntervalMs / 5, longestRelayIntervalMs)
 
 export class RunningCache {
   readonly settings: Settings
@@ -62,12 +105,16 @@ export class RunningCache {
   readonly #writer: Writer<Tx>
   readonly #trust: Trust
   readonly #told: ToldRegions
-  readonly #tail: Tail
-  readonly #janitor: Janitor
-  readonly #marks: Marks
+  readonly #probes: Probes
+  readonly #plane: Plane
+  readonly #everywhere: Everywhere
+  readonly #relay: Relay
+  readonly #finisher: Finisher
+  readonly #events: ForeignEvents | undefined
   readonly #closing = new AbortController()
   readonly #release: () => Promise<void>
   #closed: Promise<void> | undefined
+  #answeredAtMs: number | undefined
 
   /** `release` closes the connections. */
   constructor(settings: Settings, parts: Parts, release: () => Promise<void>) {
@@ -94,38 +141,39 @@ export class RunningCache {
       floorLagMs: timing.loadDeadlineMs * (1 + retries.load),
       changed: (change) => this.telemetry.trustChanged(change),
     })
-    this.#tail = new Tail({
-      outbox: this.#parts.outbox,
-      trust: this.#trust,
-      told: (row, write, isNew) => this.#hearRow(row, write, isNew),
+    this.#probes = new Probes(timing.stalenessBoundMs)
+    const instance = randomUUID()
+    this.#everywhere = new Everywhere({
+      instances: parts.instances,
+      instance,
+      probes: this.#probes,
       clock,
       log,
-      pollIntervalMs: timing.pollIntervalMs,
-      pollDeadlineMs: timing.stalenessBoundMs,
+      boundMs: timing.stalenessBoundMs,
+      closing: this.#closing.signal,
     })
-    this.#marks = new Marks(this.#parts.outbox, clock, log, timing.loadDeadlineMs)
-    this.#janitor = new Janitor({
+    this.#relay = this.#openRelay(instance)
+    this.#plane = this.#openPlane()
+    this.#finisher = new Finisher({
       outbox: this.#parts.outbox,
-      l2: this.#parts.l2,
-      tail: this.#tail,
+      source: this.#parts.log,
+      wakesOthers: this.#wakesOthers,
       clock,
       log,
-      intervalMs: janitorIntervalMs,
-      minAgeMs: timing.writeDeadlineMs,
-      retentionMs: timing.outboxRetentionMs,
-      deadlineMs: timing.readDeadlineMs,
+      deadlineMs: timing.loadDeadlineMs,
     })
     this.#writer = new Writer({
       source: this.#parts.source,
       l2: this.#parts.l2,
-      trust: this.#trust,
+      probes: this.#probes,
       told: this.#told,
-      marks: this.#marks,
+      finisher: this.#finisher,
       counters: this.telemetry.writes,
       clock,
       random,
       closing: this.#closing.signal,
     })
+    this.#events = parts.events && this.#openEvents(parts.events)
     const busy = (): Error =>
       new LockstepError('SOURCE_BUSY', `${queuedLoads} loads are already waiting for their turn`)
     this.#limiter = new Limiter(settings.maxConcurrentLoads, queuedLoads, busy)
@@ -134,9 +182,22 @@ export class RunningCache {
 
   /** Rejects when the source has no answer. */
   async start(): Promise<void> {
-    await this.#tail.start()
+    this.#relay.start()
+    await this.#plane.start()
     this.#parts.fastPlane?.listen((message) => this.#hear(message))
-    this.#janitor.start()
+    this.#events?.start()
+    await this.#relayBegun()
+  }
+
+  /** So that what is read first can be proven, and kept; else nothing relies on it. */
+  async #relayBegun(): Promise<void> {
+    const { clock, timing } = this.settings
+    const late = (): Error => new Error('the relay takes its time')
+    const { signal } = this.#closing
+    await withDeadline(timing.stalenessBoundMs, late, signal, clock, async (inTime) => {
+      await this.#relay.begun(inTime)
+      await this.#plane.fresh(inTime)
+    }).catch(() => {})
   }
 
   /** As `Writer.write`. */
@@ -145,7 +206,8 @@ export class RunningCache {
     keysOf: (value: R) => readonly WriteKey[],
     request: WriteRequest,
   ): Promise<WriteResult<R>> {
-    return this.telemetry.write(() => this.#writer.write(run, keysOf, request))
+    const written = this.telemetry.write(() => this.#writer.write(run, keysOf, request))
+    return request.wait === 'everywhere' ? this.#everywhere.after(written) : written
   }
 
   /** As `Writer.join`. */
@@ -158,8 +220,15 @@ export class RunningCache {
     return this.telemetry.joinedWrite(() => this.#writer.join(tx, run, keysOf, request))
   }
 
-  get closing(): AbortSignal {
-    return this.#closing.signal
+  get health(): Health {
+    const { clock } = this.settings
+    const now = { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }
+    return {
+      sourceAgeMs:
+        this.#answeredAtMs === undefined ? undefined : now.monotonicMs - this.#answeredAtMs,
+      isRelaying: this.#relay.isRelaying,
+      isTrusted: this.#trust.isProven(now),
+    }
   }
 
   /** Lets what is under way end, then aborts it; once. */
@@ -175,9 +244,10 @@ export class RunningCache {
     timer.abort()
     this.#closing.abort(new LockstepError('CLOSED', 'the cache is closed'))
     await drained
-    await this.#marks.flush()
-    await Promise.all([this.#janitor.close(), this.#tail.close()])
+    await this.#finisher.flush()
+    await Promise.all([this.#relay.close(), this.#plane.close(), this.#events?.close()])
     this.#trust.lose('closed')
+    await this.#everywhere.leave()
     this.telemetry.events.close()
     await this.#release()
   }
@@ -186,38 +256,134 @@ export class RunningCache {
     const readers = [...this.entities.values()].map(({ reader }) => reader)
     for (const reader of readers) reader.close()
     this.#writer.close()
-    await Promise.all([...readers.map((reader) => reader.drain()), this.#writer.drain()])
+    const drained = readers.map((reader) => reader.drain())
+    await Promise.all([...drained, this.#writer.drain(), this.#everywhere.drain()])
   }
 
   #hear({ write, keys }: Told): void {
     this.telemetry.heard.fast++
-    if (write.incarnation !== this.#trust.incarnation) {
-      // Somebody has seen another life of the database: nothing here is known to be fresh.
-      this.#trust.lose('incarnation')
-      this.#tail.poke()
-    }
-    for (const { entity, id } of keys) this.#told.tell(entity, [id], write, false)
+    this.#notice(write)
+    for (const { entity, id } of keys) this.#told.tell(entity, [id], write)
   }
 
-  /** A row of the outbox: what has committed. */
-  #hearRow({ entity, ids, applied }: OutboxRow, write: WriteId, isNew: boolean): void {
+  /** What has committed, and is told by the durable plane. */
+  #hearCommitted(write: WriteId, { entity, ids }: EntityIds): void {
     const { events, heard } = this.telemetry
-    this.#told.tell(entity, ids, write, !applied)
-    if (!isNew) return
     heard.durable++
+    this.#told.tell(entity, ids, write)
     const { xid } = write
     events.emit('invalidated', () => ({ entity, ids, xid, ticket: formatTicket([write]) }))
   }
 
-  #openTelemetry({ l2, l2Breakers }: Parts): Telemetry {
+  /** Somebody may have seen another life of the database: then nothing here is known to be fresh. */
+  #notice(write: WriteId): void {
+    if (write.incarnation === this.#probes.incarnation) return
+    this.#trust.lose('incarnation')
+    this.#probes.forget()
+    this.#plane.poke()
+  }
+
+  /** Without Redis and Kafka nobody hears of a write but from the outbox. */
+  get #wakesOthers(): boolean {
+    return !this.#parts.l2 && !this.#parts.log
+  }
+
+  #openPlane(): Plane {
+    const { clock, log, timing } = this.settings
+    const options: PlaneOptions = {
+      outbox: this.#parts.outbox,
+      listener: {
+        told: (write, keys) => {
+          if (this.#parts.log) this.#notice(write)
+          this.#hearCommitted(write, keys)
+        },
+        probed: (t0, snapshot) => {
+          this.#answeredAtMs = t0.monotonicMs
+          this.#probes.add(t0, snapshot)
+        },
+        proven: (t0, snapshot) => {
+          this.#trust.advance(t0, snapshot)
+          this.#everywhere.proven(snapshot)
+        },
+        lost: (reason) => this.#trust.lose(reason),
+        stalled: () =>
+          this.#trust.notice({ monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }),
+      },
+      clock,
+      log,
+      pollIntervalMs: timing.pollIntervalMs,
+      pollDeadlineMs: timing.stalenessBoundMs,
+      join: (signal) => this.#everywhere.join(signal),
+      heard: (probe) => {
+        if (probe.isRelayDue) this.#relay.due()
+        return this.#everywhere.probed(probe)
+      },
+    }
+    if (this.#parts.log) return new LogPlane({ ...options, source: this.#parts.log })
+    return new Tail({
+      ...options,
+      wakesOthers: this.#wakesOthers,
+      relayIntervalMs: () => (this.#relay.isRelaying ? relayIntervalMs(timing) : undefined),
+    })
+  }
+
+  #openRelay(instance: string): Relay {
+    const { clock, log, timing } = this.settings
+    const { l2, log: source, outbox } = this.#parts
+    const { events, relayed } = this.telemetry
+    const destinations: RelayDestination[] = []
+    const deadlineMs = timing.readDeadlineMs
+    if (l2) {
+      const replayed = (rows: number): void => {
+        relayed.replayedRows += rows
+      }
+      destinations.push(new L2Destination({ l2, outbox, clock, log, deadlineMs, replayed }))
+    }
+    if (source) destinations.push(logDestination(source, clock, timing.stalenessBoundMs))
+    const repeated = (rows: number, values: number): void => {
+      relayed.repeatedRows += rows
+      relayed.repeatedValues += values
+    }
+    const { delayedDeleteMs: delayMs } = timing
+    return new Relay({
+      instance,
+      outbox,
+      destinations,
+      repeats: l2 && new Repeats({ l2, outbox, clock, delayMs, deadlineMs, repeated }),
+      clock,
+      log,
+      intervalMs: relayIntervalMs(timing),
+      barrierIntervalMs: timing.pollIntervalMs,
+      minAgeMs: timing.pollIntervalMs / 2,
+      retentionMs: timing.outboxRetentionMs,
+      deadlineMs,
+      changed: (isRelaying) =>
+        events.emit('relay', () => ({ state: isRelaying ? 'begun' : 'ended' })),
+    })
+  }
+
+  #openEvents(parts: EventParts): ForeignEvents {
+    const { clock, log, namespace, random, timing } = this.settings
+    return new ForeignEvents({
+      ...parts,
+      namespace,
+      clock,
+      log,
+      random,
+      deadlineMs: timing.readDeadlineMs,
+      counted: (outcome, events) => count(this.telemetry.foreignEvents, outcome, events),
+    })
+  }
+
+  #openTelemetry({ l2, l2Breakers, log: source }: Parts): Telemetry {
     const { clock, log, maxConcurrentLoads, namespace, timing } = this.settings
     const present = (): Present => {
       const now = { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }
       return {
         isTrusted: this.#trust.isProven(now),
         trustAgeMs: this.#trust.ageMs(now),
-        unappliedWrites: this.#tail.unapplied,
-        oldestUnappliedMs: this.#tail.oldestUnappliedMs(now.monotonicMs),
+        isRelaying: this.#relay.isRelaying,
+        owed: (destination) => this.#relay.owed(destination),
         runningLoads: this.#limiter.running,
         waitingLoads: this.#limiter.waiting,
         breaker: l2Breakers?.state,
@@ -228,6 +394,7 @@ export class RunningCache {
       clock,
       log,
       hasL2: l2 !== undefined,
+      hasLog: source !== undefined,
       entities: () => this.entities.values(),
       present,
       boundMs: timing.stalenessBoundMs,
@@ -240,7 +407,8 @@ export class RunningCache {
     const shared: Omit<ReadContext, 'entity' | 'region' | 'counters'> = {
       l2: this.#parts.l2,
       source: this.#parts.source,
-      tail: this.#tail,
+      plane: this.#plane,
+      probes: this.#probes,
       trust: this.#trust,
       limiter: this.#limiter,
       clock,

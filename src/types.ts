@@ -1,5 +1,6 @@
 /** The types of the front door (DESIGN §11), all derived from the entities. */
 import type { JoinedWriteResult, WriteResult } from './coordinator/write.ts'
+import type { KafkaOptions } from './kafka/options.ts'
 import type { Clock } from './model/clock.ts'
 import type { Timing } from './model/defaults.ts'
 import type { Duration } from './model/duration.ts'
@@ -61,10 +62,15 @@ export interface WriteOptions {
   signal?: AbortSignal
   /** What to do when Redis can't be told before COMMIT (default: the option of `lockstep`). */
   onFenceFailure?: 'proceed' | 'reject'
+  /**
+   * `everywhere`: returns when no instance answers from L1 with what this write replaced: each has
+   * acted on it, or has lost its trust, after the staleness bound at the latest.
+   */
+  wait?: 'everywhere'
   tx?: undefined
 }
 
-export interface JoinedWriteOptions extends Omit<WriteOptions, 'retries' | 'tx'> {
+export interface JoinedWriteOptions extends Omit<WriteOptions, 'retries' | 'wait' | 'tx'> {
   /**
    * An open Knex transaction of the same database, which the caller ends: the callback's statements
    * and the invalidation stand and fall with it. Runs the callback once.
@@ -205,6 +211,11 @@ export interface LockstepOptions<Entities extends Record<string, AnyEntity>> {
    * `Cluster` (which stays open). Absent: L1 and the source only. More in docs/redis.md.
    */
   redis?: RedisConnectionOptions | undefined
+  /**
+   * The durable plane: brokers, or KafkaJS options with a topic of our own. Absent: every instance
+   * tails the outbox. All instances of a namespace have the same (docs/kafka.md).
+   */
+  kafka?: KafkaOptions | undefined
   /** What is cached; each is reached by its key here: `{ city }` as `cache.city`. */
   entities: Entities
   /** Silent without one; pino's shape. */

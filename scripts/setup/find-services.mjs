@@ -1,12 +1,13 @@
 import { rmSync } from 'node:fs'
 import { readServices, SetupError, servicesFile, settingsOf, writeServices } from './checkout.mjs'
 import { composeStop, composeUp } from './compose.mjs'
+import { kafka } from './kafka.mjs'
 import { postgres } from './postgres.mjs'
 import { readRunning, stopRecorded } from './process-record.mjs'
 import { redis } from './redis.mjs'
 import { until } from './until.mjs'
 
-const SERVICES = [postgres, redis]
+const SERVICES = [postgres, redis, kafka]
 const ADOPT_TIMEOUT_MS = 15_000
 
 // In this order, the first that works. One that finds nothing says why by throwing; a SetupError
@@ -21,8 +22,8 @@ const WAYS = {
 }
 
 /**
- * Makes PostgreSQL and Redis ready and writes down where they are. Tests leave out ways with
- * `without` to reach the later ones.
+ * Makes the services ready and writes down where they are, or, of an optional one, why there is
+ * none: `{ missing }`. Tests leave out ways with `without` to reach the later ones.
  */
 export async function findServices(
   checkout,
@@ -31,7 +32,10 @@ export async function findServices(
   const settings = settingsOf(checkout, env)
   const context = { checkout, settings, say, without }
   const found = { namespace: settings.LOCKSTEP_NAMESPACE ?? checkout.namespace }
-  for (const service of services) found[service.key] = await find(service, context)
+  for (const service of services) {
+    found[service.key] = await find(service, context)
+    if (found[service.key].missing) say(`\n${found[service.key].missing}\n`)
+  }
   writeServices(checkout, found)
   return found
 }
@@ -50,8 +54,8 @@ export async function stopServices(checkout) {
 /** One line per service, passwords masked. */
 export function tableOf(found) {
   const lines = SERVICES.filter(({ key }) => found[key]).map(({ key, name }) => {
-    const { how, version, url } = found[key]
-    return [name, how, version, maskPassword(url)]
+    const { how, version, url, missing } = found[key]
+    return missing ? [name, 'missing', '-', '-'] : [name, how, version, maskPassword(url)]
   })
   const rows = [['service', 'how found', 'version', 'URL'], ...lines]
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)))
@@ -82,27 +86,28 @@ async function find(service, context) {
       reasons.push(`  ${name}: ${messageOf(error)}`)
     }
   }
-  throw new SetupError(
+  const missing =
     `No ${service.name} was found. Tried, in this order:\n${reasons.join('\n')}\n` +
-      `Set ${service.variable} to one that runs, or install it. ${service.advice}`,
-  )
+    `Set ${service.variable} to one that runs, or install it. ${service.advice}`
+  if (service.isOptional) return { missing }
+  throw new SetupError(missing)
 }
 
-function assertSupported({ variable }) {
+function assertSupported({ variable, isOptional }) {
   if (process.platform !== 'win32') return
-  throw new SetupError(
+  const Refusal = isOptional ? Error : SetupError
+  throw new Refusal(
     `On Windows, Lockstep's setup starts no servers: set ${variable} (in the environment or in ` +
       'a file .env) to a server that runs.',
   )
 }
 
 async function fromEnvironment(service, { settings }) {
-  const { variable, name, protocols } = service
+  const { variable, name, example } = service
   const url = settings[variable]
   if (url === undefined) throw new Error(`${variable} is not set`)
-  if (!protocols.includes(protocolOf(url))) {
-    const wanted = `${protocols[0]}//host:port`
-    throw new SetupError(`${variable} is ${maskPassword(url)}: it must look like ${wanted}.`)
+  if (!service.accepts(url)) {
+    throw new SetupError(`${variable} is ${maskPassword(url)}: it must look like ${example}.`)
   }
   try {
     return { url, how: variable, version: await service.probe(url) }
@@ -149,10 +154,6 @@ async function fromCompose(service, { checkout, settings, say }) {
   const port = await composeUp(checkout, service, settings, say)
   const claimed = await service.claim(service.composeUrl(port), checkout)
   return { how: 'docker compose', ...claimed }
-}
-
-function protocolOf(url) {
-  return URL.canParse(url) ? new URL(url).protocol : undefined
 }
 
 function maskPassword(url) {

@@ -14,7 +14,7 @@ import { join } from 'node:path'
 import { readText } from './checkout.mjs'
 import { fetchEmbeddedPostgres } from './embedded-postgres.mjs'
 import { startTimeOf } from './process-record.mjs'
-import { folderWith, idsOf, pathFolders, startServer } from './server.mjs'
+import { folderWith, hasProtocol, idsOf, pathFolders, startServer } from './server.mjs'
 import { enterableFolder, unprivilegedUser } from './unprivileged.mjs'
 
 const OLDEST_MAJOR = 13
@@ -26,7 +26,8 @@ export const postgres = {
   name: 'PostgreSQL',
   key: 'postgres',
   variable: 'DATABASE_URL',
-  protocols: ['postgres:', 'postgresql:'],
+  accepts: (url) => hasProtocol(url, ['postgres:', 'postgresql:']),
+  example: 'postgres://host:port',
   standardAddress: '127.0.0.1:5432',
   standardUrls: () => [
     'postgres://postgres@127.0.0.1:5432',

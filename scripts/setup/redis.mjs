@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { installDebianPackage } from './debian.mjs'
-import { folderWith, pathFolders, startServer } from './server.mjs'
+import { folderWith, hasProtocol, pathFolders, startServer } from './server.mjs'
 
 const OLDEST_MAJOR = 7
 const DEBIAN_SERVER = '/usr/bin/redis-server'
@@ -10,7 +10,8 @@ export const redis = {
   name: 'Redis',
   key: 'redis',
   variable: 'REDIS_URL',
-  protocols: ['redis:', 'rediss:'],
+  accepts: (url) => hasProtocol(url, ['redis:', 'rediss:']),
+  example: 'redis://host:port',
   standardAddress: '127.0.0.1:6379',
   standardUrls: () => ['redis://127.0.0.1:6379'],
   composePort: 6379,

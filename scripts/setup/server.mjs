@@ -17,7 +17,7 @@ const PASSING = /address already in use|pre-existing shared memory block/i
 /**
  * Starts a server that outlives this process, on a free port, and writes its record. `launch` says
  * how: { service, how, command, args(port), url(port), isReady(url, pid), stopSignals, dataDir,
- * cwd, user, logFile }.
+ * cwd, user, logFile }. `args` may take its time.
  */
 export async function startServer(checkout, launch) {
   for (let attempt = 1; ; attempt += 1) {
@@ -41,7 +41,7 @@ export function pathFolders(settings) {
 
 async function startOn(checkout, launch, port) {
   const { service, how, dataDir, stopSignals } = launch
-  const child = spawnDetached(launch, port)
+  const child = spawnDetached(launch, await launch.args(port))
   const failure = failureOf(child)
   const url = launch.url(port)
   const startTime = child.pid && startTimeOf(child.pid)
@@ -76,14 +76,14 @@ function failureOf(child) {
   return () => failure
 }
 
-function spawnDetached({ command, args, cwd, user, logFile }, port) {
+function spawnDetached({ command, cwd, user, logFile }, args) {
   const log = openSync(logFile, 'w', 0o600)
   try {
     // A session of its own: Ctrl-C in the terminal is not for the server.
     const apart = { detached: true, stdio: ['ignore', log, log], cwd }
     // The log is searched for English words.
     const env = { ...process.env, LC_ALL: 'C' }
-    return spawn(command, args(port), { ...apart, env, ...idsOf(user) })
+    return spawn(command, args, { ...apart, env, ...idsOf(user) })
   } finally {
     closeSync(log)
   }
@@ -92,6 +92,10 @@ function spawnDetached({ command, args, cwd, user, logFile }, port) {
 /** What spawn needs to run a program as this user; nothing where it is ourselves. */
 export function idsOf(user) {
   return user ? { uid: user.uid, gid: user.gid } : {}
+}
+
+export function hasProtocol(url, protocols) {
+  return URL.canParse(url) && protocols.includes(new URL(url).protocol)
 }
 
 export async function freePort() {

@@ -1,5 +1,5 @@
 import { LockstepError } from '../model/errors.ts'
-import { type RowName, rowNames } from './row-plans.ts'
+import { planOf, type RowName, rowNames } from './row-plans.ts'
 
 /** As they come from the command line. */
 export interface BenchArguments {
@@ -25,10 +25,10 @@ export function parseBenchOptions(given: BenchArguments): BenchOptions {
   const { rounds, scale } = { ...benchDefaults, ...given }
   const prefixes = (given.only ?? '').split(',').map((prefix) => prefix.trim())
   for (const prefix of given.only === undefined ? [] : prefixes) {
-    if (prefix !== '' && rowNames.some((name) => name.startsWith(prefix))) continue
+    if (prefix !== '' && rowNames.some((name) => isMeant(name, prefix))) continue
     throw invalid('only', prefix, `the beginning of one of ${rowNames.join(', ')}`)
   }
-  const names = rowNames.filter((name) => prefixes.some((prefix) => name.startsWith(prefix)))
+  const names = rowNames.filter((name) => prefixes.some((prefix) => isMeant(name, prefix)))
   const roundCount = Number(rounds)
   if (!Number.isInteger(roundCount) || roundCount < leastRounds || roundCount > mostRounds) {
     throw invalid('rounds', rounds, `a whole number, ${leastRounds} to ${mostRounds},`)
@@ -38,6 +38,11 @@ export function parseBenchOptions(given: BenchArguments): BenchOptions {
     throw invalid('scale', scale, 'a number above 0 and up to 100, like 0.1,')
   }
   return { names, rounds: roundCount, scale: share }
+}
+
+function isMeant(name: RowName, prefix: string): boolean {
+  const { onlyBy } = planOf(name)
+  return name.startsWith(prefix) && (onlyBy === undefined || prefix.startsWith(onlyBy))
 }
 
 function invalid(name: string, text: string, what: string): LockstepError {

@@ -3,9 +3,11 @@ import type { Config } from '../config.ts'
 import type { Screen } from '../demo/screen.ts'
 import { stderrLog } from '../demo/stderr-log.ts'
 import { LockstepError } from '../model/errors.ts'
+import { barrierRows } from './barrier.ts'
 import type { BenchOptions } from './bench-options.ts'
 import { commitOf } from './commit.ts'
 import { type Effort, NotMeasured } from './contest.ts'
+import { measureDelayedDelete } from './delayed-delete.ts'
 import { fillRows, measureFill } from './fill.ts'
 import { measureHeap } from './heap.ts'
 import { l1Rows, measureL1 } from './l1.ts'
@@ -16,7 +18,10 @@ import {
   measureGetManyCommands,
   measureHitCommands,
   measureHits,
+  measureHitsBesideBarrier,
 } from './l2.ts'
+import { measurePropagation, propagationRows } from './propagation.ts'
+import { measureDrain, measureRelay } from './relay.ts'
 import { type Row, unmeasuredRow } from './row.ts'
 import { planOf, type RowName } from './row-plans.ts'
 import { type Machine, onStage, type Stage } from './stage.ts'
@@ -40,6 +45,7 @@ const measurements: readonly Measurement[] = [
   ...named(l1Rows, measureL1),
   one('l1.heap', measureHeap),
   ...named(hitRows, measureHits),
+  ...named(barrierRows, measureHitsBesideBarrier),
   one('l2.hit.commands', measureHitCommands),
   one('l2.envelope', measureEnvelope),
   ...named({ 'get-many.100': 200, 'get-many.100-2kb': 2_048 }, measureGetMany),
@@ -47,6 +53,16 @@ const measurements: readonly Measurement[] = [
   ...named(fillRows, measureFill),
   one('write.c1', measureWrite),
   ...named(triggerRows, measureTrigger),
+  ...propagationRows.map(
+    ({ how, names }): Measurement => ({
+      names,
+      run: (stage, effort) => measurePropagation(how, stage, effort),
+    }),
+  ),
+  { names: ['delayed-delete.cost', 'delayed-delete.plain'], run: measureDelayedDelete },
+  one('relay.throughput.l2', (stage, effort) => measureRelay('l2', stage, effort)),
+  one('relay.throughput.log', (stage, effort) => measureRelay('log', stage, effort)),
+  { names: ['relay.drain.rate', 'relay.drain.heap', 'relay.drain.rss'], run: measureDrain },
   { names: ['stampede.process.loads', 'stampede.process.ids'], run: measureInProcess },
   { names: ['stampede.processes.loads', 'stampede.processes.wait'], run: measureOverProcesses },
   {
@@ -65,6 +81,7 @@ export function bench(
   const log = stderrLog(config.logLevel, 'lockstep bench')
   return onStage(config, log, signal, async (stage) => {
     if (stage.withoutRedis) screen.line(`Rows that need Redis are left out: ${stage.withoutRedis}.`)
+    if (stage.withoutKafka) screen.line(`Rows that need Kafka are left out: ${stage.withoutKafka}.`)
     const rows: Row[] = []
     const effort = { ...options, signal, nowMs: () => performance.now() }
     for (const measurement of measurements) {
@@ -89,6 +106,9 @@ async function rowsOf(
     wanted.map((name) => unmeasuredRow(name, reason))
   if (stage.withoutRedis && wanted.some((name) => planOf(name).needsRedis)) {
     return without(stage.withoutRedis)
+  }
+  if (stage.withoutKafka && wanted.some((name) => planOf(name).needsKafka)) {
+    return without(stage.withoutKafka)
   }
   try {
     const rows = await run(stage, effort)

@@ -1,6 +1,7 @@
 /** L2 hits, one by one and many at once, against bare commands over the same connection. */
 import { setTimeout } from 'node:timers/promises'
 import { decodeEnvelope } from '../model/envelope.ts'
+import { type barrierRows, measureBarrier } from './barrier.ts'
 import { type Contest, decide, type Effort, inLanes, NotMeasured } from './contest.ts'
 import { allIds, type City, chunksOf, cityCount, cityOf, idsInTurn, type Size } from './data.ts'
 import { bareKey, type CityCache, valueKey } from './places.ts'
@@ -50,6 +51,14 @@ export function measureHits(
   return withSides(stage, size, (sides) =>
     decide(name, hits(sides, concurrency, effort.scale), effort),
   )
+}
+
+export function measureHitsBesideBarrier(
+  name: keyof typeof barrierRows,
+  stage: Stage,
+  effort: L2Effort,
+): Promise<Row> {
+  return withSides(stage, 200, (sides) => measureBarrier(name, stage, effort, sides))
 }
 
 export function measureGetMany(
@@ -112,7 +121,7 @@ async function openSides(stage: Stage, size: Size): Promise<Sides> {
   if (!redis) throw new NotMeasured('there is no Redis')
   const cache = await stage.openCache({ name: `city-${size}`, size, maxEntries: l1Entries })
   stage.atEnd(() => cache.close())
-  await fillL2(cache)
+  await fillL2(cache, l1Entries)
   for (const ids of chunksOf(allIds(), keysPerCall)) {
     const pipeline = redis.pipeline()
     for (const id of ids) {
@@ -124,7 +133,7 @@ async function openSides(stage: Stage, size: Size): Promise<Sides> {
 }
 
 /** Values are filled behind the answers: until all of them are answered by L2. */
-async function fillL2(cache: CityCache): Promise<void> {
+export async function fillL2(cache: CityCache, l1Entries: number): Promise<void> {
   for (let tries = 0; tries < fillTries; tries++) {
     const { hits, misses } = cache.stats().city
     for (const ids of chunksOf(allIds(), keysPerCall)) await cache.city.getMany(ids)
@@ -227,13 +236,13 @@ async function inTurn(rounds: number, one: () => Promise<number>): Promise<reado
   return counts
 }
 
-/** What is sent meanwhile, counted where it is sent. */
+/** What is sent meanwhile, counted where it is sent; without the barriers of whoever relays, which no read sends. */
 async function commandsOf(redis: Redis, run: () => Promise<void>): Promise<number> {
   let count = 0
   const client = redis as { sendCommand(...args: unknown[]): unknown }
   const send = client.sendCommand
   client.sendCommand = (...args) => {
-    count++
+    if (!isBarrier(args[0])) count++
     return send.apply(redis, args)
   }
   try {
@@ -242,4 +251,10 @@ async function commandsOf(redis: Redis, run: () => Promise<void>): Promise<numbe
   } finally {
     client.sendCommand = send
   }
+}
+
+/** A script whose one key is that of the barrier. */
+function isBarrier(command: unknown): boolean {
+  const { args } = command as { readonly args: readonly unknown[] }
+  return Number(args[1]) === 1 && String(args[2]).endsWith(':barrier')
 }

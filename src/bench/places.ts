@@ -11,7 +11,27 @@ export const schema = 'lockstep_bench'
 export interface Place {
   readonly databaseUrl: string
   readonly redisUrl: string | undefined
+  readonly kafkaBrokers: string | undefined
   readonly namespace: string
+  /** Those of rows that need another plane, no Redis, or an L2 that nobody else fills. */
+  readonly others: Readonly<Record<OtherNamespace, string>>
+}
+
+type OtherNamespace = 'alone' | 'kafka' | 'once' | 'repeated' | 'plain'
+
+export function namespacesOf(base: string): Pick<Place, 'namespace' | 'others'> {
+  const namespace = `${base}:bench`
+  return {
+    namespace,
+    others: {
+      alone: `${namespace}:alone`,
+      // Kafka takes no colon in the name of a topic.
+      kafka: `${base}-bench-kafka`,
+      once: `${namespace}:once`,
+      repeated: `${namespace}:repeated`,
+      plain: `${namespace}:plain`,
+    },
+  }
 }
 
 /** The entities: cities of either size, those that are cold, and those that only the fills are for. */
@@ -44,14 +64,16 @@ export function valueKey(namespace: string, name: EntityName, id: number): strin
 }
 
 /** Every key that the bench may leave in Redis. */
-export function* keysOf(namespace: string): Generator<string> {
-  const { fence } = keySpace(namespace)
+export function* keysOf({ namespace, others }: Place): Generator<string> {
+  for (const one of [namespace, ...Object.values(others)]) yield keySpace(one).barrier('')
   for (let id = 1; id <= cityCount; id++) {
     yield bareKey(namespace, 200, id)
     yield bareKey(namespace, 2_048, id)
-    for (const name of names) {
-      yield valueKey(namespace, name, id)
-      yield fence(name, String(id))
-    }
+    for (const name of names) yield* pairOf(namespace, name, id)
+    for (const other of Object.values(others)) yield* pairOf(other, 'city-200', id)
   }
+}
+
+function pairOf(namespace: string, name: EntityName, id: number): readonly string[] {
+  return [valueKey(namespace, name, id), keySpace(namespace).fence(name, String(id))]
 }

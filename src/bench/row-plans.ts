@@ -11,6 +11,9 @@ export interface RowPlan {
   /** `throughput`: ours ÷ theirs, more is better. `time`: ours ÷ theirs, less is better. */
   readonly ratio?: 'throughput' | 'time'
   readonly needsRedis?: true
+  readonly needsKafka?: true
+  /** It takes so long that it is measured only where it is asked for by a name that begins so. */
+  readonly onlyBy?: string
 }
 
 const l1 = { unit: 'gets/s', ratio: 'throughput' } as const
@@ -20,10 +23,45 @@ const redisTime = { unit: 'µs', ratio: 'time', needsRedis: true } as const
 const awaitedMap = (ids: string): string => `await map.get(id) of a bare Map, 10,000 ids, ${ids}`
 const bareGets = (concurrency: number): string =>
   `JSON.parse(await redis.get(key)), ${concurrency} at a time; ours decodes and fills L1, which holds a tenth`
+const withoutBarrier = (concurrency: number): string =>
+  `the same get of a cache whose lookups leave the barrier in Redis out, ${concurrency} at a time`
 const bareMget = 'redis.mget of 100 keys, each JSON.parsed into a Map; one call at a time'
 const bareSets = (concurrency: number, how: string): string =>
   `redis.set(key, payload, 'PX', ttl), ${concurrency} at a time; ours is L2's fill under a lease that it has, ${how}`
 const oneCall = 'one call a fill'
+
+const kafkaNeeds = { needsRedis: true, needsKafka: true } as const
+const drain = { needsRedis: true, onlyBy: 'relay.drain' } as const
+
+type Needs = Pick<RowPlan, 'needsRedis' | 'needsKafka'>
+
+/** From the COMMIT's return until three other processes have dropped the value from L1. */
+function propagation<Name extends string>(
+  name: Name,
+  how: string,
+  needs: Needs,
+  p99AtMost: number | undefined,
+) {
+  const plan = (what: string): RowPlan => ({
+    unit: 'ms',
+    ...needs,
+    against: `${what} from COMMIT until the last of 3 other processes has dropped the value from L1: ${how}`,
+  })
+  return {
+    [`propagation.${name}.p50`]: plan('half of the writes take no longer'),
+    [`propagation.${name}.p99`]: {
+      ...plan('99 % of the writes take no longer'),
+      ...(p99AtMost !== undefined && { target: { atMost: p99AtMost } }),
+    },
+    [`propagation.${name}.p999`]: plan('99.9 % of the writes take no longer'),
+  } as Record<`propagation.${Name}.${'p50' | 'p99' | 'p999'}`, RowPlan>
+}
+
+const beside = (name: string, needs: Needs): RowPlan => ({
+  unit: 'ms',
+  ...needs,
+  against: `as propagation.${name}.p99, with a transaction open elsewhere from before the first write until after the last`,
+})
 
 export const rowPlans = {
   'l1.get.uniform': { ...l1, against: awaitedMap('uniform'), target: { atLeast: 0.65 } },
@@ -48,6 +86,8 @@ export const rowPlans = {
   'l2.hit.c1-2kb': { ...l2, against: bareGets(1) },
   'l2.hit.c32-2kb': { ...l2, against: bareGets(32) },
   'l2.hit.c256-2kb': { ...l2, against: bareGets(256) },
+  'l2.hit.barrier.c1': { ...l2, against: withoutBarrier(1), target: { atLeast: 0.9 } },
+  'l2.hit.barrier.c32': { ...l2, against: withoutBarrier(32), target: { atLeast: 0.9 } },
   'l2.hit.commands': {
     unit: 'commands',
     against: 'commands sent for one hit, one get at a time',
@@ -94,6 +134,67 @@ export const rowPlans = {
     ratio: 'time',
     against: 'the same update of all 10,000 rows in one statement, on a table without triggers',
     target: { atMost: 1.5 },
+  },
+  ...propagation('fast', 'over the fast plane, all is well', { needsRedis: true }, 5),
+  'propagation.fast.p99-beside': {
+    ...beside('fast', { needsRedis: true }),
+    target: { atMost: 5 },
+  },
+  ...propagation(
+    'tail',
+    'by the tails of the outbox alone, without Redis: NOTIFY wakes them',
+    {},
+    50,
+  ),
+  'propagation.tail.p99-beside': { ...beside('tail', {}), target: { atMost: 50 } },
+  ...propagation('kafka', 'by Kafka alone, the fast plane cut off', kafkaNeeds, 50),
+  'propagation.kafka.p99-beside': { ...beside('kafka', kafkaNeeds), target: { atMost: 50 } },
+  ...propagation(
+    'cut',
+    'by the tails alone, the fast plane cut off under a Redis that is well',
+    { needsRedis: true },
+    undefined,
+  ),
+  'delayed-delete.cost': {
+    unit: '%',
+    needsRedis: true,
+    against:
+      'of the reads, hits lost to the delayed delete: less than the same traffic has without',
+    target: { atMost: 0.1 },
+  },
+  'delayed-delete.plain': {
+    unit: '%',
+    needsRedis: true,
+    against: 'of the reads, hits lost to a second DEL of the value as late, in the same traffic',
+  },
+  'relay.throughput.l2': {
+    unit: 'rows/s',
+    needsRedis: true,
+    against: 'rows of SQL that one relay tells Redis of and marks, its process on one core',
+    target: { atLeast: 5_000 },
+  },
+  'relay.throughput.log': {
+    unit: 'rows/s',
+    ...kafkaNeeds,
+    against: 'the same, told to Redis and published to Kafka',
+    target: { atLeast: 5_000 },
+  },
+  'relay.drain.rate': {
+    unit: 'rows/s',
+    ...drain,
+    against: '1,000,000 rows that lay in the outbox when the relay came',
+  },
+  'relay.drain.heap': {
+    unit: 'MB',
+    ...drain,
+    against: 'the most that the heap of its process grew by meanwhile',
+    target: { atMost: 100 },
+  },
+  'relay.drain.rss': {
+    unit: 'MB',
+    ...drain,
+    against: 'the most that the memory of its process grew by meanwhile',
+    target: { atMost: 200 },
   },
   'stampede.process.loads': {
     unit: 'calls',

@@ -48,6 +48,18 @@ export function valueRow(
   return { ...described(name), value, ratio: null, spread, met: metBy(planOf(name), value) }
 }
 
+/** A value that was come by otherwise; `samples` show how it moves. */
+export function measuredRow(name: RowName, value: number, samples: readonly number[]): Row {
+  const plan = planOf(name)
+  return {
+    ...described(name),
+    value,
+    ratio: null,
+    spread: spreadOf(samples),
+    met: metBy(plan, value),
+  }
+}
+
 export function unmeasuredRow(name: RowName, reason: string): Row {
   return { ...described(name), value: null, ratio: null, spread: null, met: null, reason }
 }

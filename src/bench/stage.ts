@@ -3,7 +3,7 @@
  * its own, one bench at a time, nothing left behind however it ends. What a killed one has left, the
  * next one removes.
  */
-import { arch, cpus } from 'node:os'
+import { arch, cpus, loadavg } from 'node:os'
 import type { Config } from '../config.ts'
 import { missing, postgresVersion, versionOf } from '../demo/services.ts'
 import { lockstep } from '../lockstep.ts'
@@ -11,14 +11,16 @@ import { messageOf } from '../model/errors.ts'
 import type { Logger } from '../model/log.ts'
 import { closeOnAbort } from '../postgres/abort.ts'
 import { migrate } from '../postgres/migrations.ts'
-import { openPool, type Pool, unavailable } from '../postgres/pool.ts'
+import { openPool, type Pool } from '../postgres/pool.ts'
 import { connectRedis, type RedisConnections } from '../redis/connection.ts'
 import { allIds, type City, chunksOf, cityOf, type Size } from './data.ts'
+import { type FoundKafka, findKafka, removeTopic } from './kafka.ts'
 import {
   type CityCache,
   cityEntity,
   type EntityName,
   keysOf,
+  namespacesOf,
   type Place,
   schema,
   tableOf,
@@ -34,6 +36,9 @@ export interface Machine {
   readonly postgres: string
   /** `null`: the bench runs without. */
   readonly redis: string | null
+  readonly kafka: string | null
+  /** Mean number of running processes in the minute before. */
+  readonly load: number
 }
 
 export interface Stage {
@@ -43,6 +48,8 @@ export interface Stage {
   readonly redis: Redis | undefined
   /** Why there is no Redis. */
   readonly withoutRedis: string | undefined
+  /** Why there is no Kafka. */
+  readonly withoutKafka: string | undefined
   readonly machine: Machine
   readonly log: Logger
   /** Rows of that size are in PostgreSQL. */
@@ -82,15 +89,17 @@ export async function onStage<T>(
 ): Promise<T> {
   const { databaseUrl } = config
   if (databaseUrl === undefined) throw missing('DATABASE_URL', 'postgres://user@host:5432/database')
-  const namespace = `${config.namespace}:bench`
+  const namespaces = namespacesOf(config.namespace)
   const pool = openPool(databaseUrl, log)
   try {
     await migrate(pool)
-    const redis = await openRedis(config.redisUrl, namespace, log)
+    const redis = await openRedis(config.redisUrl, namespaces.namespace, log)
+    const kafka = await findKafka(config.kafkaBrokers, log)
     try {
       const redisUrl = redis.commands && config.redisUrl
-      const place = { databaseUrl, redisUrl, namespace }
-      return await alone(pool, signal, log, () => staged(place, pool, redis, log, signal, run))
+      const place = { databaseUrl, redisUrl, kafkaBrokers: kafka.brokers, ...namespaces }
+      const found = { place, pool, redis, kafka, log }
+      return await alone(pool, signal, log, () => staged(found, signal, run))
     } finally {
       redis.close()
     }
@@ -133,9 +142,7 @@ async function alone<T>(
   log: Logger,
   run: () => Promise<T>,
 ): Promise<T> {
-  const connection = await pool.connect().catch((error: unknown) => {
-    throw unavailable(error)
-  })
+  const connection = await pool.connect()
   const endWatch = closeOnAbort(connection, signal)
   try {
     const { rows } = await connection.query<{ taken: boolean }>(
@@ -157,11 +164,16 @@ async function alone<T>(
   }
 }
 
+interface Found {
+  readonly place: Place
+  readonly pool: Pool
+  readonly redis: OpenedRedis
+  readonly kafka: FoundKafka
+  readonly log: Logger
+}
+
 async function staged<T>(
-  place: Place,
-  pool: Pool,
-  redis: OpenedRedis,
-  log: Logger,
+  { place, pool, redis, kafka, log }: Found,
   signal: AbortSignal,
   run: (stage: Stage) => Promise<T>,
 ): Promise<T> {
@@ -173,12 +185,15 @@ async function staged<T>(
     pool,
     redis: redis.commands,
     withoutRedis: redis.why,
+    withoutKafka: kafka.why,
     machine: {
       cpu: cpu?.model.trim() || arch(),
       cores: cpus().length,
       node: process.versions.node,
       postgres: await postgresVersion(pool),
       redis: redis.version,
+      kafka: kafka.version,
+      load: loadavg()[0] ?? 0,
     },
     log,
     withTable: (size) => {
@@ -246,13 +261,18 @@ async function strike({
   pool,
   redis,
   place,
-}: Pick<Stage, 'pool' | 'redis' | 'place'>): Promise<void> {
+  log,
+}: Pick<Stage, 'pool' | 'redis' | 'place' | 'log'>): Promise<void> {
   if (redis) {
-    for (const keys of chunksOf([...keysOf(place.namespace)], keysPerCall)) {
+    for (const keys of chunksOf([...keysOf(place)], keysPerCall)) {
       await redis.unlink(...keys)
     }
   }
-  await pool.knex.raw('delete from lockstep.outbox where namespace = ?', [place.namespace])
-  await pool.knex.raw('delete from lockstep.namespaces where name = ?', [place.namespace])
+  const namespaces = [place.namespace, ...Object.values(place.others)]
+  for (const table of ['outbox', 'instances']) {
+    await pool.knex.raw(`delete from lockstep.${table} where namespace = any(?)`, [namespaces])
+  }
+  await pool.knex.raw('delete from lockstep.namespaces where name = any(?)', [namespaces])
+  await removeTopic(place, log)
   await pool.knex.raw(`drop schema if exists ${schema} cascade`)
 }

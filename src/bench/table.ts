@@ -6,9 +6,9 @@ import type { Target } from './row-plans.ts'
 const columns = [30, 22, 9, 19, 9, 6] as const
 
 export function tableOf({ machine, commit, rows }: BenchResults): string {
-  const { cpu, cores, node, postgres, redis } = machine
+  const { cpu, cores, node, postgres, redis, kafka, load } = machine
   return [
-    `${cpu}, ${cores} cores; Node ${node}, PostgreSQL ${postgres}, ${redis === null ? 'no Redis' : `Redis ${redis}`}`,
+    `${cpu}, ${cores} cores; Node ${node}, PostgreSQL ${postgres}, ${redis === null ? 'no Redis' : `Redis ${redis}`}, ${kafka === null ? 'no Kafka' : `Kafka ${kafka}`}; load ${load.toFixed(1)}`,
     `commit ${commit ?? 'unknown'}`,
     '',
     line(['row', 'value', 'ratio', 'half of the rounds', 'target', 'met']),

@@ -6,9 +6,8 @@ import type { Drop, Dropped, EntityIds, L2, LiveVersions, Nonce, Recorded } from
 import type { Snapshot } from '../model/snapshot.ts'
 import { retry } from '../resilience/retry.ts'
 import type { WriteCounters } from '../telemetry/counters.ts'
-import type { Marks } from './marks.ts'
+import type { Finisher } from './finisher.ts'
 import type { ToldRegions } from './told.ts'
-import type { Trust } from './trust.ts'
 import { keyOfRow, type LoadedValue, loadedValue } from './values.ts'
 
 /** One key of a write. */
@@ -19,9 +18,8 @@ export interface WriteKey {
 
 export interface DeleteContext {
   readonly l2: L2 | undefined
-  readonly trust: Trust
   readonly told: ToldRegions
-  readonly marks: Marks
+  readonly finisher: Finisher
   readonly counters: WriteCounters
   readonly clock: Clock
   readonly random: () => number
@@ -57,15 +55,25 @@ export class Deletes {
   /** L1 of this process, at once: its own fast-plane message comes later. */
   #tell(keys: readonly WriteKey[], recorded: Recorded): void {
     for (const { entity, ids } of byEntity(keys)) {
-      this.#context.told.tell(entity, ids, recorded.write, this.#context.l2 !== undefined)
+      this.#context.told.tell(entity, ids, recorded.write)
     }
   }
 
   /** Resolves with whether Redis was told both times. */
   async second<R>(ended: Fenced<R>, versions: LiveVersions): Promise<boolean> {
-    const { l2, clock, closing, counters, random, marks } = this.#context
     const { keys, recorded, first } = ended
     this.#tell(keys, recorded)
+    const isApplied = await this.#applied(ended, versions)
+    const { rowIds, write } = recorded
+    const writes = byEntity(keys).map(({ entity, ids }) => ({ write, entity, ids }))
+    this.#context.finisher.add({ rowIds, writes, isApplied })
+    return isApplied && (!this.#context.l2 || first?.kind === 'dropped')
+  }
+
+  /** Where it can't be told the row stays unapplied, and whoever relays tells Redis as soon as it can be told. */
+  async #applied<R>(ended: Fenced<R>, versions: LiveVersions): Promise<boolean> {
+    const { l2, clock, closing, counters, random } = this.#context
+    const { keys, recorded } = ended
     if (!l2) return true
     const drops = keys.map((key, index) => {
       const drop = dropOf(key, versions)
@@ -81,12 +89,10 @@ export class Deletes {
           if (second.kind === 'unavailable') throw second.cause
         },
       )
+      return true
     } catch {
-      // The row stays unapplied, and some instance tells Redis as soon as it can be told.
       return false
     }
-    marks.add(recorded.rowIds)
-    return first?.kind === 'dropped'
   }
 
   /** The new value of one key, to be filled in the call of the second delete. */

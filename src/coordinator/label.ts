@@ -35,7 +35,7 @@ export async function label(
   leased: readonly Leased[],
   forReplica = false,
 ): Promise<Labelled> {
-  const { newest } = context.trust
+  const { newest } = context.probes
   const tombstones = leased.flatMap(({ lease }) => lease?.tombstones ?? [])
   const sees = newest !== undefined && seesAll(newest, tombstones, leased)
   const known: Labelled = {
@@ -63,7 +63,7 @@ export async function pendingAmong(
   context: ReadContext,
   lists: readonly (readonly Tombstone[])[],
 ): Promise<readonly boolean[]> {
-  const { newest } = context.trust
+  const { newest } = context.probes
   const isSeen = (tombstone: Tombstone): boolean =>
     newest !== undefined && passes(tombstone, newest)
   const unseen = lists.map((tombstones) => tombstones.filter((tombstone) => !isSeen(tombstone)))
@@ -98,9 +98,9 @@ function isPending(tombstone: Tombstone, fresh: Snapshot): boolean {
 
 /** `undefined`: the source had none in time. */
 async function freshSnapshot(context: ReadContext): Promise<Snapshot | undefined> {
-  const { tail, clock, closing, loadDeadlineMs } = context
+  const { plane, clock, closing, loadDeadlineMs } = context
   const late = (): Error => new Error('no snapshot in time')
-  return withDeadline(loadDeadlineMs, late, closing, clock, (signal) => tail.fresh(signal)).catch(
+  return withDeadline(loadDeadlineMs, late, closing, clock, (signal) => plane.fresh(signal)).catch(
     () => undefined,
   )
 }

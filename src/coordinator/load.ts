@@ -5,11 +5,12 @@
 import type { L1Key } from '../model/id.ts'
 import type { Fill, FillAnswer, Grant, Lease } from '../model/ports.ts'
 import { everyVisible } from '../model/ticket.ts'
+import { needsProof, takeFromL2 } from './answer-from-l2.ts'
 import { type Flight, type Landed, newFlight } from './flight.ts'
 import { type Labelled, type Leased, label, pendingAmong } from './label.ts'
 import { Leases, leaseMsFor } from './leases.ts'
 import { query } from './query.ts'
-import { candidateFromL2, type LoadedValue, loadedValue } from './values.ts'
+import { type LoadedValue, loadedValue } from './values.ts'
 import type { ReadContext, Wanted, WantedGroup } from './wanted.ts'
 
 /** A waiter that hears nothing looks again after this: a lost wake-up must not cost a lease. */
@@ -51,9 +52,9 @@ export class Loader {
   async load(groups: readonly WantedGroup[]): Promise<void> {
     if (groups.length === 0) return
     const owned = groups.map((group) => this.#takeOff(group))
-    const apart = owned.filter((one) => one.isL2Down)
-    const insisting = owned.filter((one) => !one.isL2Down && one.insist)
-    const asking = owned.filter((one) => !one.isL2Down && !one.insist)
+    const apart = owned.filter((one) => one.isApart)
+    const insisting = owned.filter((one) => !one.isApart && one.insist)
+    const asking = owned.filter((one) => !one.isApart && !one.insist)
     try {
       await Promise.all([
         this.#loadOwned(apart),
@@ -91,11 +92,10 @@ export class Loader {
   // ---- 4. acquire
 
   async #acquireAndLoad(owned: readonly Owned[], insist: boolean): Promise<void> {
-    const { l2, entity, trust } = this.#context
-    const { incarnation } = trust
+    const { l2, entity, probes } = this.#context
+    const { incarnation } = probes
     if (owned.length === 0) return
     if (!l2 || !incarnation) return this.#loadOwned(owned)
-    const { mark } = this.#context.region
     const grants = await l2.acquire(
       entity,
       owned.map(({ text }) => text),
@@ -107,7 +107,7 @@ export class Loader {
       const grant = grants[index] as Grant
       switch (grant.kind) {
         case 'value':
-          this.#landFromL2(one, grant, mark)
+          this.#landFromL2(one, grant)
           break
         case 'lease':
           toLoad.push({ ...one, lease: grant })
@@ -126,17 +126,16 @@ export class Loader {
   }
 
   /** Somebody filled it meanwhile: after these readers began, so it is fresh enough for each. */
-  #landFromL2(owned: Owned, grant: Grant & { kind: 'value' }, mark: number): void {
-    const { entity, clock, counters, region, trust, turnClock } = this.#context
-    const candidate = candidateFromL2(entity, grant.stored, clock.monotonicMs())
-    if (!candidate) counters.corruptValues++
-    const isKept = candidate !== undefined && region.fillFromL2(owned.key, candidate, mark)
-    const isProven = isKept && trust.isProven(turnClock.read())
+  #landFromL2(owned: Owned, { stored }: Grant & { kind: 'value' }): void {
+    const found = takeFromL2(this.#context, owned, stored)
     this.#land(owned, undefined)
     for (const wanted of owned.readers) {
-      if (candidate && everyVisible(wanted.tickets, candidate.snapshot)) {
-        this.#landing.deliver(wanted, { candidate, tier: 'l2', isProven, loadTurn: 0, fillTurn: 0 })
-      } else this.#landing.again(wanted)
+      const mayHave =
+        found &&
+        everyVisible(wanted.tickets, found.candidate.snapshot) &&
+        (found.isProven || !needsProof(this.#context.entity, wanted))
+      if (mayHave) this.#landing.deliver(wanted, { ...found, tier: 'l2', loadTurn: 0, fillTurn: 0 })
+      else this.#landing.again(wanted)
     }
   }
 

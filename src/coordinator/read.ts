@@ -8,15 +8,22 @@
 import { LockstepError, PartialReadError } from '../model/errors.ts'
 import { deepCopy } from '../model/freeze.ts'
 import type { L1Key } from '../model/id.ts'
-import type { Candidate, Lookup, Slot } from '../model/ports.ts'
-import type { WriteId } from '../model/snapshot.ts'
-import { everyVisible, parseTicket } from '../model/ticket.ts'
-import { abortable, type Deferred, deferred } from '../resilience/deadline.ts'
+import type { Lookup, Slot } from '../model/ports.ts'
+import { everyVisible } from '../model/ticket.ts'
+import { abortable, type Deferred, deferred, watchDeadlines } from '../resilience/deadline.ts'
+import { answerFromL2 } from './answer-from-l2.ts'
 import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
 import { Loader } from './load.ts'
 import { Outcomes, type Recipient, Reply } from './reply.ts'
-import { candidateFromL2, graceOf, valueFor } from './values.ts'
-import type { Answer, ReadContext, ReadRequest, Wanted, WantedGroup } from './wanted.ts'
+import { graceOf, valueFor } from './values.ts'
+import {
+  type Answer,
+  type ReadContext,
+  type ReadRequest,
+  ticketsOf,
+  type Wanted,
+  type WantedGroup,
+} from './wanted.ts'
 
 export class Reader {
   readonly #context: ReadContext
@@ -234,21 +241,8 @@ export class Reader {
 
   /** One timer for all readers of a batch; the returned function ends it. */
   #watchDeadlines(batch: readonly Wanted[]): () => void {
-    const { clock } = this.#context
-    const awaited = batch.filter(({ answer }) => answer).sort(byDeadline)
-    let cancel = (): void => {}
-    const arm = (): void => {
-      const [next] = awaited
-      if (next) cancel = clock.after(Math.max(0, next.deadlineAtMs - clock.monotonicMs()), late)
-    }
-    const late = (): void => {
-      while (awaited[0] && awaited[0].deadlineAtMs <= clock.monotonicMs()) {
-        this.#timeOut(awaited.shift() as Wanted)
-      }
-      arm()
-    }
-    arm()
-    return () => cancel()
+    const awaited = batch.filter(({ answer }) => answer)
+    return watchDeadlines(awaited, this.#context.clock, (wanted) => this.#timeOut(wanted))
   }
 
   // ---- 2. this process' load of the id
@@ -272,7 +266,7 @@ export class Reader {
           text: String(wanted.key),
           readers: [wanted],
           insist: false,
-          isL2Down: false,
+          isApart: false,
         })
       }
     }
@@ -307,18 +301,16 @@ export class Reader {
     groups: readonly WantedGroup[],
     following: Promise<void>[],
   ): Promise<readonly WantedGroup[]> {
-    const { l2, entity, region, clock, boundMs } = this.#context
+    const { l2, entity, boundMs } = this.#context
     if (groups.length === 0) return []
-    if (!l2) return groups.map((group) => ({ ...group, isL2Down: true }))
-    const { mark } = region
+    if (!l2) return groups.map((group) => ({ ...group, isApart: true }))
     const lookups = await l2.lookup(
       entity,
       groups.map(({ text }) => text),
     )
-    const nowMs = clock.monotonicMs()
     const missed: WantedGroup[] = []
     for (const [index, group] of groups.entries()) {
-      const left = this.#answerFromL2(group, lookups[index] as Lookup, mark, nowMs)
+      const left = answerFromL2(this.#context, group, lookups[index] as Lookup)
       if (!left) continue
       // Somebody began to load it while Redis was asked.
       const flight = this.#loader.flightOf(left.key)
@@ -327,61 +319,6 @@ export class Reader {
       } else missed.push(left)
     }
     return missed
-  }
-
-  /** The readers of the group that L2 has no answer for; with none left it may still want a refresh. */
-  #answerFromL2(
-    group: WantedGroup,
-    lookup: Lookup,
-    mark: number,
-    nowMs: number,
-  ): WantedGroup | undefined {
-    switch (lookup.kind) {
-      case 'miss':
-        if (lookup.isCorrupt) this.#context.counters.corruptValues++
-        return { ...group, insist: lookup.isCorrupt }
-      case 'unavailable':
-        return { ...group, isL2Down: true }
-      case 'fresh':
-      case 'stale': {
-        const { trust, entity, counters, region } = this.#context
-        const { stored } = lookup
-        if (stored.snapshot.incarnation !== trust.incarnation) return group
-        const candidate = candidateFromL2(entity, stored, nowMs)
-        if (!candidate) {
-          counters.corruptValues++
-          return { ...group, insist: true }
-        }
-        const isFresh = lookup.kind === 'fresh'
-        const isProven = region.fillFromL2(group.key, candidate, mark)
-        const left = this.#answerFromStored(group.readers, candidate, isFresh, isProven)
-        if (left.length === 0 && isFresh) return undefined
-        return { ...group, readers: left, insist: left.length > 0 && isFresh }
-      }
-      default:
-        return lookup satisfies never
-    }
-  }
-
-  #answerFromStored(
-    readers: readonly Wanted[],
-    candidate: Candidate,
-    isFresh: boolean,
-    isKept: boolean,
-  ): readonly Wanted[] {
-    const { trust, turnClock } = this.#context
-    const isProven = isKept && trust.isProven(turnClock.read())
-    const state = isFresh ? 'fresh' : 'stale'
-    const answer: Answer = { candidate, tier: 'l2', state, isProven }
-    const left: Wanted[] = []
-    for (const wanted of readers) {
-      const mayHave =
-        everyVisible(wanted.tickets, candidate.snapshot) &&
-        (isFresh || (!wanted.isStrong && wanted.answer))
-      if (mayHave) wanted.answer?.resolve(answer)
-      else left.push(wanted)
-    }
-    return left
   }
 
   // ---- the outcome
@@ -405,17 +342,4 @@ export class Reader {
     const message = `a read of entity "${entity.name}" was not answered in ${ms} ms`
     this.#fail(wanted, new LockstepError('READ_TIMEOUT', message))
   }
-}
-
-function ticketsOf(ticket: ReadRequest['ticket']): readonly WriteId[] {
-  if (ticket === undefined) return none
-  return Array.isArray(ticket)
-    ? ticket.flatMap((one) => parseTicket(one))
-    : parseTicket(ticket as string)
-}
-
-const none: readonly WriteId[] = []
-
-function byDeadline(one: Wanted, other: Wanted): number {
-  return one.deadlineAtMs - other.deadlineAtMs
 }

@@ -10,10 +10,10 @@ export class ToldRegions {
     this.#regions = regions
   }
 
-  /** `unapplied`: L2 may still have the old value. Entities that this process doesn't have are nothing to it. */
-  tell(entity: string, ids: readonly string[], write: WriteId, unapplied: boolean): void {
+  /** Entities that this process doesn't have are nothing to it. */
+  tell(entity: string, ids: readonly string[], write: WriteId): void {
     const region = this.#regions.get(entity)
     if (!region) return
-    for (const id of ids) region.told(keyOfText(id), write, unapplied)
+    for (const id of ids) region.told(keyOfText(id), write)
   }
 }

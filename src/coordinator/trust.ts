@@ -1,18 +1,18 @@
 /**
- * Trust (DESIGN §6): until when L1 may be served, and the two snapshots that go with it.
+ * Trust (DESIGN §6): until when L1 may be served, and the floor that goes with it.
  *
- * A probe is a snapshot S0 that was asked for at t0, with every write that it sees already acted on
- * here. So L1 misses nothing that was committed before t0, and is served while now - t0 ≤ B: by
- * both clocks, because the monotonic one stands still while the machine is suspended.
+ * A proven probe is a snapshot S0 that was asked for at t0, with every write that it sees already
+ * acted on here. So L1 misses nothing that was committed before t0, and is served while
+ * now - t0 ≤ B: by both clocks, because the monotonic one stands still while the machine is
+ * suspended.
  *
- * `newest` is the snapshot that loads run under: older than the load, so it never claims too much.
- * The floor, which a loaded value has to cover to enter L1, follows it at a distance of one load:
- * were the floor the newest probe, no load that is slower than the polls would ever enter. That
+ * The floor, which a loaded value has to cover to enter L1, follows the newest S0 at a distance of
+ * one load: were the floor S0 itself, no load that is slower than the polls would ever enter. That
  * costs nothing but memory: writes between the two are remembered by the regions.
  */
 import type { Reading } from '../model/clock.ts'
 import type { Region } from '../model/ports.ts'
-import type { Incarnation, Snapshot, Xid } from '../model/snapshot.ts'
+import type { Snapshot } from '../model/snapshot.ts'
 import type { TrustChange, TrustLoss } from '../telemetry/events.ts'
 
 interface Probe {
@@ -31,7 +31,6 @@ export interface TrustOptions {
 
 export class Trust {
   readonly #options: TrustOptions
-  #newest: Probe | undefined
   #floor: Probe | undefined
   #nextFloor: Probe | undefined
   #monotonicUntilMs = Number.NEGATIVE_INFINITY
@@ -48,30 +47,21 @@ export class Trust {
     return now.monotonicMs <= this.#monotonicUntilMs && now.wallMs <= this.#wallUntilMs
   }
 
-  get newest(): Snapshot | undefined {
-    return this.#newest?.snapshot
-  }
-
-  get incarnation(): Incarnation | undefined {
-    return this.#newest?.snapshot.incarnation
-  }
-
   /** How long ago L1 was known to be fresh. */
   ageMs(now: Reading): number {
     return now.monotonicMs - this.#monotonicUntilMs + this.#options.boundMs
   }
 
-  /** A probe came back, and the regions have been told of every write that it sees. */
-  advance(t0: Reading, snapshot: Snapshot, unapplied: ReadonlySet<Xid> | undefined): void {
+  /** The regions have been told of every write that this snapshot sees. */
+  advance(t0: Reading, snapshot: Snapshot): void {
     const probe: Probe = { snapshot, atMs: t0.monotonicMs }
-    this.#newest = probe
     this.#floor ??= probe
     this.#nextFloor ??= probe
     if (probe.atMs - this.#nextFloor.atMs >= this.#options.floorLagMs) {
       this.#floor = this.#nextFloor
       this.#nextFloor = probe
     }
-    for (const region of this.#options.regions) region.settle(this.#floor.snapshot, unapplied)
+    for (const region of this.#options.regions) region.settle(this.#floor.snapshot)
     this.#monotonicUntilMs = t0.monotonicMs + this.#options.boundMs
     this.#wallUntilMs = t0.wallMs + this.#options.boundMs
     if (this.#isToldGained) return
@@ -86,10 +76,9 @@ export class Trust {
     this.#options.changed({ state: 'lost', reason: 'expired' })
   }
 
-  /** Something may have been missed: L1 is emptied, and nothing enters until the next probe. */
+  /** Something may have been missed: L1 is emptied, and nothing enters until the next proof. */
   lose(reason: TrustLoss): void {
-    const hadProof = this.#newest !== undefined
-    this.#newest = undefined
+    const hadProof = this.#floor !== undefined
     this.#floor = undefined
     this.#nextFloor = undefined
     this.#monotonicUntilMs = Number.NEGATIVE_INFINITY

@@ -3,12 +3,15 @@ import type { AnyEntity } from '../model/entity.ts'
 import type { L1Key } from '../model/id.ts'
 import type { Logger } from '../model/log.ts'
 import type { Candidate, L2, Region, Source } from '../model/ports.ts'
+import type { WriteId } from '../model/snapshot.ts'
+import { parseTicket } from '../model/ticket.ts'
 import type { Limiter } from '../resilience/limiter.ts'
 import type { ReadCounters } from '../telemetry/counters.ts'
 import type { Events } from '../telemetry/events.ts'
 import type { Promised } from './flight.ts'
+import type { Plane } from './plane.ts'
+import type { Probes } from './probes.ts'
 import type { Reply } from './reply.ts'
-import type { Tail } from './tail.ts'
 import type { Trust } from './trust.ts'
 
 /** What a caller asks of one read, checked. */
@@ -45,7 +48,8 @@ export interface WantedGroup {
   readonly readers: readonly Wanted[]
   /** What lies in L2 won't do: load, whatever is there. */
   readonly insist: boolean
-  readonly isL2Down: boolean
+  /** L2 takes no part: it can't be asked, or what it would say isn't proven. */
+  readonly isApart: boolean
 }
 
 /** Numbers that only grow: what was sent after a read began has a larger one. */
@@ -63,7 +67,8 @@ export interface ReadContext {
   readonly region: Region
   readonly l2: L2 | undefined
   readonly source: Source<unknown>
-  readonly tail: Tail
+  readonly plane: Plane
+  readonly probes: Probes
   readonly trust: Trust
   readonly limiter: Limiter
   readonly clock: Clock
@@ -78,3 +83,12 @@ export interface ReadContext {
   readonly readDeadlineMs: number
   readonly loadDeadlineMs: number
 }
+
+export function ticketsOf(ticket: ReadRequest['ticket']): readonly WriteId[] {
+  if (ticket === undefined) return none
+  return Array.isArray(ticket)
+    ? ticket.flatMap((one) => parseTicket(one))
+    : parseTicket(ticket as string)
+}
+
+const none: readonly WriteId[] = []

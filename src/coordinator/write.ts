@@ -16,6 +16,7 @@ import { formatTicket, type Ticket } from '../model/ticket.ts'
 import { abortable, withDeadline } from '../resilience/deadline.ts'
 import { retry } from '../resilience/retry.ts'
 import { byEntity, type DeleteContext, Deletes, type Fenced, type WriteKey } from './deletes.ts'
+import type { Probes } from './probes.ts'
 
 type Run<Tx, R> = (tx: Tx) => PromiseLike<R> | R
 /** Tells the keys once the callback has returned: a row's id may be made by the database. */
@@ -26,6 +27,7 @@ export interface WriteRequest {
   readonly retries: number
   readonly signal?: AbortSignal | undefined
   readonly onFenceFailure: 'proceed' | 'reject'
+  readonly wait?: 'everywhere' | undefined
 }
 
 export interface WriteResult<R> {
@@ -58,6 +60,7 @@ export interface JoinedWrite<R> extends JoinedWriteResult<R> {
 }
 
 export interface WriteContext<Tx> extends DeleteContext {
+  readonly probes: Probes
   readonly source: Source<Tx>
 }
 
@@ -170,8 +173,8 @@ export class Writer<Tx> {
   // ---- 1 to 3
 
   async #transact<R>(run: Run<Tx, R>, keysOf: KeysOf<R>, request: WriteRequest): Promise<Ended<R>> {
-    const { clock, source, trust } = this.#context
-    const snapshot = trust.newest
+    const { clock, probes, source } = this.#context
+    const snapshot = probes.newest
     const beganAtMs = clock.monotonicMs()
     let transaction: Transaction<Tx> | undefined
     try {
@@ -254,7 +257,7 @@ export class Writer<Tx> {
 
   /** A transaction that its caller brings may be another database's, whose xids mean nothing here. */
   #checkDatabase({ incarnation }: WriteId): void {
-    const known = this.#context.trust.newest?.incarnation
+    const known = this.#context.probes.incarnation
     if (known === undefined || known === incarnation) return
     throw new LockstepError(
       'WRITE_ABORTED',

@@ -3,7 +3,7 @@
  * breaks off leaves nothing, and of demos that begin at the same time one loads and the others wait.
  */
 import { closeOnAbort } from '../postgres/abort.ts'
-import { type Pool, unavailable } from '../postgres/pool.ts'
+import type { Pool } from '../postgres/pool.ts'
 import { schema } from './city.ts'
 import { countryOf, type PackedCity, readPackage } from './packed-cities.ts'
 
@@ -52,9 +52,7 @@ export async function loadCities(
   report: LoadReport,
   signal: AbortSignal,
 ): Promise<number> {
-  const connection = await pool.connect().catch((error: unknown) => {
-    throw unavailable(error)
-  })
+  const connection = await pool.connect()
   const endWatch = closeOnAbort(connection, signal)
   try {
     const present = await citiesPresent(connection)

@@ -20,7 +20,8 @@ export interface City {
 /** Share of the rows that one process may hold in L1. */
 const l1Share = 0.1
 
-export function cityEntity(rows: number) {
+/** `foreignWrites`: others write the rows too, by plain SQL on a table with triggers. */
+export function cityEntity(rows: number, foreignWrites: boolean) {
   return entity('city', {
     load: (ids: number[], { db }) =>
       db<City>(`${schema}.cities`).select('*').whereRaw('id = any(?)', [ids]),
@@ -28,6 +29,7 @@ export function cityEntity(rows: number) {
     // Short, so that what an earlier run left in Redis doesn't answer this one.
     ttl: '30s',
     grace: '10s',
+    foreignWrites,
     l1: { maxEntries: Math.max(1, Math.floor(rows * l1Share)) },
   })
 }

@@ -12,6 +12,7 @@ export interface CrewOptions {
   readonly settings: readonly WorkerSettings[]
   readonly seconds: number
   readonly hear: (process: number, chunk: Uint8Array, untilNs: number, progress: Progress) => void
+  readonly news: (process: number, news: string) => void
   /** All are ready, and the run begins at that time of the machine's monotonic clock. */
   readonly begun: (epochNs: bigint) => void
   readonly signal: AbortSignal
@@ -66,6 +67,8 @@ function hire(settings: WorkerSettings, workers: readonly Worker[], options: Cre
         return ready.resolve()
       case 'history':
         return options.hear(settings.process, message.chunk, message.untilNs, message.progress)
+      case 'news':
+        return options.news(settings.process, message.news)
       case 'hand': {
         const next = workers[(settings.process + 1) % workers.length]
         if (next) send(next.child, message)

@@ -37,6 +37,8 @@ const customers = 32
 const longestThinkMs = 16
 /** Customers think this much longer for each millisecond that turns come late: the machine is not ours alone. */
 const patience = 20
+/** And no longer than this: one that was stopped for seconds would not be back before the run is over. */
+const mostPatienceMs = 1_000
 /** What a timer is late by on an idle machine. */
 const timerErrorMs = 1
 /** How much the last turn counts in the mean lateness. */
@@ -87,7 +89,7 @@ export class Shop {
     const { random, nowNs, room } = this.#options
     let own: Hand | undefined
     for (;;) {
-      await this.#think(random() * longestThinkMs + patience * this.#latenessMs)
+      await this.#think(random() * longestThinkMs + this.#patienceMs())
       await room()
       if (signal.aborted || nowNs() >= untilNs) return
       const hand = own ?? this.#hands.shift()
@@ -97,6 +99,10 @@ export class Shop {
       else if (random() < batchShare) await this.#readList()
       else await this.#look()
     }
+  }
+
+  #patienceMs(): number {
+    return Math.min(mostPatienceMs, patience * this.#latenessMs)
   }
 
   async #think(ms: number): Promise<void> {
@@ -134,12 +140,12 @@ export class Shop {
     id: number,
     startNs: number,
     consistency: 'bounded' | 'strong',
-    answer: Promise<{ value: City | undefined; tier: Tier | undefined }>,
+    answer: Promise<Answer>,
     ticketVersion = 0,
   ): Promise<void> {
     try {
-      const { value, tier } = await answer
-      this.#note({ id, value, startNs, consistency, ticketVersion, tier })
+      const { value, tier, proven: isProven } = await answer
+      this.#note({ id, value, startNs, consistency, ticketVersion, tier, isProven })
     } catch (error) {
       this.#failed(error)
       this.failedReads++
@@ -155,8 +161,8 @@ export class Shop {
     try {
       const cities = await cache.city.getMany(ids)
       for (const id of ids) {
-        const seen = { value: cities.get(id), consistency: 'bounded', tier: undefined } as const
-        this.#note({ id, startNs, ticketVersion: 0, ...seen })
+        const { proven: isProven, ...seen } = withoutTier(cities.get(id))
+        this.#note({ id, startNs, consistency: 'bounded', ticketVersion: 0, isProven, ...seen })
       }
     } catch (error) {
       this.#failed(error)
@@ -208,6 +214,12 @@ export class Shop {
   }
 }
 
+interface Answer {
+  readonly value: City | undefined
+  readonly tier: Tier | undefined
+  readonly proven: boolean
+}
+
 interface Noted {
   readonly id: number
   readonly value: City | undefined
@@ -215,6 +227,7 @@ interface Noted {
   readonly consistency: 'bounded' | 'strong'
   readonly ticketVersion: number
   readonly tier: Tier | undefined
+  readonly isProven: boolean
 }
 
 /** How often an act is a write, so that writes are `share` of all rows accessed: an act reads many. */
@@ -223,8 +236,8 @@ function writeChance(share: number): number {
   return Math.min(1, (share * readsPerAct) / (1 - 2 * share + share * readsPerAct))
 }
 
-function withoutTier(value: City | undefined): { value: City | undefined; tier: undefined } {
-  return { value, tier: undefined }
+function withoutTier(value: City | undefined): Answer {
+  return { value, tier: undefined, proven: false }
 }
 
 function turn(ms: number): Promise<void> {

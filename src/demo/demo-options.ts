@@ -8,6 +8,7 @@ export interface DemoArguments {
   readonly writes?: string
   readonly trace?: string
   readonly foreign?: true
+  readonly kafka?: true
 }
 
 export interface DemoOptions {
@@ -19,6 +20,8 @@ export interface DemoOptions {
   readonly trace: string | undefined
   /** Somebody writes plain SQL meanwhile, on a table with triggers. */
   readonly foreign: boolean
+  /** On the durable plane with Kafka. */
+  readonly kafka: boolean
 }
 
 export const demoDefaults = { seconds: '20', processes: '3', writes: '0.02' } as const
@@ -32,6 +35,7 @@ export function parseDemoOptions(given: DemoArguments): DemoOptions {
     writes: numberIn('writes', writes, 0, 0.5, 'a share of the accesses, 0 to 0.5, like 0.02'),
     trace: given.trace === undefined ? undefined : readable(given.trace),
     foreign: given.foreign ?? false,
+    kafka: given.kafka ?? false,
   }
 }
 

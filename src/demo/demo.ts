@@ -14,6 +14,7 @@ import type { DemoOptions } from './demo-options.ts'
 import { Docket } from './docket.ts'
 import { writeForeign } from './foreign.ts'
 import type { Progress, WorkerSettings } from './messages.ts'
+import { Announcer } from './news.ts'
 import { seededRandom } from './random.ts'
 import { type DemoResults, failureOf, resultsOf, sumUp } from './results.ts'
 import { liveLine, type Moment, progressBar, type Screen } from './screen.ts'
@@ -41,7 +42,7 @@ export async function demo(
 ): Promise<DemoOutcome> {
   // Once here, so that a file that is no trace is said before anything starts.
   if (options.trace !== undefined) readTrace(options.trace)
-  const addresses = addressesOf(config)
+  const addresses = addressesOf(config, options.kafka)
   const { rows, services } = await prepare(addresses, config, screen, signal)
   const docket = new Docket(options.processes, boundMs, options.foreign)
   const progress: (Progress | undefined)[] = []
@@ -51,17 +52,23 @@ export async function demo(
     { length: options.processes },
     (_, process): WorkerSettings => ({
       ...addresses,
-      namespace: `${config.namespace}:demo`,
+      namespace: namespaceOf(config, options),
       logLevel: config.logLevel,
       rows,
       process,
       processes: options.processes,
       writeShare: options.writes,
+      foreign: options.foreign,
       trace: options.trace,
       seed,
     }),
   )
   let endLive = (): void => {}
+  let beganAtMs = performance.now()
+  const announcer = new Announcer((text) => {
+    const seconds = Math.round((performance.now() - beganAtMs) / 1_000)
+    screen.line(`${String(seconds).padStart(3)} s   ${text}`)
+  })
   const foreigner = options.foreign ? await openForeigner(settings, docket) : undefined
   try {
     await work({
@@ -69,18 +76,21 @@ export async function demo(
       seconds: options.seconds,
       signal,
       begun: (epochNs) => {
+        beganAtMs = performance.now()
         foreigner?.begin(epochNs)
         endLive = showLive(screen, () => {
           const { staleStrong, staleBeyondBound } = docket.verdict
           return { reads: docket.counts.reads, sums: sums(), stale: staleStrong + staleBeyondBound }
         })
       },
+      news: (process, news) => announcer.add(process, news),
       hear: (process, chunk, untilNs, said) => {
         docket.add(process, chunk, untilNs)
         progress[process] = said
       },
     })
   } finally {
+    announcer.flush()
     endLive()
     await foreigner?.end()
   }
@@ -88,6 +98,11 @@ export async function demo(
   const results = resultsOf({ options, rows, docket, sums: sums(), services, credit })
   const failure = failureOf(results, sums().firstFailure)
   return { results, failure, examples: docket.verdict.examples }
+}
+
+/** A namespace has one plane; and Kafka takes no colon in the name of a topic. */
+function namespaceOf({ namespace }: Config, { kafka }: DemoOptions): string {
+  return kafka ? `${namespace}-demo-kafka` : `${namespace}:demo`
 }
 
 interface Foreigner {

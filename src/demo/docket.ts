@@ -49,7 +49,7 @@ export class Docket {
   /** With `hasForeign` one process more writes plain SQL: the last. */
   constructor(processes: number, boundMs: number, hasForeign = false) {
     this.#foreign = hasForeign ? processes : undefined
-    this.#oracle = new Oracle(boundMs, this.#foreign)
+    this.#oracle = new Oracle(boundMs, hasForeign)
     const all = processes + (hasForeign ? 1 : 0)
     this.#toldUntilNs = new Array<number>(all).fill(Number.NEGATIVE_INFINITY)
   }

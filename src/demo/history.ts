@@ -30,6 +30,8 @@ export interface Read {
   readonly ticketVersion: number
   /** `undefined`: `get` and `getMany` don't say. */
   readonly tier: Tier | undefined
+  /** The answer said that it misses nothing older than the bound; `get` and `getMany` don't say. */
+  readonly isProven: boolean
 }
 
 export type Operation = Write | Read
@@ -42,6 +44,7 @@ const tiers = [undefined, 'l1', 'l2', 'source'] as const
 const isWrite = 1
 const isFenced = 2
 const isStrong = 4
+const isProven = 8
 const tierShift = 4
 
 export class HistoryWriter {
@@ -65,7 +68,8 @@ export class HistoryWriter {
       view.setUint8(at + 20, isWrite | (operation.fenced ? isFenced : 0))
     } else {
       const strong = operation.consistency === 'strong' ? isStrong : 0
-      view.setUint8(at + 20, strong | (tiers.indexOf(operation.tier) << tierShift))
+      const proven = operation.isProven ? isProven : 0
+      view.setUint8(at + 20, strong | proven | (tiers.indexOf(operation.tier) << tierShift))
       view.setUint32(at + 21, operation.ticketVersion, true)
     }
     this.#records++
@@ -104,6 +108,7 @@ export function* readChunk(chunk: Uint8Array): Generator<Operation> {
         consistency: flags & isStrong ? 'strong' : 'bounded',
         ticketVersion: view.getUint32(at + 21, true),
         tier: tiers[flags >> tierShift],
+        isProven: (flags & isProven) !== 0,
       }
     }
   }

@@ -5,6 +5,7 @@ import type { Hand } from './customers.ts'
 export interface WorkerSettings {
   readonly databaseUrl: string
   readonly redisUrl: string
+  readonly kafkaBrokers: string | undefined
   readonly namespace: string
   readonly logLevel: LogLevel
   readonly rows: number
@@ -12,6 +13,8 @@ export interface WorkerSettings {
   readonly process: number
   readonly processes: number
   readonly writeShare: number
+  /** Somebody writes plain SQL, and is held to the bound too. */
+  readonly foreign: boolean
   readonly trace: string | undefined
   /** The same in all processes: they agree on what is popular. */
   readonly seed: number
@@ -47,6 +50,8 @@ export type FromWorker =
       readonly untilNs: number
       readonly progress: Progress
     }
+  /** Something has happened that a person wants to see. */
+  | { readonly kind: 'news'; readonly news: string }
   | { readonly kind: 'hand'; readonly hand: Hand }
   | { readonly kind: 'done' }
   | { readonly kind: 'failed'; readonly message: string }

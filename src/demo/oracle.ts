@@ -5,8 +5,11 @@
  * A read *misses* a write of its row when that had returned before the read began and the read saw
  * an older version. By the promises (DESIGN §1): a strong read misses no fenced write (I4), a read
  * with a ticket not the ticket's write (I10), and a bounded read none that had returned more than
- * the bound before (I3). Writes and reads that overlap may be seen in either order. Of what plain SQL
- * wrote Redis hears from the outbox, later: it binds reads that L1 has answered.
+ * the bound before (I3). Writes and reads that overlap may be seen in either order.
+ *
+ * A write that Redis was not told of before it returned is one that an answer of Redis may miss for
+ * longer: it binds the answers that say that they are proven, and all answers where the entity is
+ * declared to have foreign writes.
  */
 import type { Read, Write } from './history.ts'
 
@@ -38,8 +41,7 @@ const mostExamples = 5
 
 export class Oracle {
   readonly #boundNs: number
-  /** The process that writes plain SQL, if there is one. */
-  readonly #foreign: number | undefined
+  readonly #isForeign: boolean
   /** By row, in the order in which they returned. */
   readonly #writes = new Map<number, Returned[]>()
   readonly #examples: string[] = []
@@ -48,9 +50,10 @@ export class Oracle {
   #staleBeyondBound = 0
   #maxStaleNs = 0
 
-  constructor(boundMs: number, foreign?: number) {
+  /** `isForeign`: the rows are those of an entity with `foreignWrites: true`. */
+  constructor(boundMs: number, isForeign = false) {
     this.#boundNs = boundMs * 1e6
-    this.#foreign = foreign
+    this.#isForeign = isForeign
   }
 
   addWrite({ id, version, endNs, fenced }: Write, process: number): void {
@@ -79,9 +82,9 @@ export class Oracle {
     const due = Math.max(read.ticketVersion, isStrong ? (last?.newestFenced ?? 0) : 0)
     if (read.version < due) this.#strong(read, process, due)
     if (!isStrong && last && read.version < last.newestVersion) {
+      const isBound = this.#isForeign || read.isProven
       const missed = writes.find(
-        (write) =>
-          write.version > read.version && (write.process !== this.#foreign || read.tier === 'l1'),
+        ({ fenced, version }) => version > read.version && (fenced || isBound),
       )
       if (missed && missed.endNs < read.startNs) this.#bounded(read, process, missed)
     }

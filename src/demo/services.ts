@@ -1,5 +1,6 @@
 /** What the demo runs on: said at the start where it can't, and told with the results. */
 import type { Config } from '../config.ts'
+import { kafkaVersion } from '../kafka/version.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
 import type { Logger } from '../model/log.ts'
 import type { Pool } from '../postgres/pool.ts'
@@ -14,32 +15,51 @@ interface Service {
 export interface Services {
   readonly postgres: Service
   readonly redis: Service
+  /** Absent: the demo runs on the outbox alone. */
+  readonly kafka?: Service
 }
 
 export interface Addresses {
   readonly databaseUrl: string
   readonly redisUrl: string
+  /** `undefined`: every instance tails the outbox. */
+  readonly kafkaBrokers: string | undefined
 }
 
 const redisDeadlineMs = 2_000
+const kafkaDeadlineMs = 5_000
 
-/** Throws `OPTION_INVALID` when the environment doesn't say where PostgreSQL and Redis are. */
-export function addressesOf({ databaseUrl, redisUrl }: Config): Addresses {
+/** Throws `OPTION_INVALID` when the environment doesn't say where PostgreSQL and Redis are, or Kafka where that is wanted. */
+export function addressesOf(config: Config, withKafka: boolean): Addresses {
+  const { databaseUrl, redisUrl } = config
   if (databaseUrl === undefined) throw missing('DATABASE_URL', 'postgres://user@host:5432/database')
   if (redisUrl === undefined) throw missing('REDIS_URL', 'redis://host:6379')
-  return { databaseUrl, redisUrl }
+  const kafkaBrokers = withKafka ? config.kafkaBrokers : undefined
+  if (withKafka && kafkaBrokers === undefined) throw missing('KAFKA_BROKERS', '127.0.0.1:9092')
+  return { databaseUrl, redisUrl, kafkaBrokers }
 }
 
 export async function findServices(
   pool: Pool,
-  { databaseUrl, redisUrl }: Addresses,
+  { databaseUrl, redisUrl, kafkaBrokers }: Addresses,
   log: Logger,
 ): Promise<Services> {
-  const [postgres, redis] = await Promise.all([postgresVersion(pool), redisVersion(redisUrl, log)])
+  const [postgres, redis, kafka] = await Promise.all([
+    postgresVersion(pool),
+    redisVersion(redisUrl, log),
+    kafkaBrokers === undefined ? undefined : kafkaOf(kafkaBrokers, log),
+  ])
   return {
     postgres: { version: postgres, url: maskUrl(databaseUrl) },
     redis: { version: redis, url: maskUrl(redisUrl) },
+    ...(kafka && { kafka }),
   }
+}
+
+/** Brokers have no secrets in their names: what is none is refused, and not repeated. */
+async function kafkaOf(brokers: string, log: Logger): Promise<Service> {
+  const signal = AbortSignal.timeout(kafkaDeadlineMs)
+  return { version: await kafkaVersion(brokers, log, signal), url: brokers }
 }
 
 /** The URL as it may be shown. */

@@ -10,6 +10,7 @@ import { type CityCache, cityEntity, countCityQueries } from './city.ts'
 import { type Hand, Shop } from './customers.ts'
 import { HistoryWriter } from './history.ts'
 import type { FromWorker, Progress, WorkerSettings } from './messages.ts'
+import { tellNews } from './news.ts'
 import { seededRandom } from './random.ts'
 import { stderrLog } from './stderr-log.ts'
 import { readTrace } from './trace.ts'
@@ -37,7 +38,7 @@ export async function openShift(
   tell: Tell,
   open: (options: Options) => Promise<CityCache> = lockstep,
 ): Promise<Shift> {
-  const { databaseUrl, redisUrl, namespace, logLevel, rows } = settings
+  const { databaseUrl, redisUrl, kafkaBrokers, namespace, logLevel, rows, foreign } = settings
   const random = seededRandom(settings.seed + settings.process + 1)
   const traffic = trafficOf(settings, random)
   const pool = openPool(databaseUrl)
@@ -47,10 +48,12 @@ export async function openShift(
       namespace,
       postgres: pool.knex,
       redis: redisUrl,
-      entities: { city: cityEntity(rows) },
+      kafka: kafkaBrokers,
+      entities: { city: cityEntity(rows, foreign) },
       timing,
       logger: stderrLog(logLevel, `lockstep demo, process ${settings.process}`),
     })
+    const endNews = tellNews(cache, (news) => void tell({ kind: 'news', news }))
     let shop: Shop | undefined
     return {
       run: async (epochNs, seconds, signal) => {
@@ -70,6 +73,7 @@ export async function openShift(
       },
       take: (hand) => shop?.take(hand),
       close: async () => {
+        endNews()
         await cache.close({ timeout: '2s' })
         await pool.close()
       },

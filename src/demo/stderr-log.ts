@@ -14,7 +14,8 @@ export function stderrLog(least: LogLevel, name: string): Logger {
       const { err, ...others } = details as { err?: unknown }
       const rest = Object.entries(others).map(([key, value]) => ` ${key}=${String(value)}`)
       const cause = err === undefined ? '' : `: ${messageOf(err)}`
-      process.stderr.write(`${name}: ${level}: ${message}${rest.join('')}${cause}\n`)
+      const line = `${message}${rest.join('')}${cause}`.replace(/\s*[\r\n]\s*/g, ' ')
+      process.stderr.write(`${name}: ${level}: ${line}\n`)
     }
   return { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') }
 }

@@ -36,7 +36,7 @@ export function tableOf(results: DemoResults): string {
   ]
   return [
     `${results.processes} processes, ${results.seconds} s, ${whole(results.rows)} rows;` +
-      ` PostgreSQL ${services.postgres.version}, Redis ${services.redis.version}`,
+      ` PostgreSQL ${services.postgres.version}, Redis ${services.redis.version}${kafka(services)}`,
     '',
     row(['tier', 'reads', 'share', 'P50 ms', 'P99 ms']),
     ...tiers.map(([name, count, { p50, p99 }]) =>
@@ -52,6 +52,10 @@ export function tableOf(results: DemoResults): string {
 
 function row([name, ...cells]: readonly [string, ...string[]]): string {
   return `  ${name.padEnd(8)}${cells.map((cell) => cell.padStart(12)).join('')}`
+}
+
+function kafka({ kafka }: DemoResults['services']): string {
+  return kafka === undefined ? '' : `, Kafka ${kafka.version}`
 }
 
 function unfenced({ unfencedWrites }: DemoResults): string {

@@ -8,7 +8,7 @@
  */
 import type { L1Key } from '../model/id.ts'
 import type { Candidate, Region, Slot } from '../model/ports.ts'
-import { covers, type Snapshot, visible, type WriteId, type Xid } from '../model/snapshot.ts'
+import { covers, type Snapshot, visible, type WriteId } from '../model/snapshot.ts'
 import { Entries } from './entries.ts'
 import { hashOf } from './hash.ts'
 import type { EvictionPolicy } from './policies/policy.ts'
@@ -25,17 +25,13 @@ export interface RegionBounds {
  */
 export const entryOverheadBytes = 256
 
-const none: ReadonlySet<Xid> = new Set()
-
 export class L1Region implements Region {
   readonly #stripes = new Stripes()
   readonly #bounds: RegionBounds
   readonly #policy: EvictionPolicy
   readonly #entries: Entries
   #floor: Snapshot | undefined
-  #isL2Open = false
   #weightBytes = 0
-  mark = 0
   fills = 0
   refusedFills = 0
   drops = 0
@@ -88,34 +84,32 @@ export class L1Region implements Region {
     return this.#counted(isProven && this.#admit(key, candidate))
   }
 
-  fillFromL2(key: L1Key, candidate: Candidate, mark: number): boolean {
+  fillFromL2(key: L1Key, candidate: Candidate, barrier: Snapshot | undefined): boolean {
     const isProven =
-      this.#isL2Open &&
-      mark === this.mark &&
-      candidate.snapshot.incarnation === this.#floor?.incarnation
+      this.#floor !== undefined &&
+      barrier !== undefined &&
+      candidate.snapshot.incarnation === this.#floor.incarnation &&
+      covers(barrier, this.#floor)
     return this.#counted(isProven && this.#admit(key, candidate))
   }
 
-  told(key: L1Key, write: WriteId, unapplied: boolean): void {
+  told(key: L1Key, write: WriteId): void {
     const known = this.#entries.find(key)
     if (known !== undefined && !visible(write, this.#entries.snapshotAt(known))) {
       this.#remove(known)
       this.drops++
     }
-    if (unapplied || this.#floor === undefined || !visible(write, this.#floor)) {
+    if (this.#floor === undefined || !visible(write, this.#floor)) {
       this.#stripes.add(hashOf(key), write)
     }
   }
 
-  settle(floor: Snapshot, unapplied: ReadonlySet<Xid> | undefined): void {
+  settle(floor: Snapshot): void {
+    if (this.#floor === floor) return
     if (this.#floor?.incarnation !== floor.incarnation)
       this.#stripes.forgetOthers(floor.incarnation)
     this.#floor = floor
-    const wasL2Open = this.#isL2Open
-    this.#isL2Open = unapplied !== undefined
-    const hasForgotten = this.#stripes.forget(floor, unapplied ?? none)
-    // Writes that nobody could tell of while L2 was closed were never in the stripes.
-    if (hasForgotten || (this.#isL2Open && !wasL2Open)) this.mark++
+    this.#stripes.forget(floor)
   }
 
   reset(): void {
@@ -123,8 +117,6 @@ export class L1Region implements Region {
     this.#policy.clear()
     this.#weightBytes = 0
     this.#floor = undefined
-    this.#isL2Open = false
-    this.mark++
   }
 
   get count(): number {

@@ -5,13 +5,7 @@
  * than everything that was in progress at the time, which keeps out more than need be for as long
  * as those transactions last.
  */
-import {
-  type Incarnation,
-  type Snapshot,
-  visible,
-  type WriteId,
-  type Xid,
-} from '../model/snapshot.ts'
+import { type Incarnation, type Snapshot, visible, type WriteId } from '../model/snapshot.ts'
 
 const stripes = 4_096
 const mostXids = 65_536
@@ -38,28 +32,25 @@ export class Stripes {
     return known === undefined || known.every((write) => visible(write, snapshot))
   }
 
-  /** Forgets what the floor sees, but for the writes that L2 has not been told of; whether there was any. */
-  forget(floor: Snapshot, unapplied: ReadonlySet<Xid>): boolean {
-    const before = this.#count
-    const merged = this.#merged
-    if (unapplied.size === 0) this.#merged = merged.filter((write) => !isBehind(write, floor))
-    for (const [stripe, known] of this.#byStripe) {
-      const kept = known.filter((write) => !visible(write, floor) || unapplied.has(write.xid))
-      this.#count -= known.length - kept.length
-      if (kept.length === 0) this.#byStripe.delete(stripe)
-      else if (kept.length < known.length) this.#byStripe.set(stripe, kept)
-    }
-    return this.#count < before || this.#merged.length < merged.length
+  /** Forgets what the floor sees. */
+  forget(floor: Snapshot): void {
+    this.#merged = this.#merged.filter((write) => !isBehind(write, floor))
+    this.#keep((write) => !visible(write, floor))
   }
 
   /** The xids of another life of the database say nothing about this one. */
   forgetOthers(incarnation: Incarnation): void {
-    this.#merged = this.#merged.filter((write) => write.incarnation === incarnation)
+    const isOfThis = (write: WriteId): boolean => write.incarnation === incarnation
+    this.#merged = this.#merged.filter(isOfThis)
+    this.#keep(isOfThis)
+  }
+
+  #keep(isKept: (write: WriteId) => boolean): void {
     for (const [stripe, known] of this.#byStripe) {
-      const kept = known.filter((write) => write.incarnation === incarnation)
+      const kept = known.filter(isKept)
       this.#count -= known.length - kept.length
       if (kept.length === 0) this.#byStripe.delete(stripe)
-      else this.#byStripe.set(stripe, kept)
+      else if (kept.length < known.length) this.#byStripe.set(stripe, kept)
     }
   }
 

@@ -36,6 +36,8 @@ export interface Timing {
   readonly tombstoneRetention?: Duration
   /** How long the outbox remembers a write. */
   readonly outboxRetention?: Duration
+  /** How long after a write Redis is told of it once more, should it have forgotten. */
+  readonly delayedDelete?: Duration
 }
 
 export type TimingMs = { readonly [K in keyof Required<Timing> as `${K}Ms`]: number }
@@ -49,6 +51,7 @@ export const timingDefaults: Required<Timing> = {
   writeDeadline: '500ms',
   tombstoneRetention: '60s',
   outboxRetention: '5m',
+  delayedDelete: '500ms',
 }
 
 /** What clocks of two machines may differ by, and a timer be late. */
@@ -71,6 +74,9 @@ export const mostIdsAPoll = 50_000
 
 /** Ids of the rows that one claim applies: what Redis is told of in about half a second. */
 export const mostIdsAClaim = 20_000
+
+/** Unfinished rows that whoever relays counts; with more, no barrier is written until there are fewer. */
+export const mostOwedCounted = 10_000
 
 /** Ids that an instance tells Redis of at once, of rows that it has claimed. */
 export const idsInFlight = 256
@@ -95,6 +101,7 @@ export function settleTiming(timing: Timing): TimingMs {
     writeDeadlineMs: ms('writeDeadline'),
     tombstoneRetentionMs: ms('tombstoneRetention'),
     outboxRetentionMs: ms('outboxRetention'),
+    delayedDeleteMs: ms('delayedDelete'),
   }
   for (const rule of rules) {
     const least = rule.least(settled)
@@ -136,5 +143,10 @@ const rules: readonly {
     option: 'outboxRetentionMs',
     least: (timing) => 10 * timing.pollIntervalMs + clockErrorMs,
     because: 'an instance that misses a few polls should not have to empty its L1',
+  },
+  {
+    option: 'outboxRetentionMs',
+    least: (timing) => 4 * timing.delayedDeleteMs + clockErrorMs,
+    because: 'Redis is told once more of what the outbox remembers',
   },
 ]

@@ -35,6 +35,11 @@ export interface EntityOptions<Id, Value, Db> {
   values?: 'frozen' | 'cloned' | 'shared'
   /** The rows that a write's callback returns are what `load` would return: they go to Redis at once (default false). */
   writeThrough?: boolean
+  /**
+   * Others write its table with SQL of their own (default false): where it isn't proven that Redis has
+   * been told of their writes, its values are loaded instead of answered from there.
+   */
+  foreignWrites?: boolean
   /** `repeatable read`: a load of several queries sees one snapshot, in a transaction of its own. */
   isolation?: 'read committed' | 'repeatable read'
   /** At most this many ids in one call of `load` (default 1,000). */
@@ -67,6 +72,7 @@ export interface Entity<Name extends string = string, Id = unknown, Value = unkn
   readonly version: number
   readonly values: 'frozen' | 'cloned' | 'shared'
   readonly writeThrough: boolean
+  readonly foreignWrites: boolean
   readonly isolation: 'read committed' | 'repeatable read'
   readonly maxBatch: number
   readonly maxValueBytes: number
@@ -143,6 +149,7 @@ export function defineEntity<Name extends string, Id, Value, Db>(
     version,
     values: oneOf('values', options.values, ['frozen', 'cloned', 'shared']),
     writeThrough: oneOf('writeThrough', options.writeThrough, [false, true]),
+    foreignWrites: oneOf('foreignWrites', options.foreignWrites, [false, true]),
     isolation: oneOf('isolation', options.isolation, ['read committed', 'repeatable read']),
     maxBatch: count('maxBatch', options.maxBatch, entityDefaults.maxBatch),
     maxValueBytes: count('maxValueBytes', options.maxValueBytes, entityDefaults.maxValueBytes),
@@ -154,8 +161,12 @@ export function defineEntity<Name extends string, Id, Value, Db>(
 }
 
 /** Throws `OPTION_INVALID` for what can't be the name of an entity. */
+export function isEntityName(name: unknown): name is string {
+  return typeof name === 'string' && name.length <= 64 && namePattern.test(name)
+}
+
 export function checkEntityName(option: string, name: unknown): void {
-  if (typeof name === 'string' && namePattern.test(name) && name.length <= 64) return
+  if (isEntityName(name)) return
   throw wrong(option, name, "a name like 'city' or 'user:profile' would do")
 }
 
@@ -178,6 +189,7 @@ const knownOptions: ReadonlySet<string> = new Set<keyof EntityOptions<0, 0, 0>>(
   'version',
   'values',
   'writeThrough',
+  'foreignWrites',
   'isolation',
   'maxBatch',
   'maxValueBytes',

@@ -31,11 +31,11 @@ export function keyOfPrimitive(entity: string, id: unknown): L1Key {
       if (Number.isFinite(id)) return id
       break
     case 'string':
-      if (isUsable(id)) return keyOfText(id)
+      if (isIdText(id)) return keyOfText(id)
       break
     case 'bigint': {
       const text = id.toString()
-      if (isUsable(text)) return keyOfText(text)
+      if (isIdText(text)) return keyOfText(text)
       break
     }
     default:
@@ -55,12 +55,15 @@ export function keyOfComposite(
   } catch (cause) {
     throw invalidId(entity, id, cause)
   }
-  if (typeof text !== 'string' || !isUsable(text)) throw invalidId(entity, id)
+  if (typeof text !== 'string' || !isIdText(text)) throw invalidId(entity, id)
   return keyOfText(text)
 }
 
-// PostgreSQL's text has no NUL, and a lone surrogate would become U+FFFD in Redis: two ids, one key.
-function isUsable(text: string): boolean {
+/**
+ * Can this be the text of an id? PostgreSQL's text has no NUL, and a lone surrogate would become
+ * U+FFFD in Redis: two ids, one key.
+ */
+export function isIdText(text: string): boolean {
   return (
     text.length > 0 && text.length <= longestIdText && !text.includes('\0') && text.isWellFormed()
   )

@@ -2,7 +2,9 @@
  * What the coordinator needs of the places, in the words of DESIGN §2. A place that cannot answer
  * says `unavailable` where the story goes on without it, and throws where it can't.
  */
+import type { DeadLetter } from './dead-letter.ts'
 import type { AnyEntity } from './entity.ts'
+import type { Published } from './event.ts'
 import type { L1Key } from './id.ts'
 import type { Incarnation, Snapshot, WriteId, Xid } from './snapshot.ts'
 
@@ -40,22 +42,17 @@ export interface Region {
   freshUntilMs(slot: Slot): number
   /** All of it, to be kept. */
   candidateAt(slot: Slot): Candidate
-  /** Changes whenever xids are forgotten; a value read from L2 enters only under the mark it was read under. */
-  readonly mark: number
   /** Whether it was let in. */
   fillFromSource(key: L1Key, candidate: Candidate): boolean
-  /** Whether it was let in; `mark` as it was before the value was read. */
-  fillFromL2(key: L1Key, candidate: Candidate, mark: number): boolean
+  /** Whether it was let in; `barrier`: what lay beside it in L2. */
+  fillFromL2(key: L1Key, candidate: Candidate, barrier: Snapshot | undefined): boolean
   /**
    * Acts on a write: drops the value if it doesn't see it, and remembers the xid for fills until
-   * the floor sees it; `unapplied`: and until `settle` says that L2 has been told of it too.
+   * the floor sees it.
    */
-  told(key: L1Key, write: WriteId, unapplied: boolean): void
-  /**
-   * Trust moved: values need to cover `floor` from now on, and what it sees is forgotten, but for
-   * the writes that L2 has not been told of (`undefined`: too many to know; nothing enters from L2).
-   */
-  settle(floor: Snapshot, unapplied: ReadonlySet<Xid> | undefined): void
+  told(key: L1Key, write: WriteId): void
+  /** Trust moved: values need to cover `floor` from now on, and what it sees is forgotten. */
+  settle(floor: Snapshot): void
   /** Trust is gone: nothing is kept, nothing enters until the next `settle`. */
   reset(): void
   readonly count: number
@@ -77,13 +74,18 @@ export interface Stored {
   /** By Redis' clock; below 0 it is past its soft expiry. */
   readonly freshForMs: number
   readonly ageMs: number
+  /**
+   * The barrier that lay beside it, read with it at one instant: L2 had been told of every write
+   * that this snapshot sees. `undefined`: nothing is known.
+   */
+  readonly barrier: Snapshot | undefined
 }
 
 /** What L2 knows about one id. */
 export type Lookup =
   | { readonly kind: 'fresh' | 'stale'; readonly stored: Stored }
-  /** `isCorrupt`: something lies there that is no value. */
-  | { readonly kind: 'miss'; readonly isCorrupt: boolean }
+  /** `corrupt`: what lies there is no value; `outlived`: it is one of a former generation. */
+  | { readonly kind: 'miss'; readonly why: 'absent' | 'corrupt' | 'outlived' }
   | { readonly kind: 'unavailable'; readonly cause: unknown }
 
 declare const nonceBrand: unique symbol
@@ -138,12 +140,13 @@ export interface Drop {
   readonly through?: Fill & { readonly version: number }
 }
 
-/** L2's answer to an invalidation: the nonces by the order of the drops, or why it could not be told. */
+/** L2's answer to an invalidation, or why it could not be told. */
 export type Dropped =
-  | { readonly kind: 'dropped'; readonly nonces: readonly Nonce[] }
+  /** `nonces`: by the order of the drops; `values`: how many lay there and are gone. */
+  | { readonly kind: 'dropped'; readonly nonces: readonly Nonce[]; readonly values: number }
   | { readonly kind: 'unavailable'; readonly cause: unknown }
 
-export interface L2 {
+export interface L2 extends L2Barriers {
   lookup(entity: AnyEntity, ids: readonly string[]): Promise<readonly Lookup[]>
   /** `insist`: ids whose present value won't do, so that a lease is wanted all the same. */
   acquire(
@@ -162,7 +165,43 @@ export interface L2 {
   release(entity: AnyEntity, leases: readonly Lease[]): Promise<void>
   /** Resolves when the id was filled or released, or after `pollAfterMs`. */
   filled(entity: AnyEntity, id: string, pollAfterMs: number, signal: AbortSignal): Promise<void>
-  invalidate(write: WriteId, drops: readonly Drop[]): Promise<Dropped>
+  /** `quiet`: nobody is told over the fast plane, since everybody has heard of it before. */
+  invalidate(
+    write: WriteId,
+    drops: readonly Drop[],
+    options?: { readonly quiet?: boolean },
+  ): Promise<Dropped>
+}
+
+/** One node of L2 that may have forgotten what it was told since `found` (`undefined`: since ever). */
+export interface NodeChange {
+  readonly node: string
+  /** Of the server that answers there now: another one, or another life of it, has another. */
+  readonly identity: string
+  readonly found: Snapshot | undefined
+}
+
+/** What came of a barrier at one node of L2. */
+export type BarrierAnswer =
+  | { readonly kind: 'written' }
+  /** Not the server that the last barrier was written to: nothing in it is proven until it is restored. */
+  | { readonly kind: 'changed'; readonly change: NodeChange }
+  | { readonly kind: 'unavailable'; readonly cause: unknown }
+
+/** Barriers beside the values: what L2 is trusted by. */
+export interface L2Barriers {
+  /** Says in every node that L2 has been told of all that `snapshot` sees. */
+  barrier(snapshot: Snapshot): Promise<readonly BarrierAnswer[]>
+  /**
+   * The node has been told again of what it may have forgotten, and `snapshot` may be its barrier.
+   * `generation`: values there that don't cover it are misses from now on, because what the node
+   * may have forgotten is not known any more; `undefined`: those of before remain.
+   */
+  restore(
+    change: NodeChange,
+    snapshot: Snapshot,
+    generation: Snapshot | undefined,
+  ): Promise<BarrierAnswer>
 }
 
 /** An invalidation that came in over the fast plane. */
@@ -251,44 +290,184 @@ export interface OutboxRow {
   readonly xid: Xid
   readonly entity: string
   readonly ids: readonly string[]
-  /** Has L2 been told? */
-  readonly applied: boolean
 }
 
-export interface Poll {
+/** A snapshot of the primary that was asked for, with what came along. */
+export interface Probe {
   readonly snapshot: Snapshot
-  /** Rows that `since` didn't see, and those that L2 has not been told of. */
+  /** Nobody relays now. */
+  readonly isRelayDue: boolean
+  /** Somebody waits until all instances have acted on a write. */
+  readonly isAwaited: boolean
+}
+
+export interface Poll extends Probe {
+  /** Rows that `since` didn't see; without it, none. */
   readonly rows: readonly OutboxRow[]
-  /** There were more new rows, or more ids of theirs, than a poll returns. */
-  readonly missedNew: boolean
-  /** There were more rows that L2 has not been told of, or more ids of theirs, than a poll returns. */
-  readonly missedUnapplied: boolean
+  /** There were more of them, or more ids of theirs, than a poll returns. */
+  readonly missed: boolean
+  /** Some of them have no writer that tells of them: SQL of others, and triggers. */
+  readonly isForeign: boolean
   /** What this snapshot sees may have been removed already. */
   readonly pruned: Snapshot
 }
 
-/** Rows that one instance has claimed, to tell L2 of them. */
+/** Who is told of each row, besides those who tail the outbox. */
+export type Destination = 'l2' | 'log'
+
+/** Rows of one incarnation, and the schema versions that are live in L2. */
 export interface Claim {
   readonly incarnation: Incarnation
   readonly rows: readonly OutboxRow[]
-  readonly versions: ReadonlyMap<string, readonly number[]>
+  readonly versions: LiveVersions
+}
+
+/** What one destination has not been told of: nothing, where the namespace doesn't have it. */
+export interface Owed {
+  /** Counted up to `mostOwedCounted`. */
+  readonly rows: number
+  /** By the database's clock; 0 without any. */
+  readonly oldestMs: number
+  /** It has been told of every write that `asked` sees; not known while there are more rows than are counted. */
+  readonly isTold: boolean
+}
+
+/** For each destination a snapshot of before that it may have been told of by now. */
+export type Asked = Readonly<Partial<Record<Destination, Snapshot>>>
+
+export interface Progress {
+  readonly snapshot: Snapshot
+  readonly owed: Readonly<Record<Destination, Owed>>
+  /** L2 has been told once more of what this sees. */
+  readonly repeated: Snapshot
+}
+
+/** Some rows, in the order of their xids. */
+export interface RowPage extends Claim {
+  /** After what the next page begins; `undefined`: this was the last. */
+  readonly next: string | undefined
+  readonly snapshot: Snapshot
+  readonly pruned: Snapshot
 }
 
 export interface Outbox {
   /** One statement on a connection of its own: the rows and the snapshot belong together. */
   poll(since: Snapshot | undefined, signal: AbortSignal): Promise<Poll>
+  /** The same without rows. */
+  probe(signal: AbortSignal): Promise<Probe>
+  /** Calls `wake` when somebody has said that there are rows; may be lost. */
+  listen(wake: () => void): void
+  /** Wakes everybody who listens. */
+  notify(signal: AbortSignal): Promise<void>
   /**
-   * Claims unapplied rows, those that their writer tells of only when they are older than
-   * `minAgeMs`, and marks those that `apply` returns. In the order in which they were written; where
-   * one claim can't have all, the next goes on after the last that was applied, or if none was,
-   * after the last of all, and begins again at the end: rows that can't be applied hold up no others.
+   * Claims rows that the destination has not been told of, those that their writer tells of only
+   * when they are older than `minAgeMs`, and marks those that `tell` returns. In the order in which
+   * they were written; where one claim can't have all, the next goes on after the last that was
+   * told, or if none was, after the last of all, and begins again at the end: rows that can't be
+   * told of hold up no others. The number of rows that were marked.
    */
   claim(
+    destination: Destination,
     minAgeMs: number,
-    apply: (claim: Claim) => Promise<readonly string[]>,
+    tell: (claim: Claim) => Promise<readonly string[]>,
     signal: AbortSignal,
   ): Promise<number>
-  mark(rowIds: readonly string[], signal: AbortSignal): Promise<void>
-  /** Removes applied rows that were visible in a snapshot one retention old; the number of rows. */
+  /** These destinations have been told of the rows. */
+  mark(rowIds: readonly string[], told: readonly Destination[], signal: AbortSignal): Promise<void>
+  /** Removes rows that everybody was told of and that were visible in a snapshot one retention old; the number of rows. */
   prune(retentionMs: number, signal: AbortSignal): Promise<number>
+
+  /** Whether this instance relays from now on, until it resigns or is cut off: nobody else does. */
+  lead(instance: string, signal: AbortSignal): Promise<boolean>
+  resign(instance: string): void
+  /** How far the destinations are, in one statement with the snapshot. Rejects where it doesn't lead. */
+  progress(asked: Asked, signal: AbortSignal): Promise<Progress>
+  /**
+   * Rows that `until` sees and `since` doesn't, told or not; `until` is of now without it. `after`:
+   * what the page before had as `next`, and with the same `since` and `until`.
+   */
+  page(
+    since: Snapshot | undefined,
+    until: Snapshot | undefined,
+    after: string | undefined,
+    signal: AbortSignal,
+  ): Promise<RowPage>
+  /** L2 has been told once more of what this snapshot sees. */
+  repeated(upTo: Snapshot, signal: AbortSignal): Promise<void>
+}
+
+/** Who runs in the namespace, and what they have acted on. */
+export interface Instances {
+  /** This one runs; said again every while, or it is forgotten. */
+  join(instance: string, signal: AbortSignal): Promise<void>
+  leave(instance: string, signal: AbortSignal): Promise<void>
+  /** Wakes all instances, and asks them to acknowledge what they have acted on, for the next seconds. */
+  askAll(signal: AbortSignal): Promise<void>
+  /** This one has acted on all that the snapshot sees. */
+  acknowledge(instance: string, snapshot: Snapshot, signal: AbortSignal): Promise<void>
+  /** Has every one acknowledged a snapshot that sees the write? */
+  isEverywhere(write: WriteId, signal: AbortSignal): Promise<boolean>
+}
+
+// ---------------------------------------------------------------- the log
+
+/** A write of one entity, as the log has it. */
+export interface LoggedWrite extends EntityIds {
+  readonly write: WriteId
+}
+
+export type LogRecord =
+  | ({ readonly kind: 'write' } & LoggedWrite)
+  /** Every write that `snapshot` sees lies before it, in each of `partitions` partitions. */
+  | { readonly kind: 'barrier'; readonly snapshot: Snapshot; readonly partitions: number }
+  /** Damaged, or of a version to come: it may have been either. */
+  | { readonly kind: 'unreadable' }
+
+export interface LogListener {
+  /**
+   * From here on every record of each partition is heard, in the order of its partition; what lay
+   * there before is not. Again after each `lost`.
+   */
+  positioned(partitions: number): void
+  heard(partition: number, record: LogRecord): void
+  /** Records may have been missed; nothing is heard until the next `positioned`. */
+  lost(reason: 'gap' | 'rebalance' | 'disconnected', error?: unknown): void
+}
+
+/** The durable plane with Kafka: an append-only log in partitions, read whole by every instance. */
+export interface Log {
+  /** Resolves when the log has answered, or with its deadline: it is read as soon as it can be. */
+  listen(listener: LogListener): Promise<void>
+  /** Resolves when all of them lie in the log for good; rejects when any may not. */
+  publish(writes: readonly LoggedWrite[], signal: AbortSignal): Promise<void>
+  /** Appends a barrier to every partition; resolves when all of them have it. */
+  barrier(snapshot: Snapshot, signal: AbortSignal): Promise<void>
+  close(): Promise<void>
+}
+
+// ---------------------------------------------------------------- foreign producers
+
+/** Where those publish who can't write SQL. */
+export interface EventSource {
+  /**
+   * Hands on what is published, each at least once and to one instance of the namespace: it counts as
+   * applied when `apply` resolves, and the next of its partition comes only then. Goes on until it is
+   * closed, whatever fails.
+   */
+  listen(apply: (events: readonly Published[], signal: AbortSignal) => Promise<void>): void
+  /** Resolves when all of them lie with the dead letters for good. */
+  bury(letters: readonly DeadLetter[], signal: AbortSignal): Promise<void>
+  close(): Promise<void>
+}
+
+export type Recording =
+  /** For good, but for those entities that the namespace has never had. */
+  | { readonly kind: 'recorded'; readonly unknown: ReadonlySet<string> }
+  /** The database takes no such text; nothing was recorded. */
+  | { readonly kind: 'refused'; readonly why: string }
+
+/** Writes of others, as rows of the outbox with an xid of their own. */
+export interface Invalidations {
+  /** All in one transaction. Rejects when it may not have committed. */
+  record(keys: readonly EntityIds[], signal: AbortSignal): Promise<Recording>
 }

@@ -1,4 +1,6 @@
 import { type Client, Connection } from 'pg'
+import type { Clock } from '../model/clock.ts'
+import { deadlineIn } from '../resilience/deadline.ts'
 
 /** What pg's own types leave out. */
 interface RawConnection {
@@ -42,6 +44,18 @@ export function closeOnAbort(
   if (signal.aborted) close()
   else signal.addEventListener('abort', close, { once: true })
   return () => signal.removeEventListener('abort', close)
+}
+
+/** As `closeOnAbort`, after `ms`. */
+export function closeAfter(
+  ms: number,
+  connection: Client,
+  clock: Clock,
+  then: 'cancel' | 'leave' = 'cancel',
+): () => void {
+  const deadline = deadlineIn(ms, clock)
+  closeOnAbort(connection, deadline.signal, then)
+  return deadline.end
 }
 
 /** A connection out of the pool, broken when the signal aborts; who takes it releases it. */

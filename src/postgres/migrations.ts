@@ -26,7 +26,7 @@ function known(): readonly Migration[] {
 
 /** Brings the schema `lockstep` up to date; the names of the migrations that ran. */
 export async function migrate(pool: Pool): Promise<readonly string[]> {
-  const connection = await connected(pool)
+  const connection = await pool.connect()
   try {
     await checkServer(connection)
     const ran: string[] = []
@@ -70,7 +70,7 @@ async function run(connection: Client, migration: Migration): Promise<boolean> {
 
 /** Throws `SCHEMA_MISSING` or `SCHEMA_NEWER` unless the schema is the one that this code knows. */
 export async function checkSchema(pool: Pool): Promise<void> {
-  const connection = await connected(pool)
+  const connection = await pool.connect()
   try {
     await checkServer(connection)
     const newest = known().at(-1)?.number ?? 0
@@ -122,13 +122,5 @@ async function checkServer(connection: Client): Promise<void> {
       'SOURCE_UNSUPPORTED',
       'option "postgres" names a standby, which takes no writes; the primary would do',
     )
-  }
-}
-
-async function connected(pool: Pool): Promise<Client> {
-  try {
-    return await pool.connect()
-  } catch (error) {
-    throw unavailable(error)
   }
 }

@@ -2,6 +2,8 @@ import type { Client } from 'pg'
 import type { Clock } from '../model/clock.ts'
 import type { AnyEntity } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
+import { inOwnTransaction } from './in-own-transaction.ts'
+import { checkPlane } from './plane.ts'
 import { type Pool, unavailable } from './pool.ts'
 import { sqlState } from './retryable.ts'
 
@@ -9,6 +11,8 @@ import { sqlState } from './retryable.ts'
 export interface Registration {
   readonly namespace: string
   readonly hasL2: boolean
+  /** The durable plane, as `planeName` has it. */
+  readonly plane: string
   readonly entities: readonly AnyEntity[]
 }
 
@@ -26,7 +30,7 @@ const lockTimeoutMs = { first: 100, longest: 2_000 }
 const pauseMs = 200
 /** Shared by whoever tells of entities, taken alone to register one (migrations/0002_invalidate_in_sql.sql). */
 export const entitiesLock = '7813590610137310577'
-const lockNotAvailable = '55P03'
+export const lockNotAvailable = '55P03'
 /** Serialization failure and deadlock: whoever else registered has done so by now. */
 const inEachOthersWay = ['40001', '40P01']
 
@@ -67,28 +71,20 @@ async function tryToRegister(
   registration: Registration,
   waitMs: number,
 ): Promise<Registered> {
-  const connection = await pool.connect()
-  try {
-    // Whatever the database's default is: each statement has to see who registered meanwhile.
-    await connection.query('begin isolation level read committed')
+  // Whatever the database's default is: each statement has to see who registered meanwhile.
+  return inOwnTransaction(pool, 'begin isolation level read committed', async (connection) => {
     await registerIn(connection, registration, waitMs)
     const { rows } = await connection.query<Registered>(
       `select c.system_identifier || '/' || d.oid as database
        from pg_control_system() c, pg_database d where d.datname = current_database()`,
     )
-    await connection.query('commit')
     return rows[0] as Registered
-  } catch (error) {
-    await connection.query('rollback').catch(() => {})
-    throw error
-  } finally {
-    connection.end().catch(() => {})
-  }
+  })
 }
 
 async function registerIn(
   connection: Client,
-  { namespace, hasL2, entities }: Registration,
+  { namespace, hasL2, plane, entities }: Registration,
   waitMs: number,
 ): Promise<void> {
   const names = entities.map(({ name }) => name)
@@ -107,10 +103,11 @@ async function registerIn(
     'insert into lockstep.namespaces (name, has_l2) values ($1, $2) on conflict do nothing',
     [namespace, hasL2],
   )
-  const { rows } = await connection.query<{ has_l2: boolean }>(
-    'select has_l2 from lockstep.namespaces where name = $1 for update',
+  const { rows } = await connection.query<{ has_l2: boolean; plane: string | null }>(
+    'select has_l2, plane from lockstep.namespaces where name = $1 for update',
     [namespace],
   )
+  checkPlane(namespace, plane, rows[0]?.plane ?? plane)
   const hadL2 = rows[0]?.has_l2 ?? false
   if (hadL2 && !hasL2) {
     throw new LockstepError(
@@ -118,11 +115,11 @@ async function registerIn(
       `other instances keep namespace "${namespace}" in Redis; give this one the same "redis", or a namespace of its own`,
     )
   }
-  if (hasL2 && !hadL2) {
-    await connection.query('update lockstep.namespaces set has_l2 = true where name = $1', [
-      namespace,
-    ])
-  }
+  await connection.query(
+    `update lockstep.namespaces set has_l2 = has_l2 or $2, plane = $3
+     where name = $1 and (has_l2 <> (has_l2 or $2) or plane is null)`,
+    [namespace, hasL2, plane],
+  )
   await connection.query(
     `insert into lockstep.schema_versions (namespace, entity, version)
      select $1, e.entity, e.version from unnest($2::text[], $3::int[]) as e (entity, version)

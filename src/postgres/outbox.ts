@@ -1,166 +1,212 @@
 /**
- * The outbox in PostgreSQL: what the tail reads, what an instance claims to tell Redis of, and what
- * is removed. Rows are found by snapshot difference, never by id or time: a transaction that took
- * its id early may commit late.
+ * The outbox in PostgreSQL: what the tail reads, what is claimed to tell others of, and what is
+ * removed. Rows are found by snapshot difference, never by id or time: a transaction that took its
+ * id early may commit late.
  */
 import type { Client } from 'pg'
 import type { Clock } from '../model/clock.ts'
-import { mostIdsAClaim, mostIdsAPoll, mostRowsAPoll, outboxBatch } from '../model/defaults.ts'
-import type { Claim, Outbox, OutboxRow, Poll } from '../model/ports.ts'
 import {
+  mostIdsAClaim,
+  mostIdsAPoll,
+  mostOwedCounted,
+  mostRowsAPoll,
+  outboxBatch,
+} from '../model/defaults.ts'
+import type {
+  Asked,
+  Claim,
+  Destination,
+  Outbox,
+  Poll,
+  Probe,
+  Progress,
+  RowPage,
+} from '../model/ports.ts'
+import {
+  formatSnapshot,
   type Incarnation,
   parseIncarnation,
   parseSnapshot,
-  parseXid,
   type Snapshot,
 } from '../model/snapshot.ts'
-import { closeOnAbort, hold } from './abort.ts'
-import { type Registration, register } from './namespace.ts'
-import { type Pool, type RawClient, unavailable } from './pool.ts'
+import { inTransaction, silenceMs } from './in-transaction.ts'
+import { lockNotAvailable, type Registration, register } from './namespace.ts'
+import {
+  claimStatement,
+  hasIds,
+  listenStatement,
+  markStatement,
+  notifyStatement,
+  outboxRow,
+  pageStatement,
+  pollStatement,
+  type Row,
+} from './outbox-statements.ts'
+import { OwnConnection } from './own-connection.ts'
+import { outboxPlane } from './plane.ts'
+import type { Pool } from './pool.ts'
 import { prune, pruneOthers } from './prune.ts'
-import { beginIncarnation } from './snapshot.ts'
-import { selectVersions, type VersionPairs, versionsOf } from './versions.ts'
+import {
+  leadStatement,
+  leadStatements,
+  type ProgressRow,
+  progressOf,
+  progressStatement,
+  repeatedStatement,
+} from './relay.ts'
+import { sqlState } from './retryable.ts'
+import { beginIncarnation, incarnationOf } from './snapshot.ts'
+import { type VersionsRow, versionsOf } from './versions.ts'
 
-interface Row {
-  readonly row_id: string
-  readonly xid: string
-  readonly entity: string
-  /** Null: the rows before it have as many as are wanted. */
-  readonly ids: string[] | null
-  readonly applied: boolean
-}
+/** Often enough for a database that takes whoever is silent for dead. */
+const beatMs = silenceMs / 4
 
-interface PollRow extends Partial<Row> {
-  readonly is_new?: boolean
+interface Head {
   readonly snapshot: string
   readonly incarnation: string | null
+}
+
+interface PollRow extends Partial<Row>, Head {
+  readonly pruned: string
+  readonly is_relay_due: boolean
+  readonly is_awaited: boolean
+  readonly told_by_writer?: boolean
+}
+
+interface ClaimRow extends Row, VersionsRow {
+  readonly incarnation: string | null
+}
+
+interface PageRow extends Partial<Row>, VersionsRow, Head {
   readonly pruned: string
 }
-
-interface ClaimRow extends Row {
-  readonly incarnation: string | null
-  readonly versions: VersionPairs
-}
-
-type FoundRow = PollRow & Row
-type RowWithIds = Row & { readonly ids: string[] }
-
-/** Rows before this one have so many ids. */
-const idsBefore = (window: string): string =>
-  `sum(cardinality(ids)) over (${window} order by row_id) - cardinality(ids)`
-
-// Each branch reads one index: with `or`, or with "not visible in" as a filter, all rows would be
-// read. Without L2 there is nothing to apply a row to.
-const pollStatement = `
-  with namespace as materialized (select * from lockstep.namespaces where name = $1),
-  found as (
-    (select true as is_new, row_id, xid, entity, ids, applied from lockstep.outbox
-      where namespace = $1 and xid >= $2::xid8 limit $4)
-    union all
-    (select true, row_id, xid, entity, ids, applied from lockstep.outbox
-      where namespace = $1 and xid = any($3::xid8[]) limit $4)
-    union all
-    (select false, row_id, xid, entity, ids, applied from lockstep.outbox
-      where namespace = $1 and not applied and (select has_l2 from namespace)
-      order by row_id limit 2 * $4)
-  ), counted as (
-    select *, ${idsBefore('partition by is_new')} as ids_before from found
-  )
-  select pg_current_snapshot()::text as snapshot, (select lockstep.incarnation()) as incarnation,
-    n.pruned::text as pruned, f.is_new, f.row_id::text, f.xid::text, f.entity,
-    case when f.ids_before < case when f.is_new then $5 else 2 * $5 end then f.ids end as ids,
-    f.applied or not n.has_l2 as applied
-  from namespace n left join counted f on true`
-
-const claimStatement = `
-  with claimed as (
-    select row_id, xid, entity, ids, applied from lockstep.outbox
-    where namespace = $1 and not applied and row_id > $4
-      and (not told_by_writer or created_at <= clock_timestamp() - $2 * interval '1 ms')
-    order by row_id limit $3
-    for update skip locked
-  ), counted as (
-    select *, ${idsBefore('')} as ids_before from claimed
-  )
-  select row_id::text, xid::text, entity, applied, case when ids_before < $5 then ids end as ids,
-    (select lockstep.incarnation()) as incarnation, ${selectVersions('$1')}
-  from counted order by counted.row_id`
-
-const markStatement = 'update lockstep.outbox set applied = true where row_id = any($1::bigint[])'
 
 export class PostgresOutbox implements Outbox {
   readonly #pool: Pool
   readonly #clock: Clock
   readonly #registration: Registration
   readonly #namespace: string
-  #connection: Client | undefined
+  /** What trust stands on: it waits for nothing else. */
+  readonly #tail: OwnConnection
+  readonly #relay: OwnConnection
+  /** The relay's connection is in the transaction that holds the lock. */
+  #isLeading = false
+  #wake = (): void => {}
   #incarnation: Incarnation | undefined
   /** The next claim begins after this row. */
-  #claimedUpTo = '0'
+  readonly #claimedUpTo: Record<Destination, string> = { l2: '0', log: '0' }
 
   constructor(pool: Pool, registration: Registration, clock: Clock) {
     this.#pool = pool
     this.#clock = clock
     this.#registration = registration
     this.#namespace = registration.namespace
-  }
-
-  async poll(since: Snapshot | undefined, signal: AbortSignal): Promise<Poll> {
-    let connection: Client | undefined
-    let endWatch = (): void => {}
-    try {
-      connection = await this.#connected(signal)
-      endWatch = closeOnAbort(connection, signal)
-      return await this.#poll(connection, since)
-    } catch (error) {
-      if (connection) this.#letGo(connection)
-      throw unavailable(error)
-    } finally {
-      endWatch()
-    }
-  }
-
-  async claim(
-    minAgeMs: number,
-    apply: (claim: Claim) => Promise<readonly string[]>,
-    signal: AbortSignal,
-  ): Promise<number> {
-    return this.#inTransaction(signal, async (connection) => {
-      const found = await this.#claim(connection, minAgeMs)
-      const first = found[0]
-      if (!first?.incarnation) return 0
-      const rows = found.filter(hasIds)
-      // As if nothing could be applied, which is what a claim that fails has shown.
-      this.#claimedUpTo = rows.at(-1)?.row_id ?? '0'
-      const applied = await apply({
-        incarnation: parseIncarnation(first.incarnation),
-        rows: rows.map(outboxRow),
-        versions: versionsOf(first.versions),
-      })
-      if (applied.length > 0) await connection.query(markStatement, [applied])
-      const isAll = found.length < outboxBatch && rows.length === found.length
-      const told = new Set(applied)
-      const last = rows.findLast(({ row_id }) => told.has(row_id))
-      if (isAll) this.#claimedUpTo = '0'
-      else if (last) this.#claimedUpTo = last.row_id
-      return applied.length
+    this.#tail = new OwnConnection(pool, (connection) => this.#listenOn(connection))
+    this.#relay = new OwnConnection(pool, async () => {
+      this.#isLeading = false
     })
   }
 
-  async #claim(connection: Client, minAgeMs: number): Promise<readonly ClaimRow[]> {
+  poll(since: Snapshot | undefined, signal: AbortSignal): Promise<Poll> {
+    return this.#tail.run(signal, (connection) => this.#poll(connection, since))
+  }
+
+  async probe(signal: AbortSignal): Promise<Probe> {
+    return this.poll(undefined, signal)
+  }
+
+  listen(wake: () => void): void {
+    this.#wake = wake
+  }
+
+  async notify(signal: AbortSignal): Promise<void> {
+    await this.#inTransaction(signal, (connection) =>
+      connection.query(notifyStatement, [this.#namespace]),
+    )
+  }
+
+  async claim(
+    destination: Destination,
+    minAgeMs: number,
+    tell: (claim: Claim) => Promise<readonly string[]>,
+    signal: AbortSignal,
+  ): Promise<number> {
+    return this.#inTransaction(signal, async (connection) => {
+      const found = await this.#claim(connection, destination, minAgeMs)
+      const first = found[0]
+      if (!first?.incarnation) return 0
+      const rows = found.filter(hasIds)
+      // As if nothing could be told, which is what a claim that fails has shown.
+      this.#claimedUpTo[destination] = rows.at(-1)?.row_id ?? '0'
+      const endBeats = this.#beat(connection)
+      const told = await tell({
+        incarnation: parseIncarnation(first.incarnation),
+        rows: rows.map(outboxRow),
+        versions: versionsOf(first.versions),
+      }).finally(endBeats)
+      const marked = told.length > 0 ? await this.#mark(connection, told, [destination]) : 0
+      const isAll = found.length < outboxBatch && rows.length === found.length
+      const toldIds = new Set(told)
+      const last = rows.findLast(({ row_id }) => toldIds.has(row_id))
+      if (isAll) this.#claimedUpTo[destination] = '0'
+      else if (last) this.#claimedUpTo[destination] = last.row_id
+      return marked
+    })
+  }
+
+  /** Says that this process runs, for as long as it tells somebody of rows that it holds. */
+  #beat(connection: Client): () => void {
+    let cancel = (): void => {}
+    const next = (): void => {
+      cancel = this.#clock.after(beatMs, () => {
+        // One that fails breaks the transaction, and so the claim.
+        connection.query('select').catch(() => {})
+        next()
+      })
+    }
+    next()
+    return () => cancel()
+  }
+
+  async #claim(
+    connection: Client,
+    destination: Destination,
+    minAgeMs: number,
+  ): Promise<readonly ClaimRow[]> {
     const ask = async (): Promise<readonly ClaimRow[]> => {
-      const after = this.#claimedUpTo
+      const after = this.#claimedUpTo[destination]
       const values = [this.#namespace, minAgeMs, outboxBatch, after, mostIdsAClaim]
-      return (await connection.query<ClaimRow>(claimStatement, values)).rows
+      return (await connection.query<ClaimRow>(claimStatement(destination), values)).rows
     }
     const rows = await ask()
-    if (rows.length > 0 || this.#claimedUpTo === '0') return rows
-    this.#claimedUpTo = '0'
+    if (rows.length > 0 || this.#claimedUpTo[destination] === '0') return rows
+    this.#claimedUpTo[destination] = '0'
     return ask()
   }
 
-  async mark(rowIds: readonly string[], signal: AbortSignal): Promise<void> {
-    await this.#inTransaction(signal, (connection) => connection.query(markStatement, [rowIds]))
+  async mark(
+    rowIds: readonly string[],
+    told: readonly Destination[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.#inTransaction(signal, (connection) => this.#mark(connection, rowIds, told))
+  }
+
+  /** The number of rows. Without a log there is nobody else to publish a row to. */
+  async #mark(
+    connection: Client,
+    rowIds: readonly string[],
+    told: readonly Destination[],
+  ): Promise<number> {
+    const { plane } = this.#registration
+    const { rowCount } = await connection.query(markStatement, [
+      rowIds,
+      told.includes('l2'),
+      told.includes('log') || plane === outboxPlane,
+      this.#namespace,
+      plane,
+    ])
+    return rowCount ?? 0
   }
 
   async prune(retentionMs: number, signal: AbortSignal): Promise<number> {
@@ -174,22 +220,121 @@ export class PostgresOutbox implements Outbox {
     return own + ofOthers
   }
 
-  /** Closes the tail's connection; the pool is not this object's. */
+  lead(_instance: string, signal: AbortSignal): Promise<boolean> {
+    return this.#relay.run(signal, async (connection) => {
+      try {
+        this.#isLeading = false
+        await connection.query('rollback')
+        await connection.query(leadStatements)
+        const { rows } = await connection.query<{ is_ours: boolean }>(leadStatement, [
+          this.#namespace,
+          this.#registration.hasL2,
+        ])
+        if (rows[0]?.is_ours !== true) {
+          await connection.query('rollback')
+          return false
+        }
+        await connection.query('set local lock_timeout = 0')
+        this.#isLeading = true
+        return true
+      } catch (error) {
+        if (sqlState(error) !== lockNotAvailable) throw error
+        await connection.query('rollback')
+        return false
+      }
+    })
+  }
+
+  resign(): void {
+    this.#isLeading = false
+    this.#relay.close()
+  }
+
+  progress(asked: Asked, signal: AbortSignal): Promise<Progress> {
+    return this.#relay.run(signal, async (connection) => {
+      if (!this.#isLeading) throw new Error('another instance may relay by now')
+      const { rows } = await connection.query<ProgressRow>(progressStatement, [
+        this.#namespace,
+        mostOwedCounted,
+        asked.l2 ? formatSnapshot(asked.l2) : null,
+        asked.log ? formatSnapshot(asked.log) : null,
+      ])
+      if (!rows[0]) throw this.#unregistered()
+      return progressOf(rows[0], asked)
+    })
+  }
+
+  page(
+    since: Snapshot | undefined,
+    until: Snapshot | undefined,
+    after: string | undefined,
+    signal: AbortSignal,
+  ): Promise<RowPage> {
+    const [afterXid, afterRow] = after?.split(':') ?? ['0', '0']
+    return this.#inTransaction(signal, async (connection) => {
+      const { rows } = await connection.query<PageRow>(pageStatement, [
+        this.#namespace,
+        String(since?.xmax ?? 0),
+        since?.xip.map(String) ?? [],
+        until ? formatSnapshot(until) : null,
+        afterXid,
+        afterRow,
+        outboxBatch,
+        mostIdsAClaim,
+      ])
+      const first = rows[0]
+      if (!first) throw this.#unregistered()
+      const incarnation = incarnationOf(first.incarnation)
+      if (!incarnation) throw new Error('the database has begun a new incarnation')
+      const found = rows.filter((row): row is PageRow & Row => row.row_id != null)
+      const whole = found.filter(hasIds)
+      const isLast = whole.length === found.length && found.length < outboxBatch
+      const last = whole.at(-1)
+      return {
+        incarnation,
+        rows: whole.map(outboxRow),
+        versions: versionsOf(first.versions),
+        next: isLast || !last ? undefined : `${last.xid}:${last.row_id}`,
+        snapshot: parseSnapshot(first.snapshot, incarnation),
+        pruned: parseSnapshot(first.pruned, incarnation),
+      }
+    })
+  }
+
+  async repeated(upTo: Snapshot, signal: AbortSignal): Promise<void> {
+    await this.#inTransaction(signal, (connection) =>
+      connection.query(repeatedStatement, [
+        this.#namespace,
+        formatSnapshot(upTo),
+        upTo.incarnation,
+      ]),
+    )
+  }
+
+  /** Closes the connections of its own; the pool is not this object's. */
   close(): void {
-    if (this.#connection) this.#letGo(this.#connection)
+    this.#tail.close()
+    this.#relay.close()
+  }
+
+  async #listenOn(connection: Client): Promise<void> {
+    connection.on('notification', ({ payload }) => {
+      if (payload === this.#namespace) this.#wake()
+    })
+    await connection.query(listenStatement)
   }
 
   async #poll(connection: Client, since: Snapshot | undefined): Promise<Poll> {
     const { rows } = await connection.query<PollRow>(pollStatement, [
       this.#namespace,
-      // Without a snapshot nothing is new: only what Redis has not been told of.
+      // Without a snapshot nothing is new.
       String(since?.xmax ?? Number.MAX_SAFE_INTEGER),
       since?.xip.map(String) ?? [],
       mostRowsAPoll + 1,
       mostIdsAPoll,
     ])
     const first = rows[0]
-    if (!first) throw new Error(`namespace "${this.#namespace}" is not registered`)
+    if (!first) throw this.#unregistered()
     if (!first.incarnation) {
       await beginIncarnation(connection)
       return this.#poll(connection, since)
@@ -200,75 +345,24 @@ export class PostgresOutbox implements Outbox {
       if (this.#incarnation) await register(this.#pool, this.#registration, this.#clock)
       this.#incarnation = incarnation
     }
-    const found = rows.filter((row): row is FoundRow => row.row_id != null)
-    const isNew = found.filter((row) => row.is_new)
-    const newRows = isNew.filter(hasIds)
-    const newIds = new Set(newRows.map((row) => row.row_id))
-    // New ones lie among them: with room for as many of both, none is cut off unnoticed.
-    const unapplied = found.filter((row) => !row.is_new && !newIds.has(row.row_id))
-    const unappliedRows = unapplied.filter(hasIds)
+    const found = rows.filter((row): row is PollRow & Row => row.row_id != null)
+    const whole = found.filter(hasIds)
     return {
       snapshot: parseSnapshot(first.snapshot, incarnation),
-      rows: [...newRows, ...unappliedRows].map(outboxRow),
-      missedNew: isNew.length > Math.min(newRows.length, mostRowsAPoll),
-      missedUnapplied: unapplied.length > Math.min(unappliedRows.length, mostRowsAPoll),
+      rows: whole.map(outboxRow),
+      missed: found.length > Math.min(whole.length, mostRowsAPoll),
+      isForeign: found.some((row) => row.told_by_writer === false),
+      isRelayDue: first.is_relay_due,
+      isAwaited: first.is_awaited,
       pruned: parseSnapshot(first.pruned, incarnation),
     }
   }
 
-  async #connected(signal: AbortSignal): Promise<Client> {
-    signal.throwIfAborted()
-    if (this.#connection) return this.#connection
-    const connection = await this.#pool.connect()
-    // Given up while it was being opened: somebody else may have opened the next one meanwhile.
-    if (signal.aborted) this.#letGo(connection)
-    signal.throwIfAborted()
-    connection.on('end', () => this.#letGo(connection))
-    this.#connection = connection
-    return connection
+  #unregistered(): Error {
+    return new Error(`namespace "${this.#namespace}" is not registered`)
   }
 
-  #letGo(connection: Client): void {
-    if (this.#connection === connection) this.#connection = undefined
-    connection.end().catch(() => {})
-  }
-
-  async #inTransaction<T>(
-    signal: AbortSignal,
-    run: (connection: Client) => Promise<T>,
-  ): Promise<T> {
-    try {
-      const { connection, release } = await hold(this.#pool.knex.client as RawClient, signal)
-      try {
-        // A mark or a prune that a crash takes back is only done again, so nobody waits for the disk.
-        await connection.query(
-          'begin isolation level read committed; set local synchronous_commit = off',
-        )
-        const result = await run(connection)
-        await connection.query('commit')
-        return result
-      } catch (error) {
-        await connection.query('rollback').catch(() => {})
-        throw error
-      } finally {
-        await release()
-      }
-    } catch (error) {
-      throw unavailable(error)
-    }
-  }
-}
-
-function hasIds<R extends Row>(row: R): row is R & RowWithIds {
-  return row.ids !== null
-}
-
-function outboxRow(row: RowWithIds): OutboxRow {
-  return {
-    rowId: row.row_id,
-    xid: parseXid(row.xid),
-    entity: row.entity,
-    ids: row.ids,
-    applied: row.applied,
+  #inTransaction<T>(signal: AbortSignal, run: (connection: Client) => Promise<T>): Promise<T> {
+    return inTransaction(this.#pool, signal, run)
   }
 }

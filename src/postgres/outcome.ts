@@ -1,7 +1,6 @@
 import type { Client } from 'pg'
-import { systemClock } from '../model/clock.ts'
 import type { CommitOutcome } from '../model/ports.ts'
-import { sleep } from '../resilience/deadline.ts'
+import { deadlineIn, sleep } from '../resilience/deadline.ts'
 import { closeOnAbort, hold } from './abort.ts'
 import type { RawClient } from './pool.ts'
 import type { RecordedRows, WriteOptions } from './record.ts'
@@ -22,17 +21,25 @@ export async function outcomeOf(
   // The pool's may be as broken as the one that has just been.
   ask: Ask = overOwn(options),
 ): Promise<CommitOutcome> {
-  const deadline = AbortSignal.timeout(options.outcomeDeadlineMs)
-  while (!deadline.aborted) {
-    const row = await statusOf(recorded, options, ask, deadline).catch(() => undefined)
-    if (row?.status === 'committed') {
-      return { kind: 'committed', versions: versionsOf(row.versions) }
+  const { clock, outcomeDeadlineMs } = options
+  const deadline = deadlineIn(outcomeDeadlineMs, clock)
+  const { signal } = deadline
+  try {
+    while (!signal.aborted) {
+      const row = await statusOf(recorded, options, ask, signal).catch(() => undefined)
+      if (row?.status === 'committed') {
+        return { kind: 'committed', versions: versionsOf(row.versions) }
+      }
+      if (row?.status === 'aborted') return { kind: 'aborted' }
+      if (row?.status === 'another incarnation') {
+        return await survived(recorded, options, ask, signal)
+      }
+      await sleep(askAgainMs, signal, clock)
     }
-    if (row?.status === 'aborted') return { kind: 'aborted' }
-    if (row?.status === 'another incarnation') return survived(recorded, options, ask, deadline)
-    await sleep(askAgainMs, deadline, systemClock)
+    return { kind: 'unknown' }
+  } finally {
+    deadline.end()
   }
-  return { kind: 'unknown' }
 }
 
 interface StatusRow extends VersionsRow {

@@ -36,7 +36,7 @@ export interface Pool {
   readonly knex: Knex
   /** Runs everything on one connection of the pool, so that it can be broken when it takes too long. */
   on(connection: Client): Bound
-  /** A connection of its own beside the pool; who opens it closes it. */
+  /** A connection of its own beside the pool; who opens it closes it. Rejects with `SOURCE_UNAVAILABLE`. */
   connect(): Promise<Client>
   /** Closes what was opened here. */
   close(): Promise<void>
@@ -75,7 +75,9 @@ export function openPool(options: PostgresPlace, log: Logger = silent, option = 
       return one
     },
     connect: async () => {
-      const connection = await client.acquireRawConnection()
+      const connection = await client.acquireRawConnection().catch((error: unknown) => {
+        throw unavailable(error)
+      })
       // Without a listener a connection that breaks while idle would end the process.
       connection.on('error', () => {})
       return connection
@@ -180,7 +182,12 @@ function settingsOf(
     // Knex prints to the console otherwise.
     log: {
       debug: (message) => log.debug({}, String(message)),
-      warn: (message) => log.warn({}, String(message)),
+      // That a connection has ended while nobody used it, or was broken here, costs a new one.
+      warn: (message) =>
+        log[String(message).startsWith('Connection Error:') ? 'debug' : 'warn'](
+          {},
+          String(message),
+        ),
       error: (message) => log.error({}, String(message)),
       deprecate: (message) => log.warn({}, String(message)),
     },

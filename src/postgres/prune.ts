@@ -3,6 +3,7 @@
  * that it sees, so that whoever finds rows missing finds the mark too.
  */
 import type { Client } from 'pg'
+import { outboxPlane } from './plane.ts'
 
 /** Rows of other namespaces that one prune removes, each. */
 const mostOfOthers = 20_000
@@ -23,12 +24,16 @@ const moveMarkStatement = `
   update lockstep.namespaces n set ${moveMark} from due where n.name = due.name
   returning n.pruned::text as pruned`
 
-const removable = `
-  namespace = $1 and xid < pg_snapshot_xmax($2::pg_snapshot)
-  and pg_visible_in_snapshot(xid, $2::pg_snapshot)
-  and (applied or not (select has_l2 from lockstep.namespaces where name = $1))`
+const isFinished = `
+  (o.applied or not n.has_l2) and (o.published or coalesce(n.plane, '${outboxPlane}') = '${outboxPlane}')`
 
-const pruneStatement = `delete from lockstep.outbox where ${removable}`
+const isOld = `
+  n.name = $1 and o.namespace = $1 and o.xid < pg_snapshot_xmax($2::pg_snapshot)
+  and pg_visible_in_snapshot(o.xid, $2::pg_snapshot)`
+
+const pruneStatement = `
+  delete from lockstep.outbox o using lockstep.namespaces n
+  where ${isOld} and ${isFinished} and (not n.has_l2 or pg_visible_in_snapshot(o.xid, n.repeated))`
 
 const othersStatement = `
   select name, pruned::text as pruned from lockstep.namespaces
@@ -38,7 +43,8 @@ const othersStatement = `
 
 const pruneOtherStatement = `
   delete from lockstep.outbox where row_id in (
-    select row_id from lockstep.outbox where ${removable} limit ${mostOfOthers}
+    select o.row_id from lockstep.outbox o, lockstep.namespaces n
+    where ${isOld} and ${isFinished} limit ${mostOfOthers}
   )`
 
 /** The number of rows; it removes none before `retentionMs` has passed since the last time. */

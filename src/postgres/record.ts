@@ -1,4 +1,5 @@
 import type { Client } from 'pg'
+import type { Clock } from '../model/clock.ts'
 import { idsPerOutboxRow } from '../model/defaults.ts'
 import { LockstepError } from '../model/errors.ts'
 import type { EntityIds, Recorded } from '../model/ports.ts'
@@ -14,6 +15,7 @@ export interface WriteOptions {
   readonly idleInTransactionMs: number
   /** How long to wait for the answer to a COMMIT, and then to ask what became of it. */
   readonly outcomeDeadlineMs: number
+  readonly clock: Clock
 }
 
 export interface RecordedRows extends Recorded {

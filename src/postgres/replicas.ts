@@ -16,8 +16,9 @@ import type { Replicas } from '../model/ports.ts'
 import { doubts, parseSnapshot, type Snapshot, type Xid } from '../model/snapshot.ts'
 import { abortable } from '../resilience/deadline.ts'
 import { hold } from './abort.ts'
-import { inTurn, type Pool, type RawClient } from './pool.ts'
+import type { Pool, RawClient } from './pool.ts'
 import { isRetryable } from './retryable.ts'
+import { runLoader } from './run-loader.ts'
 
 export interface PostgresReplicasOptions {
   readonly pools: readonly Pool[]
@@ -92,6 +93,7 @@ class Replica {
     least: Snapshot,
     signal: AbortSignal,
   ): Promise<readonly unknown[] | undefined> {
+    const pool = this.#pool
     const giveUp = new AbortController()
     const follow = (): void => giveUp.abort(signal.reason)
     if (signal.aborted) follow()
@@ -109,7 +111,7 @@ class Replica {
           return undefined
         }
         isLoading = true
-        const rows = await this.#rows(entity, ids, connection, giveUp.signal)
+        const rows = await runLoader({ pool, connection, entity, ids, signal: giveUp.signal })
         if (!(await isStandby(connection))) {
           this.rest.begin('no standby')
           throw new Error('the replica was promoted while it was read')
@@ -128,34 +130,6 @@ class Replica {
       endTry()
       endWait()
       signal.removeEventListener('abort', follow)
-    }
-  }
-
-  async #rows(
-    entity: AnyEntity,
-    ids: readonly unknown[],
-    connection: Client,
-    signal: AbortSignal,
-  ): Promise<readonly unknown[]> {
-    if (entity.isolation === 'read committed') {
-      const { db, turns } = this.#pool.on(connection)
-      try {
-        return await entity.load([...ids], { db, signal })
-      } finally {
-        await turns.end()
-      }
-    }
-    const tx = await this.#pool.knex.transaction({
-      connection,
-      isolationLevel: 'repeatable read',
-      readOnly: true,
-    })
-    const turns = inTurn(tx)
-    try {
-      return await entity.load([...ids], { db: tx, signal })
-    } finally {
-      await turns.end()
-      await tx.rollback().catch(() => {})
     }
   }
 

@@ -6,11 +6,13 @@
 import type { Client } from 'pg'
 import type { AnyEntity } from '../model/entity.ts'
 import type { Loaded, Replicas, Source, Transaction } from '../model/ports.ts'
+import type { Snapshot } from '../model/snapshot.ts'
 import { abortable } from '../resilience/deadline.ts'
 import { hold } from './abort.ts'
 import { type Db, inTurn, type RawClient, type Tx, unavailable } from './pool.ts'
 import type { WriteOptions } from './record.ts'
 import { isRetryableFailure } from './retryable.ts'
+import { runLoader } from './run-loader.ts'
 import { takeSnapshot } from './snapshot.ts'
 import { JoinedTransaction, OwnTransaction } from './transaction.ts'
 
@@ -32,29 +34,13 @@ export class PostgresSource implements Source<Tx> {
   }
 
   async load(entity: AnyEntity, ids: readonly unknown[], signal: AbortSignal): Promise<Loaded> {
+    const { pool } = this.#options
     return this.#withConnection(signal, async (connection) => {
-      if (entity.isolation === 'read committed') {
-        const { db, turns } = this.#options.pool.on(connection)
-        try {
-          return { rows: await entity.load([...ids], { db, signal }), snapshot: undefined }
-        } finally {
-          await turns.end()
-        }
-      }
-      const tx = await this.#db.transaction({
-        connection,
-        isolationLevel: 'repeatable read',
-        readOnly: true,
+      let snapshot: Snapshot | undefined
+      const rows = await runLoader({ pool, connection, entity, ids, signal }, async () => {
+        snapshot = await takeSnapshot(connection)
       })
-      const turns = inTurn(tx)
-      try {
-        const snapshot = await takeSnapshot(connection)
-        const rows = await entity.load([...ids], { db: tx, signal })
-        return { rows, snapshot }
-      } finally {
-        await turns.end()
-        await tx.rollback().catch(() => {})
-      }
+      return { rows, snapshot }
     })
   }
 

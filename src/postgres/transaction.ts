@@ -1,12 +1,12 @@
 /** The transaction of a write (DESIGN §5.1–5.3): one of the library's own, or the caller's. */
 import { type Client, escapeLiteral, type QueryResult } from 'pg'
-import { systemClock } from '../model/clock.ts'
 import { wrong } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
 import type { CommitOutcome, EntityIds, Recorded, Transaction } from '../model/ports.ts'
 import { sleep } from '../resilience/deadline.ts'
-import { closeOnAbort } from './abort.ts'
+import { closeAfter } from './abort.ts'
 import { isInProgress, outcomeOf, overPool } from './outcome.ts'
+import { outermostOf } from './outermost.ts'
 import type { RawClient, Turns, Tx } from './pool.ts'
 import { type RecordedRows, recordIn, type WriteOptions } from './record.ts'
 import { isBroken } from './retryable.ts'
@@ -51,8 +51,8 @@ export class OwnTransaction implements Transaction<Tx> {
   }
 
   async commit(): Promise<CommitOutcome> {
-    const deadline = AbortSignal.timeout(this.#options.outcomeDeadlineMs)
-    const endWatch = closeOnAbort(this.#connection, deadline, 'leave')
+    const { clock, outcomeDeadlineMs } = this.#options
+    const endWatch = closeAfter(outcomeDeadlineMs, this.#connection, clock, 'leave')
     this.#begun.turns.close()
     try {
       // One round trip, two transactions: the versions are those of after the COMMIT.
@@ -77,10 +77,8 @@ export class OwnTransaction implements Transaction<Tx> {
   async rollback(): Promise<void> {
     if (this.#finished !== undefined) return this.#finished
     this.#begun.turns.close()
-    const endWatch = closeOnAbort(
-      this.#connection,
-      AbortSignal.timeout(this.#options.outcomeDeadlineMs),
-    )
+    const { clock, outcomeDeadlineMs } = this.#options
+    const endWatch = closeAfter(outcomeDeadlineMs, this.#connection, clock)
     await this.#connection.query('rollback').catch(() => {})
     endWatch()
     await this.#finish()
@@ -99,12 +97,6 @@ export class OwnTransaction implements Transaction<Tx> {
   }
 }
 
-/** What Knex' types leave out. */
-type KnexTransaction = Tx & {
-  readonly executionPromise?: Promise<unknown>
-  readonly parentTransaction?: KnexTransaction
-}
-
 /** A Knex transaction that its caller ends, whenever that may be. */
 export class JoinedTransaction implements Transaction<Tx> {
   readonly handle: Tx
@@ -115,12 +107,12 @@ export class JoinedTransaction implements Transaction<Tx> {
 
   /** Throws `OPTION_INVALID` for what is no open Knex transaction of PostgreSQL. */
   constructor(tx: Tx, options: WriteOptions) {
-    if (tx?.isTransaction === true && tx.isCompleted()) {
-      throw new LockstepError('OPTION_INVALID', 'option "tx" is a transaction that has ended')
-    }
-    const isOpen = tx?.isTransaction === true
-    if (!isOpen || (tx.client as unknown as RawClient).dialect !== 'postgresql') {
+    const client = tx?.isTransaction === true ? (tx.client as unknown as RawClient) : undefined
+    if (client?.dialect !== 'postgresql') {
       throw wrong('tx', tx, 'an open Knex transaction of this database would do')
+    }
+    if (tx.isCompleted()) {
+      throw new LockstepError('OPTION_INVALID', 'option "tx" is a transaction that has ended')
     }
     this.handle = tx
     this.#options = options
@@ -151,9 +143,7 @@ export class JoinedTransaction implements Transaction<Tx> {
   }
 
   async #ended(): Promise<void> {
-    let outermost = this.handle as KnexTransaction
-    while (outermost.parentTransaction) outermost = outermost.parentTransaction
-    await outermost.executionPromise?.catch(() => {})
+    await outermostOf(this.handle).executionPromise?.catch(() => {})
     this.#isEnded = true
   }
 
@@ -161,7 +151,7 @@ export class JoinedTransaction implements Transaction<Tx> {
   async #endedUnnoticed(): Promise<void> {
     const { signal } = this.#abandoned
     for (;;) {
-      await sleep(lookAgainMs, signal, systemClock)
+      await sleep(lookAgainMs, signal, this.#options.clock)
       if (signal.aborted || this.#isEnded || !this.#recorded) return
       const isOpen = await isInProgress(this.#recorded, this.#options, signal).catch(() => true)
       if (!isOpen) return

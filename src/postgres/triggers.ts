@@ -11,6 +11,7 @@ import { type Client, escapeIdentifier } from 'pg'
 import { checkEntityName, wrong } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
 import { type IdExpressions, idExpressionsOf, settleIdFormat } from './id-format.ts'
+import { inOwnTransaction } from './in-own-transaction.ts'
 import { type Pool, unavailable } from './pool.ts'
 import { sqlState } from './retryable.ts'
 import {
@@ -224,17 +225,13 @@ async function dropUnused(connection: Client): Promise<void> {
 }
 
 async function inTransaction<T>(pool: Pool, run: (connection: Client) => Promise<T>): Promise<T> {
-  const connection = await pool.connect().catch((error: unknown) => {
-    throw unavailable(error)
-  })
+  const begin = `begin; set local lock_timeout = ${lockTimeoutMs}`
   try {
-    await connection.query(`begin; set local lock_timeout = ${lockTimeoutMs}`)
-    await connection.query(`select pg_advisory_xact_lock(${lock})`)
-    const result = await run(connection)
-    await connection.query('commit')
-    return result
+    return await inOwnTransaction(pool, begin, async (connection) => {
+      await connection.query(`select pg_advisory_xact_lock(${lock})`)
+      return run(connection)
+    })
   } catch (error) {
-    await connection.query('rollback').catch(() => {})
     if (sqlState(error) === lockNotAvailable) {
       throw new LockstepError(
         'SOURCE_UNAVAILABLE',
@@ -243,7 +240,5 @@ async function inTransaction<T>(pool: Pool, run: (connection: Client) => Promise
       )
     }
     throw unavailable(error)
-  } finally {
-    connection.end().catch(() => {})
   }
 }

@@ -2,34 +2,47 @@
 import { decodeEnvelope, type Envelope } from '../model/envelope.ts'
 import type { Grant, Lookup, Nonce, Stored, Tombstone } from '../model/ports.ts'
 import type { Incarnation, Xid } from '../model/snapshot.ts'
+import { type Beside, type BesideReader, isOutlived } from './beside.ts'
 
-export function lookupOf(bytes: Buffer | null, nowMs: number, graceMs: number): Lookup {
+export function lookupOf(
+  bytes: Buffer | null | undefined,
+  beside: Beside,
+  nowMs: number,
+  graceMs: number,
+): Lookup {
   const envelope = bytes ? decodeEnvelope(bytes) : undefined
-  if (!envelope) return { kind: 'miss', isCorrupt: bytes !== null }
-  const stored = storedOf(envelope, nowMs)
+  if (!envelope) return { kind: 'miss', why: bytes ? 'corrupt' : 'absent' }
+  if (isOutlived(envelope.snapshot, beside)) return { kind: 'miss', why: 'outlived' }
+  const stored = storedOf(envelope, beside, nowMs)
   if (stored.freshForMs > 0) return { kind: 'fresh', stored }
   return stored.freshForMs + graceMs > 0
     ? { kind: 'stale', stored }
-    : { kind: 'miss', isCorrupt: false }
+    : { kind: 'miss', why: 'absent' }
 }
 
-function storedOf(envelope: Envelope, nowMs: number): Stored {
+export function storedOf(envelope: Envelope, { barrier }: Beside, nowMs: number): Stored {
   return {
     snapshot: envelope.snapshot,
     payload: envelope.payload,
     freshForMs: envelope.softExpiryMs - nowMs,
     ageMs: Math.max(0, nowMs - envelope.createdAtMs),
+    barrier,
   }
 }
 
-export function grantOf(id: string, answer: readonly Buffer[], nowMs: number): Grant {
+export function grantOf(
+  id: string,
+  answer: readonly Buffer[],
+  besides: BesideReader,
+  nowMs: number,
+): Grant {
   const [kind, second, tombstones] = answer
   switch (String(kind)) {
     case 'value': {
       const envelope = decodeEnvelope(second as Buffer)
       // Corrupt below its header: as good as nothing, and too rare to be worth a second call.
       if (!envelope) return { kind: 'unavailable', cause: new Error('corrupt envelope') }
-      return { kind: 'value', stored: storedOf(envelope, nowMs) }
+      return { kind: 'value', stored: storedOf(envelope, besides.read(answer[2]), nowMs) }
     }
     case 'lease':
       return {

@@ -43,10 +43,7 @@ function send(redis: RedisClient, { script, keys, args = [] }: Call): Promise<un
   return mget(redis, keys)
 }
 
-export function mget(
-  redis: RedisClient,
-  keys: readonly string[],
-): Promise<readonly (Buffer | null)[]> {
+function mget(redis: RedisClient, keys: readonly string[]): Promise<readonly (Buffer | null)[]> {
   // The types of the two clients differ in what a pipeline returns, and in nothing here.
   return (redis as Redis).mgetBuffer(keys as string[])
 }

@@ -6,6 +6,8 @@ export interface KeySpace {
   readonly bus: string
   /** Which database the namespace belongs to. */
   readonly claim: string
+  /** The barrier of a node; `tag`: a hash tag whose slot it owns, '' on a single server. */
+  barrier(tag: string): string
 }
 
 export function keySpace(namespace: string): KeySpace {
@@ -14,5 +16,6 @@ export function keySpace(namespace: string): KeySpace {
     fence: (entity, id) => `${namespace}:{${entity}:${id}}:f`,
     bus: `${namespace}:bus`,
     claim: `${namespace}:database`,
+    barrier: (tag) => `${namespace}:barrier${tag === '' ? '' : `:{${tag}}`}`,
   }
 }

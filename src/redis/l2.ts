@@ -1,6 +1,6 @@
 /**
- * L2: values, fences and leases in Redis. Each act is one Lua call (`scripts/*.lua`), reads are one
- * MGET, on a cluster one per slot, in one pipeline per node. A call names every key that it touches
+ * L2: values, fences and leases in Redis. Each act is one Lua call (`scripts/*.lua`), on a cluster one
+ * per slot, in one pipeline per node; a call that writes names every key that it touches
  * (docs/decisions/0006). What Redis can't answer in time is `unavailable`, never an exception.
  */
 import { randomBytes } from 'node:crypto'
@@ -8,6 +8,7 @@ import type { Clock } from '../model/clock.ts'
 import type { AnyEntity } from '../model/entity.ts'
 import { encodeEnvelope } from '../model/envelope.ts'
 import type {
+  BarrierAnswer,
   Drop,
   Dropped,
   Fill,
@@ -16,16 +17,19 @@ import type {
   L2,
   Lease,
   Lookup,
+  NodeChange,
   Nonce,
   Renewal,
 } from '../model/ports.ts'
-import type { Incarnation, WriteId } from '../model/snapshot.ts'
-import { grantOf, lookupOf } from './answers.ts'
-import { type Call, mget, type RedisClient } from './call.ts'
+import type { Incarnation, Snapshot, WriteId } from '../model/snapshot.ts'
+import { grantOf } from './answers.ts'
+import { RedisBarriers } from './barriers.ts'
+import type { Call, RedisClient } from './call.ts'
 import type { RedisClock } from './clock.ts'
 import type { FillWaits } from './fast-plane.ts'
 import type { KeySpace } from './keys.ts'
-import type { RedisNode, RedisNodes } from './nodes.ts'
+import { RedisLookups } from './lookups.ts'
+import type { RedisNodes } from './nodes.ts'
 import { type Act, onEach } from './on-each.ts'
 import { readScripts } from './scripts.ts'
 
@@ -46,6 +50,8 @@ export class RedisL2 implements L2 {
   readonly #waits: FillWaits
   readonly #retentionMs: string
   readonly #scripts = readScripts()
+  readonly #barriers: RedisBarriers
+  readonly #lookups: RedisLookups
   /** This process, as owner of leases (12 bytes) and in the nonces that it proposes (20). */
   readonly #owner = randomBytes(9).toString('base64url')
   #nonces = 0
@@ -55,46 +61,17 @@ export class RedisL2 implements L2 {
     this.#nodes = options.nodes
     this.#keys = options.keys
     this.#clock = options.clock
+    this.#barriers = new RedisBarriers(options.redis, options.nodes, options.keys)
+    this.#lookups = new RedisLookups(options)
     this.#waits = options.waits
     this.#retentionMs = String(options.tombstoneRetentionMs)
   }
 
   lookup(entity: AnyEntity, ids: readonly string[]): Promise<readonly Lookup[]> {
-    const keys = ids.map((id) => this.#valueKey(entity, id))
-    const { only } = this.#nodes
-    return only
-      ? this.#lookupAt(only, keys, entity.graceMs)
-      : this.#lookupApart(keys, entity.graceMs)
-  }
-
-  /** What every read that misses L1 costs: one command, and no lists beside its answer. */
-  async #lookupAt(
-    { hop, clock }: RedisNode,
-    keys: readonly string[],
-    graceMs: number,
-  ): Promise<readonly Lookup[]> {
-    if (keys.length === 0) return []
-    try {
-      const values = await hop.run(() => mget(this.#redis, keys))
-      const nowMs = clock.nowMs()
-      return values.map((bytes) => lookupOf(bytes, nowMs, graceMs))
-    } catch (cause) {
-      const unavailable: Lookup = { kind: 'unavailable', cause }
-      return keys.map(() => unavailable)
-    }
-  }
-
-  #lookupApart(keys: readonly string[], graceMs: number): Promise<readonly Lookup[]> {
-    return this.#each<string, Lookup>(keys, {
-      keyOf: (key) => key,
-      call: (some) => ({ keys: some }),
-      read: (values, _some, clock) => {
-        const nowMs = clock.nowMs()
-        return (values as (Buffer | null)[]).map((bytes) => lookupOf(bytes, nowMs, graceMs))
-      },
-      unavailable: (cause) => ({ kind: 'unavailable', cause }),
-      idsPerRound: Number.POSITIVE_INFINITY,
-    })
+    return this.#lookups.lookup(
+      ids.map((id) => this.#valueKey(entity, id)),
+      entity.graceMs,
+    )
   }
 
   acquire(
@@ -111,17 +88,20 @@ export class RedisL2 implements L2 {
     ]
     return this.#each<string, Grant>(ids, {
       keyOf: (id) => this.#valueKey(entity, id),
-      call: (some) => ({
-        script: this.#scripts.acquire,
-        keys: this.#pairs(entity, some),
-        args: [...head, ...some.map(() => this.#newNonce())],
-      }),
-      read: (answer, some, clock, sentAtMs) => {
+      call: (some, node) => {
+        const keys = this.#pairs(entity, some)
+        const isOne = this.#nodes.only !== undefined
+        if (isOne) keys.push(this.#keys.barrier(''))
+        const barrier = isOne ? '' : this.#lookups.barrierAt(node)
+        const nonces = some.map(() => this.#newNonce())
+        return { script: this.#scripts.acquire, keys, args: [...head, barrier, ...nonces] }
+      },
+      read: (answer, some, { clock, besides }, sentAtMs) => {
         const answers = answer as (readonly Buffer[])[]
         clock.sample(Number(String(answers.at(-1))), sentAtMs)
         const nowMs = clock.nowMs()
         return some.map((id, index) => {
-          const grant = grantOf(id, answers[index] as readonly Buffer[], nowMs)
+          const grant = grantOf(id, answers[index] as readonly Buffer[], besides, nowMs)
           if (grant.kind === 'wait') this.#waits.asked(this.#valueKey(entity, id), sentAtMs)
           return grant
         })
@@ -133,7 +113,7 @@ export class RedisL2 implements L2 {
   fill(entity: AnyEntity, fills: readonly Fill[]): Promise<readonly FillAnswer[]> {
     return this.#each<Fill, FillAnswer>(fills, {
       keyOf: (fill) => this.#valueKey(entity, fill.lease.id),
-      call: (some, clock) => ({
+      call: (some, { clock }) => ({
         script: this.#scripts.fill,
         keys: this.#pairs(
           entity,
@@ -186,31 +166,40 @@ export class RedisL2 implements L2 {
     return this.#waits.wait(this.#valueKey(entity, id), pollAfterMs, signal)
   }
 
-  async invalidate(write: WriteId, drops: readonly Drop[]): Promise<Dropped> {
+  async invalidate(
+    write: WriteId,
+    drops: readonly Drop[],
+    { quiet = false }: { readonly quiet?: boolean } = {},
+  ): Promise<Dropped> {
     let lost: { readonly cause: unknown } | undefined
+    let values = 0
     const nonces = await this.#each<Drop, Nonce>(drops, {
       keyOf: ({ entity, id }) => this.#keys.fence(entity, id),
-      call: (some, clock) => this.#invalidateCall(write, some, clock),
+      call: (some, { clock }) =>
+        this.#invalidateCall(write, some, clock, quiet ? '' : messageOf(write, some)),
       read: (answers) =>
-        (answers as (readonly Buffer[])[]).map(([nonce]) => String(nonce) as Nonce),
+        (answers as [Buffer, Buffer, number][]).map(([nonce, _filled, dropped]) => {
+          values += dropped
+          return String(nonce) as Nonce
+        }),
       unavailable: (cause) => {
         lost ??= { cause }
         return '' as Nonce
       },
     })
-    return lost ? { kind: 'unavailable', ...lost } : { kind: 'dropped', nonces }
+    return lost ? { kind: 'unavailable', ...lost } : { kind: 'dropped', nonces, values }
   }
 
-  #invalidateCall(write: WriteId, drops: readonly Drop[], clock: RedisClock): Call {
+  #invalidateCall(
+    write: WriteId,
+    drops: readonly Drop[],
+    clock: RedisClock,
+    message: string,
+  ): Call {
     const keys = drops.flatMap(({ entity, id, versions }) => [
       this.#keys.fence(entity, id),
       ...versions.map((version) => this.#keys.value(entity, version, id)),
     ])
-    const message = JSON.stringify({
-      i: write.incarnation,
-      x: write.xid,
-      k: drops.map(({ entity, id }) => [entity, id]),
-    })
     const args = [
       Buffer.from(write.incarnation, 'hex'),
       String(write.xid),
@@ -228,6 +217,18 @@ export class RedisL2 implements L2 {
     return { script: this.#scripts.invalidate, keys, args }
   }
 
+  barrier(snapshot: Snapshot): Promise<readonly BarrierAnswer[]> {
+    return this.#barriers.barrier(snapshot)
+  }
+
+  restore(
+    change: NodeChange,
+    snapshot: Snapshot,
+    generation: Snapshot | undefined,
+  ): Promise<BarrierAnswer> {
+    return this.#barriers.restore(change, snapshot, generation)
+  }
+
   #each<T, R>(items: readonly T[], act: Act<T, R>): Promise<readonly R[]> {
     return onEach(this.#redis, this.#nodes, this.#clock, items, act)
   }
@@ -243,6 +244,11 @@ export class RedisL2 implements L2 {
   #newNonce(): string {
     return `${this.#owner}${(this.#nonces++).toString(36).padStart(8, '0')}`
   }
+}
+
+/** As the fast plane tells it. */
+function messageOf({ incarnation, xid }: WriteId, drops: readonly Drop[]): string {
+  return JSON.stringify({ i: incarnation, x: xid, k: drops.map(({ entity, id }) => [entity, id]) })
 }
 
 /** A nonce, and the incarnations whose tombstones are over. */

@@ -3,15 +3,24 @@
  * nothing, and a clock of its own, for the times in the values that it holds.
  */
 import { Cluster } from 'ioredis'
+import { ownerOf } from '../model/barrier-record.ts'
 import type { Clock } from '../model/clock.ts'
 import type { Hop } from '../resilience/hop.ts'
+import { BesideReader } from './beside.ts'
 import type { RedisClient } from './call.ts'
 import { RedisClock } from './clock.ts'
+import { NodeTags } from './node-tags.ts'
 import { slotOf } from './slot.ts'
 
 export interface RedisNode {
+  /** Host and port, on a cluster. */
+  readonly name: string
   readonly hop: Hop
   readonly clock: RedisClock
+  /** Reads the barriers that lie there. */
+  readonly besides: BesideReader
+  /** A hash tag whose slot is the node's; '' on a single server, `undefined` when none is known. */
+  tag(): string | undefined
 }
 
 /** What of some keys lies on one node: their places in the list, by slot. */
@@ -23,6 +32,8 @@ export interface Share {
 export interface RedisNodes {
   /** Where all keys lie, when it is not a cluster. */
   readonly only: RedisNode | undefined
+  /** All that take writes, as far as is known. */
+  all(): readonly RedisNode[]
   /** Every key has its place in one share. Keys of one slot may be named in one call. */
   shares(keys: readonly string[]): readonly Share[]
   close(): void
@@ -39,9 +50,16 @@ export function openNodes(redis: RedisClient, options: NodesOptions): RedisNodes
 }
 
 function oneNode({ clock, openHop }: NodesOptions): RedisNodes {
-  const node = { hop: openHop(undefined), clock: new RedisClock(clock) }
+  const node: RedisNode = {
+    name: 'redis',
+    hop: openHop(undefined),
+    clock: new RedisClock(clock),
+    besides: new BesideReader(ownerOf('redis')),
+    tag: () => '',
+  }
   return {
     only: node,
+    all: () => [node],
     shares: (keys) => [{ node, slots: [keys.map((_, index) => index)] }],
     close: () => node.hop.close(),
   }
@@ -52,10 +70,16 @@ class ClusterNodes implements RedisNodes {
   readonly #cluster: Cluster
   readonly #options: NodesOptions
   readonly #nodes = new Map<string, RedisNode>()
+  readonly #tags: NodeTags
 
   constructor(cluster: Cluster, options: NodesOptions) {
     this.#cluster = cluster
     this.#options = options
+    this.#tags = new NodeTags(cluster)
+  }
+
+  all(): readonly RedisNode[] {
+    return [...this.#primaries()].map((name) => this.#node(name))
   }
 
   shares(keys: readonly string[]): readonly Share[] {
@@ -80,6 +104,7 @@ class ClusterNodes implements RedisNodes {
   }
 
   close(): void {
+    this.#tags.close()
     for (const { hop } of this.#nodes.values()) hop.close()
     this.#nodes.clear()
   }
@@ -89,17 +114,27 @@ class ClusterNodes implements RedisNodes {
     if (known) return known
     this.#forgetThoseWithoutSlots()
     const { openHop, clock } = this.#options
-    const node = { hop: openHop(name), clock: new RedisClock(clock) }
+    const node: RedisNode = {
+      name,
+      hop: openHop(name),
+      clock: new RedisClock(clock),
+      besides: new BesideReader(ownerOf(name)),
+      tag: () => this.#tags.of(name),
+    }
     this.#nodes.set(name, node)
     return node
   }
 
   #forgetThoseWithoutSlots(): void {
-    const primaries = new Set(this.#cluster.slots.map((nodes) => nodes?.[0]))
+    const primaries = this.#primaries()
     for (const [name, { hop }] of this.#nodes) {
       if (primaries.has(name)) continue
       hop.close()
       this.#nodes.delete(name)
     }
+  }
+
+  #primaries(): ReadonlySet<string> {
+    return new Set(this.#cluster.slots.flatMap((nodes) => nodes?.[0] ?? []))
   }
 }

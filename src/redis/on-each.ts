@@ -1,27 +1,28 @@
 /** One act on many ids, wherever their keys lie. */
 import type { Clock } from '../model/clock.ts'
 import { type Call, callAll, type Outcome, type RedisClient } from './call.ts'
-import type { RedisClock } from './clock.ts'
 import type { RedisNode, RedisNodes, Share } from './nodes.ts'
 import { withoutCommand } from './refusal.ts'
 
 /** Ids of one round of Lua calls to a node: it does nothing else meanwhile. */
 const idsPerRound = 256
 
-/** `some`: items whose keys lie in one slot. */
+/** `some`: items whose keys lie in one slot, or with `isAcrossSlots` on one node. */
 export interface Act<T, R> {
   /** One of the item's keys. */
   readonly keyOf: (item: T) => string
-  readonly call: (some: readonly T[], clock: RedisClock) => Call
+  readonly call: (some: readonly T[], node: RedisNode) => Call
   /** By the order of `some`. */
   readonly read: (
     answer: unknown,
     some: readonly T[],
-    clock: RedisClock,
+    node: RedisNode,
     sentAtMs: number,
   ) => readonly R[]
   readonly unavailable: (cause: unknown) => R
   readonly idsPerRound?: number
+  /** One call takes what lies on a node, instead of one for each slot. */
+  readonly isAcrossSlots?: boolean
 }
 
 /**
@@ -37,30 +38,23 @@ export async function onEach<T, R>(
 ): Promise<readonly R[]> {
   if (items.length === 0) return []
   const most = act.idsPerRound ?? idsPerRound
-  const shares = nodes.shares(items.map(act.keyOf))
   // Most acts are one call: what follows costs more than some of them.
-  const [share] = shares
-  if (share && shares.length === 1 && share.slots.length === 1 && items.length <= most) {
-    return askOnce(redis, clock, share.node, items, act)
-  }
+  if (nodes.only && items.length <= most) return askOnce(redis, clock, nodes.only, items, act)
   const results: R[] = new Array(items.length)
   const askNode = async ({ node, slots }: Share): Promise<void> => {
-    for (const round of roundsOf(slots, most)) {
+    const isWhole = act.isAcrossSlots
+    for (const round of roundsOf(isWhole ? [slots.flat()] : slots, most)) {
       const groups = round.map((places) => places.map((place) => items[place] as T))
       const sentAtMs = clock.monotonicMs()
       const outcomes = await send(redis, node, groups, act)
       for (const [index, places] of round.entries()) {
         const some = groups[index] as readonly T[]
-        const read = readOutcome(outcomes[index] as Outcome, (answer) =>
-          act.read(answer, some, node.clock, sentAtMs),
-        )
-        for (const [nth, place] of places.entries()) {
-          results[place] = 'cause' in read ? act.unavailable(read.cause) : (read.results[nth] as R)
-        }
+        const read = resultsOf(outcomes[index] as Outcome, some, act, node, sentAtMs)
+        for (const [nth, place] of places.entries()) results[place] = read[nth] as R
       }
     }
   }
-  await Promise.all(shares.map(askNode))
+  await Promise.all(nodes.shares(items.map(act.keyOf)).map(askNode))
   return results
 }
 
@@ -74,23 +68,20 @@ async function askOnce<T, R>(
 ): Promise<readonly R[]> {
   const sentAtMs = clock.monotonicMs()
   const [outcome] = await send(redis, node, [items], act)
-  const read = readOutcome(outcome as Outcome, (answer) =>
-    act.read(answer, items, node.clock, sentAtMs),
-  )
-  return 'cause' in read ? items.map(() => act.unavailable(read.cause)) : read.results
+  return resultsOf(outcome as Outcome, items, act, node, sentAtMs)
 }
 
 async function send<T, R>(
   redis: RedisClient,
-  { hop, clock }: RedisNode,
+  node: RedisNode,
   groups: readonly (readonly T[])[],
   act: Act<T, R>,
 ): Promise<readonly Outcome[]> {
   try {
-    return await hop.run(() =>
+    return await node.hop.run(() =>
       callAll(
         redis,
-        groups.map((some) => act.call(some, clock)),
+        groups.map((some) => act.call(some, node)),
       ),
     )
   } catch (error) {
@@ -99,16 +90,22 @@ async function send<T, R>(
   }
 }
 
-function readOutcome<R>(
+function resultsOf<T, R>(
   outcome: Outcome,
-  read: (answer: unknown) => readonly R[],
-): { readonly results: readonly R[] } | { readonly cause: unknown } {
-  if (!outcome.isAnswered) return { cause: withoutCommand(outcome.cause) }
-  try {
-    return { results: read(outcome.answer) }
-  } catch (cause) {
-    return { cause }
-  }
+  some: readonly T[],
+  act: Act<T, R>,
+  node: RedisNode,
+  sentAtMs: number,
+): readonly R[] {
+  let cause: unknown
+  if (outcome.isAnswered) {
+    try {
+      return act.read(outcome.answer, some, node, sentAtMs)
+    } catch (error) {
+      cause = error
+    }
+  } else cause = withoutCommand(outcome.cause)
+  return some.map(() => act.unavailable(cause))
 }
 
 /** The places of each slot, in rounds of at most `most`; those of a slot stay together where they fit. */

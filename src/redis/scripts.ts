@@ -2,7 +2,17 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { Cluster, Redis } from 'ioredis'
 
-const names = ['acquire', 'fill', 'invalidate', 'probe', 'release', 'renew'] as const
+const names = [
+  'acquire',
+  'barrier',
+  'fill',
+  'invalidate',
+  'lookup',
+  'probe',
+  'release',
+  'renew',
+  'restore',
+] as const
 
 export type ScriptName = (typeof names)[number]
 

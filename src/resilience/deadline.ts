@@ -41,6 +41,18 @@ export function sleep(ms: number, signal: AbortSignal, clock: Clock): Promise<vo
   })
 }
 
+/** A signal that aborts after `ms`; whoever needs it no longer ends it. */
+export interface Deadline {
+  readonly signal: AbortSignal
+  readonly end: () => void
+}
+
+export function deadlineIn(ms: number, clock: Clock): Deadline {
+  const controller = new AbortController()
+  const end = clock.after(ms, () => controller.abort(new Error(`no answer in ${ms} ms`)))
+  return { signal: controller.signal, end }
+}
+
 /**
  * Runs `call` under a signal that aborts with `error()` after `ms`, or with `parent`'s reason when
  * that aborts; rejects then, whether `call` heeds the signal or not.
@@ -63,4 +75,29 @@ export async function withDeadline<T>(
     cancel()
     parent?.removeEventListener('abort', follow)
   }
+}
+
+/** One timer for many deadlines; calls `late` for each that passes, until the returned function ends it. */
+export function watchDeadlines<T extends { readonly deadlineAtMs: number }>(
+  items: readonly T[],
+  clock: Clock,
+  late: (item: T) => void,
+): () => void {
+  const waiting = items.toSorted((one, other) => one.deadlineAtMs - other.deadlineAtMs)
+  let next = 0
+  let cancel = (): void => {}
+  const arm = (): void => {
+    const first = waiting[next]
+    if (first) cancel = clock.after(Math.max(0, first.deadlineAtMs - clock.monotonicMs()), ring)
+  }
+  const ring = (): void => {
+    const nowMs = clock.monotonicMs()
+    for (let item = waiting[next]; item && item.deadlineAtMs <= nowMs; item = waiting[next]) {
+      next++
+      late(item)
+    }
+    arm()
+  }
+  arm()
+  return () => cancel()
 }

@@ -57,7 +57,7 @@ export const catalogue = {
   lockstep_trust_losses_total: {
     type: 'counter',
     labels: ['reason'],
-    help: 'How often L1 could not be served any more: expired (no proof in time), incarnation (the database crashed or failed over), pruned, too-many-rows (writes may have been missed), closed.',
+    help: 'How often L1 could not be served any more: expired (no proof in time), incarnation (the database crashed or failed over), pruned, too-many-rows, gap, rebalance, disconnected, partitions, unreadable (writes may have been missed), closed.',
   },
   lockstep_heard_writes_total: {
     type: 'counter',
@@ -66,25 +66,51 @@ export const catalogue = {
   },
 
   // ---- the outbox
-  lockstep_outbox_unapplied_writes: {
+  lockstep_relaying: {
     type: 'gauge',
     labels: [],
-    help: 'Writes that Redis had not been told of when the outbox was last read (at least; a poll returns a bounded number).',
+    help: 'Whether this process relays: one of a namespace does at a time, as a rule. Sum over the instances: 0 for longer than a second means that nobody does.',
   },
-  lockstep_outbox_oldest_unapplied_seconds: {
+  lockstep_outbox_backlog_rows: {
     type: 'gauge',
-    labels: [],
-    help: 'How long ago this process first saw the oldest of them; 0 without any. Use the maximum over all instances.',
+    labels: ['destination'],
+    help: 'Rows of the outbox that a destination (l2: Redis, log: Kafka) has not been told of, counted up to 10,000; only from the process that relays.',
   },
-  lockstep_outbox_finished_rows_total: {
+  lockstep_outbox_backlog_seconds: {
+    type: 'gauge',
+    labels: ['destination'],
+    help: 'Age of the oldest of them, by the clock of PostgreSQL; 0 without any.',
+  },
+  lockstep_outbox_relayed_rows_total: {
+    type: 'counter',
+    labels: ['destination'],
+    help: 'Rows that this process told a destination of: of SQL that has no writer here, and in place of writers that could not.',
+  },
+  lockstep_outbox_replayed_rows_total: {
     type: 'counter',
     labels: [],
-    help: 'Rows of the outbox that this process told Redis of in place of their writer, which had died or could not.',
+    help: 'Rows that this process told Redis of again, because a server answered that was not the one that had been told: a failover, a restart, a flush.',
   },
   lockstep_outbox_pruned_rows_total: {
     type: 'counter',
     labels: [],
     help: 'Rows that this process removed from the outbox, one retention after they were written.',
+  },
+  lockstep_delayed_deletes_total: {
+    type: 'counter',
+    labels: [],
+    help: 'Rows that Redis was told of once more by this process, `timing.delayedDelete` after they were written.',
+  },
+  lockstep_delayed_delete_values_total: {
+    type: 'counter',
+    labels: [],
+    help: 'Values that those found in Redis, and that did not see their write: a failover had brought them back.',
+  },
+
+  lockstep_foreign_events_total: {
+    type: 'counter',
+    labels: ['outcome'],
+    help: 'Events of foreign producers that this process read: applied, or why they are dead letters (docs/events.md).',
   },
 
   // ---- loads

@@ -65,6 +65,15 @@ export function newWriteCounters(): WriteCounters {
   }
 }
 
+/** What a process did as the relay. */
+export interface RelayCounters {
+  /** Rows that Redis was told of again because it may have forgotten them. */
+  replayedRows: number
+  /** Rows of the delayed delete, and the values that it found and dropped. */
+  repeatedRows: number
+  repeatedValues: number
+}
+
 export function count<Word extends string>(tally: Tally<Word>, word: Word, times = 1): void {
   tally.set(word, (tally.get(word) ?? 0) + times)
 }

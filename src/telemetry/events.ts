@@ -13,7 +13,17 @@ import type { Ticket } from '../model/ticket.ts'
  * removed unread; more new rows than one poll returns; no proof for longer than the staleness bound;
  * `close()`.
  */
-export type TrustLoss = 'incarnation' | 'pruned' | 'too-many-rows' | 'expired' | 'closed'
+export type TrustLoss =
+  | 'incarnation'
+  | 'pruned'
+  | 'too-many-rows'
+  | 'gap'
+  | 'rebalance'
+  | 'disconnected'
+  | 'partitions'
+  | 'unreadable'
+  | 'expired'
+  | 'closed'
 
 export type TrustChange =
   | { readonly state: 'gained' }
@@ -26,6 +36,9 @@ export interface CacheEvents {
     readonly state: 'closed' | 'open' | 'half-open'
     /** On a cluster: host and port of the node. */
     readonly node?: string
+  }
+  relay: {
+    readonly state: 'begun' | 'ended'
   }
   invalidated: {
     readonly entity: string
@@ -63,6 +76,10 @@ export const eventCatalogue: Readonly<
   breaker: {
     fields: ['hop', 'state'],
     help: 'The circuit breaker of Redis changed its state: `open` (Redis is not asked), `half-open` (one call tries), `closed` (all is well).',
+  },
+  relay: {
+    fields: ['state'],
+    help: 'This instance tells Redis and Kafka of what writers could not tell them from now on (`begun`), or no longer does (`ended`): one instance of a namespace at a time. At the start it may have begun already.',
   },
   invalidated: {
     fields: ['entity', 'ids', 'xid', 'ticket'],

@@ -3,13 +3,27 @@
  * answer. The places themselves know nothing of it.
  */
 import type { Clock } from '../model/clock.ts'
-import type { L2, Outbox, Replicas, Source, Transaction } from '../model/ports.ts'
+import type { Destination, L2, Outbox, Replicas, Source, Transaction } from '../model/ports.ts'
 import { count, type Tally } from './counters.ts'
 
-/** The calls that are measured: not `filled`, which waits for others, nor `renew` and `release`, which nobody waits for. */
+/** The calls that are measured: not `filled`, which waits for others, nor `renew`, `release` and barriers, which nobody waits for. */
 export const hopOperations = {
   l2: ['lookup', 'acquire', 'fill', 'invalidate'],
-  source: ['load', 'replica', 'begin', 'record', 'commit', 'poll', 'mark', 'claim', 'prune'],
+  source: [
+    'load',
+    'replica',
+    'begin',
+    'record',
+    'commit',
+    'poll',
+    'notify',
+    'mark',
+    'claim',
+    'lead',
+    'progress',
+    'page',
+    'prune',
+  ],
 } as const
 
 export type Hop = keyof typeof hopOperations
@@ -27,7 +41,8 @@ export class HopWatch {
   readonly failures: Readonly<Record<Hop, Tally>> = { l2: new Map(), source: new Map() }
   /** What the loads took, answered or not, by entity. */
   readonly loadSeconds: Tally = new Map()
-  finishedRows = 0
+  /** Rows that were relayed here, by destination. */
+  readonly relayedRows: Tally<Destination> = new Map()
   prunedRows = 0
 
   constructor(options: HopWatchOptions) {
@@ -44,8 +59,10 @@ export class HopWatch {
       renew: (...args) => l2.renew(...args),
       release: (entity, leases) => l2.release(entity, leases),
       filled: (...args) => l2.filled(...args),
-      invalidate: (write, drops) =>
-        this.#run('l2', 'invalidate', () => l2.invalidate(write, drops), isUnavailable),
+      barrier: (snapshot) => l2.barrier(snapshot),
+      restore: (...args) => l2.restore(...args),
+      invalidate: (...args) =>
+        this.#run('l2', 'invalidate', () => l2.invalidate(...args), isUnavailable),
     }
   }
 
@@ -76,10 +93,13 @@ export class HopWatch {
       this.#run('source', operation, call)
     return {
       poll: (since, signal) => run('poll', () => outbox.poll(since, signal)),
-      mark: (rowIds, signal) => run('mark', () => outbox.mark(rowIds, signal)),
-      claim: async (minAgeMs, apply, signal) => {
-        const rows = await run('claim', () => outbox.claim(minAgeMs, apply, signal))
-        this.finishedRows += rows
+      probe: (signal) => run('poll', () => outbox.probe(signal)),
+      listen: (wake) => outbox.listen(wake),
+      notify: (signal) => run('notify', () => outbox.notify(signal)),
+      mark: (rowIds, told, signal) => run('mark', () => outbox.mark(rowIds, told, signal)),
+      claim: async (destination, minAgeMs, tell, signal) => {
+        const rows = await run('claim', () => outbox.claim(destination, minAgeMs, tell, signal))
+        count(this.relayedRows, destination, rows)
         return rows
       },
       prune: async (retentionMs, signal) => {
@@ -87,6 +107,12 @@ export class HopWatch {
         this.prunedRows += rows
         return rows
       },
+      lead: (instance, signal) => run('lead', () => outbox.lead(instance, signal)),
+      resign: (instance) => outbox.resign(instance),
+      progress: (asked, signal) => run('progress', () => outbox.progress(asked, signal)),
+      page: (since, until, after, signal) =>
+        run('page', () => outbox.page(since, until, after, signal)),
+      repeated: (upTo, signal) => run('mark', () => outbox.repeated(upTo, signal)),
     }
   }
 

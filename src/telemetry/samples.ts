@@ -1,7 +1,7 @@
 /** What each metric that is read at a scrape is read from. */
 import type { AnyEntity } from '../model/entity.ts'
-import type { Region } from '../model/ports.ts'
-import type { ReadCounters, Tally, WriteCounters } from './counters.ts'
+import type { Destination, Owed, Region } from '../model/ports.ts'
+import type { ReadCounters, RelayCounters, Tally, WriteCounters } from './counters.ts'
 import type { CacheEvents, TrustLoss } from './events.ts'
 import { type Hop, type HopWatch, hopOperations } from './hops.ts'
 import type { Sample, Samplers } from './registry.ts'
@@ -17,9 +17,9 @@ export interface Present {
   readonly isTrusted: boolean
   /** Infinity without any proof. */
   readonly trustAgeMs: number
-  readonly unappliedWrites: number
-  /** 0 without any. */
-  readonly oldestUnappliedMs: number
+  readonly isRelaying: boolean
+  /** `undefined`: another process knows. */
+  readonly owed: (destination: Destination) => Owed | undefined
   readonly runningLoads: number
   readonly waitingLoads: number
   /** `undefined`: there is no Redis. */
@@ -30,10 +30,13 @@ export interface Numbers {
   readonly entities: () => Iterable<EntityNumbers>
   readonly present: () => Present
   readonly hasL2: boolean
+  readonly hasLog: boolean
   readonly hops: HopWatch
   readonly writes: WriteCounters
   readonly trustLosses: Tally<TrustLoss>
   readonly heard: { readonly fast: number; readonly durable: number }
+  readonly relayed: Readonly<RelayCounters>
+  readonly foreignEvents: Tally
   readonly boundMs: number
   readonly maxConcurrentLoads: number
 }
@@ -65,10 +68,9 @@ export function samplersOf(numbers: Numbers): Samplers {
       [numbers.heard.durable, { plane: 'durable' }],
     ],
 
-    lockstep_outbox_unapplied_writes: () => [[present().unappliedWrites]],
-    lockstep_outbox_oldest_unapplied_seconds: () => [[present().oldestUnappliedMs / 1_000]],
-    lockstep_outbox_finished_rows_total: () => [[hops.finishedRows]],
-    lockstep_outbox_pruned_rows_total: () => [[hops.prunedRows]],
+    ...relaySamplers(numbers),
+    lockstep_foreign_events_total: () =>
+      samplesOf(numbers.foreignEvents, (outcome) => ({ outcome })),
 
     lockstep_loads_total: each(({ counters }) => counters.loads),
     lockstep_loaded_ids_total: each(({ counters }) => counters.loadedIds),
@@ -106,6 +108,38 @@ export function samplersOf(numbers: Numbers): Samplers {
     lockstep_l1_evictions_total: each(({ region }) => region.evictions),
     lockstep_l1_dropped_total: each(({ region }) => region.drops),
     lockstep_too_big_values_total: each(({ counters }) => counters.tooBigValues),
+  }
+}
+
+type RelayMetric = Extract<
+  keyof Samplers,
+  `lockstep_outbox_${string}` | `lockstep_delayed_${string}` | 'lockstep_relaying'
+>
+
+/** What the relay does. */
+function relaySamplers({
+  hasL2,
+  hasLog,
+  hops,
+  present,
+  relayed,
+}: Numbers): Pick<Samplers, RelayMetric> {
+  const destinations = [...(hasL2 ? ['l2' as const] : []), ...(hasLog ? ['log' as const] : [])]
+  const backlog = (read: (owed: Owed) => number) =>
+    destinations.flatMap((destination) => {
+      const owed = present().owed(destination)
+      return owed ? [[read(owed), { destination }] as const] : []
+    })
+  return {
+    lockstep_relaying: () => [[present().isRelaying ? 1 : 0]],
+    lockstep_outbox_backlog_rows: () => backlog(({ rows }) => rows),
+    lockstep_outbox_backlog_seconds: () => backlog(({ oldestMs }) => oldestMs / 1_000),
+    lockstep_outbox_relayed_rows_total: () =>
+      destinations.map((destination) => [hops.relayedRows.get(destination) ?? 0, { destination }]),
+    lockstep_outbox_replayed_rows_total: () => [[relayed.replayedRows]],
+    lockstep_outbox_pruned_rows_total: () => [[hops.prunedRows]],
+    lockstep_delayed_deletes_total: () => [[relayed.repeatedRows]],
+    lockstep_delayed_delete_values_total: () => [[relayed.repeatedValues]],
   }
 }
 

@@ -1,14 +1,17 @@
 /** All that one cache tells of itself: counters, events, and the registry that a scrape reads. */
 import type { Clock } from '../model/clock.ts'
 import type { Logger } from '../model/log.ts'
-import { codeOf, count, newWriteCounters, type Tally } from './counters.ts'
+import { codeOf, count, newWriteCounters, type RelayCounters, type Tally } from './counters.ts'
 import { Events, type TrustChange, type TrustLoss } from './events.ts'
 import { HopWatch, hopOperations } from './hops.ts'
 import { type OpenRegistry, openRegistry, type Registry } from './registry.ts'
 import { hopsOf, type Numbers, samplersOf } from './samples.ts'
 
 export interface TelemetryOptions
-  extends Pick<Numbers, 'entities' | 'present' | 'hasL2' | 'boundMs' | 'maxConcurrentLoads'> {
+  extends Pick<
+    Numbers,
+    'entities' | 'present' | 'hasL2' | 'hasLog' | 'boundMs' | 'maxConcurrentLoads'
+  > {
   readonly namespace: string
   readonly clock: Clock
   readonly log: Logger
@@ -20,6 +23,10 @@ export class Telemetry {
   readonly writes = newWriteCounters()
   /** Messages of the fast plane, and new rows of the outbox. */
   readonly heard = { fast: 0, durable: 0 }
+  /** What this process did as the relay, beside telling others of rows. */
+  readonly relayed: RelayCounters = { replayedRows: 0, repeatedRows: 0, repeatedValues: 0 }
+  /** Events of foreign producers, by what became of them. */
+  readonly foreignEvents: Tally = new Map()
   readonly #clock: Clock
   readonly #trustLosses: Tally<TrustLoss> = new Map()
   readonly #open: OpenRegistry
@@ -33,8 +40,9 @@ export class Telemetry {
       answered: (hop, operation, seconds) =>
         this.#open.observe('lockstep_hop_seconds', seconds, { hop, operation }),
     })
-    const { hops, writes, heard } = this
-    const numbers = { ...options, hops, writes, heard, trustLosses: this.#trustLosses }
+    const { hops, writes, heard, relayed, foreignEvents } = this
+    const told = { hops, writes, heard, relayed, foreignEvents }
+    const numbers = { ...options, ...told, trustLosses: this.#trustLosses }
     this.#open = openRegistry(namespace, samplersOf(numbers))
     this.#open.zero('lockstep_write_seconds', {})
     for (const hop of hopsOf(hasL2)) {
@@ -57,29 +65,27 @@ export class Telemetry {
   /** Passes a write through, and counts what it came to. */
   async write<R extends { readonly fenced: boolean }>(run: () => Promise<R>): Promise<R> {
     const beganAtMs = this.#clock.monotonicMs()
-    try {
-      const result = await run()
-      if (result.fenced) this.writes.fenced++
-      else this.writes.unfenced++
-      const seconds = (this.#clock.monotonicMs() - beganAtMs) / 1_000
-      this.#open.observe('lockstep_write_seconds', seconds, {})
-      return result
-    } catch (error) {
-      count(this.writes.failures, codeOf(error))
-      throw error
-    }
+    const result = await this.#countingFailures(run)
+    this.writes[result.fenced ? 'fenced' : 'unfenced']++
+    const seconds = (this.#clock.monotonicMs() - beganAtMs) / 1_000
+    this.#open.observe('lockstep_write_seconds', seconds, {})
+    return result
   }
 
   /** As `write`; it is counted when its caller has committed, and not at all when rolled back. */
   async joinedWrite<R extends { readonly ended: Promise<string> }>(
     run: () => Promise<R>,
   ): Promise<Omit<R, 'ended'>> {
+    const { ended, ...result } = await this.#countingFailures(run)
+    void ended.then((end) => {
+      if (end === 'fenced' || end === 'unfenced') this.writes[end]++
+    })
+    return result
+  }
+
+  async #countingFailures<R>(run: () => Promise<R>): Promise<R> {
     try {
-      const { ended, ...result } = await run()
-      void ended.then((end) => {
-        if (end === 'fenced' || end === 'unfenced') this.writes[end]++
-      })
-      return result
+      return await run()
     } catch (error) {
       count(this.writes.failures, codeOf(error))
       throw error

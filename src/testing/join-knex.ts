@@ -1,18 +1,13 @@
 import { wrong } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
 import type { Transaction } from '../model/ports.ts'
+import { outermostOf } from '../postgres/outermost.ts'
 import type { Tx } from '../postgres/pool.ts'
 import type { MemoryTransaction } from './memory-source.ts'
 import type { AutoClock } from './test-clock.ts'
 
 interface Query {
   readonly sql: string
-}
-
-/** What Knex' types leave out. */
-type KnexTransaction = Tx & {
-  readonly executionPromise?: Promise<unknown>
-  readonly parentTransaction?: KnexTransaction
 }
 
 /** What is in memory stands and falls with a Knex transaction of the test's own. */
@@ -28,8 +23,7 @@ export function joinKnex(
       'an open Knex transaction, or what the callback of another write was given would do',
     )
   }
-  let outermost = tx as KnexTransaction
-  while (outermost.parentTransaction) outermost = outermost.parentTransaction
+  const outermost = outermostOf(tx)
   let last = ''
   outermost.on('query', ({ sql }: Query) => {
     last = sql

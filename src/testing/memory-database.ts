@@ -1,23 +1,27 @@
 /**
- * One PostgreSQL in memory: transactions, snapshots, row versions, and the outbox. The contract
- * suites hold it to the real one.
+ * One PostgreSQL in memory, with its outbox. The contract suites hold it to the real one.
  */
 import type { Clock } from '../model/clock.ts'
 import * as defaults from '../model/defaults.ts'
-import type { EntityIds, Outbox, OutboxRow, Poll } from '../model/ports.ts'
-import {
-  type Incarnation,
-  type Snapshot,
-  visible,
-  type WriteId,
-  type Xid,
-} from '../model/snapshot.ts'
-import { VersionedRows } from './versioned-rows.ts'
-
-type State = 'open' | 'committed' | 'aborted'
+import type {
+  Asked,
+  Claim,
+  Destination,
+  EntityIds,
+  Outbox,
+  OutboxRow,
+  Owed,
+  Poll,
+  Probe,
+  Progress,
+  RowPage,
+} from '../model/ports.ts'
+import { type Incarnation, type Snapshot, visible, type Xid } from '../model/snapshot.ts'
+import { MemoryTransactions } from './memory-transactions.ts'
 
 interface MemoryOutboxRow extends OutboxRow {
-  applied: boolean
+  readonly told: Set<Destination>
+  readonly isForeign: boolean
   readonly incarnation: Incarnation
   readonly createdAtMs: number
 }
@@ -25,119 +29,69 @@ interface MemoryOutboxRow extends OutboxRow {
 export interface MemoryDatabaseOptions {
   readonly clock: Clock
   readonly namespaceHasL2?: boolean
+  readonly namespaceHasLog?: boolean
   readonly versions?: ReadonlyMap<string, readonly number[]>
   /** Rows that one poll returns. */
   readonly mostRowsAPoll?: number
   readonly mostIdsAPoll?: number
   readonly claimBatch?: number
   readonly mostIdsAClaim?: number
+  readonly mostOwedCounted?: number
 }
 
-export class MemoryDatabase implements Outbox {
+export class MemoryDatabase extends MemoryTransactions implements Outbox {
   readonly #options: Required<MemoryDatabaseOptions>
-  readonly #states = new Map<Xid, State>()
-  readonly #open = new Set<Xid>()
-  readonly #rows = new VersionedRows()
   #outboxRows: MemoryOutboxRow[] = []
-  #claimed = new Set<string>()
+  readonly #claimed: Record<Destination, Set<string>> = { l2: new Set(), log: new Set() }
   /** The next claim begins after this row. */
-  #claimedUpTo = 0
-  #incarnations = 1
-  #nextXid = 100
-  #lastFinished = 99
+  readonly #claimedUpTo: Record<Destination, number> = { l2: 0, log: 0 }
+  readonly #listeners: (() => void)[] = []
   #rowIds = 0
   #pruned: Snapshot
   #pruneNext: Snapshot
   #pruneNextAtMs: number
-  /** Why it can't be reached; `undefined` when it can. */
-  down: Error | undefined
+  #repeated: Snapshot
+  isAwaited = false
+  /** Who relays; one that dies without a word is cut off. */
+  #leader: string | undefined
 
   constructor(options: MemoryDatabaseOptions) {
+    super()
     this.#options = {
       namespaceHasL2: true,
+      namespaceHasLog: false,
       versions: new Map(),
       mostRowsAPoll: defaults.mostRowsAPoll,
       mostIdsAPoll: defaults.mostIdsAPoll,
       claimBatch: defaults.outboxBatch,
       mostIdsAClaim: defaults.mostIdsAClaim,
+      mostOwedCounted: defaults.mostOwedCounted,
       ...options,
     }
     this.#pruned = this.snapshot()
     this.#pruneNext = this.#pruned
+    this.#repeated = this.#pruned
     this.#pruneNextAtMs = options.clock.wallMs()
   }
 
-  get incarnation(): Incarnation {
-    return this.#incarnations.toString(16).padStart(16, '0') as Incarnation
-  }
-
-  /** xmax is one past the last finished xid: an open one may lie at or past it, unlisted. */
-  snapshot(): Snapshot {
-    const xmax = (this.#lastFinished + 1) as Xid
-    // In the order in which they began, which is that of their xids.
-    const xip = [...this.#open].filter((xid) => xid < xmax)
-    return { incarnation: this.incarnation, xmin: xip[0] ?? xmax, xmax, xip }
-  }
-
-  /** What a reader sees under a snapshot; without one, the latest that was committed. */
-  rows(
-    entity: string,
-    ids: readonly unknown[],
-    snapshot = this.snapshot(),
-    own?: Xid,
-  ): readonly object[] {
-    const isSeen = (xid: Xid): boolean =>
-      xid === own ||
-      (this.#states.get(xid) === 'committed' &&
-        visible({ incarnation: snapshot.incarnation, xid }, snapshot))
-    return ids.flatMap((id) => this.#rows.find(entity, id, isSeen) ?? [])
-  }
-
-  /** SQL of somebody who doesn't know the cache: a row, and no outbox row but by a trigger. */
-  putUnnoticed(entity: string, id: unknown, row: object | undefined): Xid {
-    const xid = this.takeXid()
-    this.put(xid, entity, id, row)
-    this.finish(xid, 'committed')
-    return xid
-  }
-
-  /** The same with triggers installed. */
+  /** SQL of somebody who doesn't know the cache, with triggers installed. */
   putByTrigger(entity: string, id: unknown, row: object | undefined): Xid {
     const xid = this.takeXid()
     this.put(xid, entity, id, row)
-    this.record(xid, [{ entity, ids: [String(id)] }])
+    this.record(xid, [{ entity, ids: [String(id)] }], true)
     this.finish(xid, 'committed')
     return xid
   }
 
-  /** Killed and started again: what was open is gone, and the xids that only aborted come again. */
-  crash(): void {
-    for (const xid of this.#open) this.#forget(xid)
-    this.#open.clear()
-    const committed = [...this.#states].filter(([, state]) => state === 'committed')
-    const last = Math.max(99, ...committed.map(([xid]) => xid))
-    for (const [xid, state] of this.#states) if (state !== 'committed') this.#states.delete(xid)
-    this.#incarnations++
-    this.#nextXid = last + 1
-    this.#lastFinished = last
+  override crash(): void {
+    super.crash()
     this.#pruned = this.snapshot()
     this.#pruneNext = this.#pruned
+    this.#repeated = this.#pruned
+    this.#leader = undefined
   }
 
-  // ---- transactions
-
-  takeXid(): Xid {
-    const xid = this.#nextXid++ as Xid
-    this.#states.set(xid, 'open')
-    this.#open.add(xid)
-    return xid
-  }
-
-  put(xid: Xid, entity: string, id: unknown, row: object | undefined): void {
-    this.#rows.put(xid, entity, id, row)
-  }
-
-  record(xid: Xid, keys: readonly EntityIds[]): readonly string[] {
+  record(xid: Xid, keys: readonly EntityIds[], isForeign = false): readonly string[] {
     const { clock } = this.#options
     return keys.flatMap(({ entity, ids }) =>
       Array.from({ length: Math.ceil(ids.length / defaults.idsPerOutboxRow) }, (_, index) => {
@@ -147,7 +101,8 @@ export class MemoryDatabase implements Outbox {
           xid,
           entity,
           ids: ids.slice(index * defaults.idsPerOutboxRow, (index + 1) * defaults.idsPerOutboxRow),
-          applied: false,
+          told: new Set(),
+          isForeign,
           incarnation: this.incarnation,
           createdAtMs: clock.wallMs(),
         })
@@ -156,135 +111,221 @@ export class MemoryDatabase implements Outbox {
     )
   }
 
-  finish(xid: Xid, state: 'committed' | 'aborted'): void {
-    if (this.#states.get(xid) !== 'open') return
-    this.#states.set(xid, state)
-    this.#lastFinished = Math.max(this.#lastFinished, xid)
-    this.#open.delete(xid)
-    if (state === 'aborted') this.#forget(xid)
-    else this.#rows.commit(xid)
-  }
-
-  #forget(xid: Xid): void {
-    this.#rows.forget(xid)
+  protected override forget(xid: Xid): void {
+    super.forget(xid)
     this.#outboxRows = this.#outboxRows.filter((row) => row.xid !== xid)
-  }
-
-  stateOf(xid: Xid): State | undefined {
-    return this.#states.get(xid)
   }
 
   get versions(): ReadonlyMap<string, readonly number[]> {
     return this.#options.versions
   }
 
-  get openTransactions(): number {
-    return this.#open.size
-  }
-
-  // ---- the outbox
-
+  /** Those that have committed. */
   get outboxRows(): readonly OutboxRow[] {
-    return this.#outboxRows.filter(({ xid }) => this.#states.get(xid) === 'committed')
+    return this.#committed().map(copyRow)
   }
+
+  #committed(): readonly MemoryOutboxRow[] {
+    return this.#outboxRows.filter(({ xid }) => this.stateOf(xid) === 'committed')
+  }
+
+  // ---- what an instance hears
 
   async poll(since: Snapshot | undefined, signal: AbortSignal): Promise<Poll> {
-    await this.#travel(signal)
-    const snapshot = this.snapshot()
-    const { mostRowsAPoll, mostIdsAPoll, namespaceHasL2 } = this.#options
-    const isNew = ({ xid }: OutboxRow): boolean =>
-      since !== undefined && (xid >= since.xmax || since.xip.includes(xid))
-    const seen = this.#outboxRows.filter((row) => visible(this.#write(row), snapshot))
-    const fresh = seen.filter(isNew)
-    const unapplied = seen.filter((row) => namespaceHasL2 && !row.applied && !isNew(row))
-    const asSeen = (row: OutboxRow): OutboxRow => ({
-      ...copyRow(row),
-      applied: row.applied || !namespaceHasL2,
-    })
-    const newRows = upTo(mostIdsAPoll, fresh.slice(0, mostRowsAPoll + 1))
-    const unappliedRows = upTo(mostIdsAPoll, unapplied.slice(0, mostRowsAPoll + 1))
+    await this.travel(signal)
+    const { mostRowsAPoll, mostIdsAPoll } = this.#options
+    const found = since ? this.#between(since, this.snapshot()) : []
+    const rows = upTo(mostIdsAPoll, found.slice(0, mostRowsAPoll + 1))
     const poll: Poll = {
-      snapshot,
-      rows: [...newRows, ...unappliedRows].map(asSeen),
-      missedNew: fresh.length > Math.min(newRows.length, mostRowsAPoll),
-      missedUnapplied: unapplied.length > Math.min(unappliedRows.length, mostRowsAPoll),
+      snapshot: this.snapshot(),
+      rows: rows.map(copyRow),
+      missed: found.length > Math.min(rows.length, mostRowsAPoll),
+      isForeign: found.some(({ isForeign }) => isForeign),
+      isRelayDue: this.#leader === undefined,
+      isAwaited: this.isAwaited,
       pruned: this.#pruned,
     }
-    await this.#travel(signal)
+    await this.travel(signal)
     return poll
   }
 
+  probe(signal: AbortSignal): Promise<Probe> {
+    return this.poll(undefined, signal)
+  }
+
+  listen(wake: () => void): void {
+    this.#listeners.push(wake)
+  }
+
+  async notify(signal: AbortSignal): Promise<void> {
+    await this.travel(signal)
+    for (const wake of this.#listeners) wake()
+  }
+
+  // ---- what is finished
+
   async claim(
+    destination: Destination,
     minAgeMs: number,
-    apply: Parameters<Outbox['claim']>[1],
+    tell: (claim: Claim) => Promise<readonly string[]>,
     signal: AbortSignal,
   ): Promise<number> {
-    await this.#travel(signal)
+    await this.travel(signal)
     const { claimBatch, clock, mostIdsAClaim, versions } = this.#options
+    const claimed = this.#claimed[destination]
     const bornBefore = clock.wallMs() - minAgeMs
-    const waiting = this.#outboxRows
-      .filter((row) => this.#states.get(row.xid) === 'committed' && !row.applied)
-      .filter((row) => row.createdAtMs <= bornBefore && !this.#claimed.has(row.rowId))
-    const later = waiting.filter((row) => Number(row.rowId) > this.#claimedUpTo)
+    const waiting = this.#committed().filter(
+      (row) =>
+        !row.told.has(destination) &&
+        (row.isForeign || row.createdAtMs <= bornBefore) &&
+        !claimed.has(row.rowId),
+    )
+    const later = waiting.filter((row) => Number(row.rowId) > this.#claimedUpTo[destination])
     const found = (later.length > 0 ? later : waiting).slice(0, claimBatch)
     const rows = upTo(mostIdsAClaim, found)
-    this.#claimedUpTo = Number(rows.at(-1)?.rowId ?? 0)
+    this.#claimedUpTo[destination] = Number(rows.at(-1)?.rowId ?? 0)
     if (rows.length === 0) return 0
-    for (const { rowId } of rows) this.#claimed.add(rowId)
+    for (const { rowId } of rows) claimed.add(rowId)
     try {
       const { incarnation } = this
-      const applied = await apply({ incarnation, rows: rows.map(copyRow), versions })
-      this.#mark(applied)
-      const last = rows.findLast(({ rowId }) => applied.includes(rowId))
-      if (found.length < claimBatch && rows.length === found.length) this.#claimedUpTo = 0
-      else if (last) this.#claimedUpTo = Number(last.rowId)
-      return applied.length
+      const told = await tell({ incarnation, rows: rows.map(copyRow), versions })
+      this.#mark(told, [destination])
+      const last = rows.findLast(({ rowId }) => told.includes(rowId))
+      if (found.length < claimBatch && rows.length === found.length) {
+        this.#claimedUpTo[destination] = 0
+      } else if (last) this.#claimedUpTo[destination] = Number(last.rowId)
+      return told.length
     } finally {
-      for (const { rowId } of rows) this.#claimed.delete(rowId)
+      for (const { rowId } of rows) claimed.delete(rowId)
     }
   }
 
-  async mark(rowIds: readonly string[], signal: AbortSignal): Promise<void> {
-    await this.#travel(signal)
-    this.#mark(rowIds)
+  async mark(
+    rowIds: readonly string[],
+    told: readonly Destination[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    await this.travel(signal)
+    this.#mark(rowIds, told)
+  }
+
+  #mark(rowIds: readonly string[], told: readonly Destination[]): void {
+    const all = new Set(rowIds)
+    // Without a log there is nobody else to publish a row to.
+    const everybody = this.#options.namespaceHasLog ? told : [...told, 'log' as const]
+    for (const row of this.#outboxRows) {
+      if (all.has(row.rowId)) for (const destination of everybody) row.told.add(destination)
+    }
   }
 
   async prune(retentionMs: number, signal: AbortSignal): Promise<number> {
-    await this.#travel(signal)
-    const { clock, namespaceHasL2 } = this.#options
+    await this.travel(signal)
+    const { clock } = this.#options
     const nowMs = clock.wallMs()
     if (this.#pruneNextAtMs > nowMs - retentionMs) return 0
     this.#pruned = this.#pruneNext
     this.#pruneNext = this.snapshot()
     this.#pruneNextAtMs = nowMs
     const before = this.#outboxRows.length
-    this.#outboxRows = this.#outboxRows.filter(
-      (row) => (namespaceHasL2 && !row.applied) || !visible(this.#write(row), this.#pruned),
-    )
+    this.#outboxRows = this.#outboxRows.filter((row) => !this.#isRemovable(row))
     return before - this.#outboxRows.length
   }
 
-  #mark(rowIds: readonly string[]): void {
-    for (const row of this.#outboxRows) if (rowIds.includes(row.rowId)) row.applied = true
+  #isRemovable(row: MemoryOutboxRow): boolean {
+    const { namespaceHasL2, namespaceHasLog } = this.#options
+    const write = this.write(row)
+    return (
+      visible(write, this.#pruned) &&
+      (!namespaceHasLog || row.told.has('log')) &&
+      (!namespaceHasL2 || (row.told.has('l2') && visible(write, this.#repeated)))
+    )
   }
 
-  #write({ xid }: OutboxRow): WriteId {
-    return { incarnation: this.incarnation, xid }
+  // ---- the relay
+
+  async lead(instance: string, signal: AbortSignal): Promise<boolean> {
+    await this.travel(signal)
+    this.#leader ??= instance
+    return this.#leader === instance
   }
 
-  async #travel(signal: AbortSignal): Promise<void> {
-    await Promise.resolve()
-    signal.throwIfAborted()
-    if (this.down) throw this.down
+  resign(instance: string): void {
+    if (this.#leader === instance) this.#leader = undefined
+  }
+
+  async progress(asked: Asked, signal: AbortSignal): Promise<Progress> {
+    await this.travel(signal)
+    const { clock, mostOwedCounted, namespaceHasL2, namespaceHasLog } = this.#options
+    const nowMs = clock.wallMs()
+    const owed = (destination: Destination, isThere: boolean): Owed => {
+      const isOwed = ({ told }: MemoryOutboxRow): boolean => isThere && !told.has(destination)
+      const rows = this.#committed().filter(isOwed)
+      const counted = rows.slice(0, mostOwedCounted)
+      const since = asked[destination]
+      return {
+        rows: counted.length,
+        oldestMs: Math.max(0, ...counted.map(({ createdAtMs }) => nowMs - createdAtMs)),
+        isTold:
+          rows.length === counted.length &&
+          since?.incarnation === this.incarnation &&
+          !rows.some((row) => visible(this.write(row), since)),
+      }
+    }
+    const progress = {
+      snapshot: this.snapshot(),
+      owed: { l2: owed('l2', namespaceHasL2), log: owed('log', namespaceHasLog) },
+      repeated: this.#repeated,
+    }
+    await this.travel(signal)
+    return progress
+  }
+
+  async page(
+    since: Snapshot | undefined,
+    until: Snapshot | undefined,
+    after: string | undefined,
+    signal: AbortSignal,
+  ): Promise<RowPage> {
+    await this.travel(signal)
+    const { claimBatch, mostIdsAClaim, versions } = this.#options
+    const snapshot = this.snapshot()
+    const [afterXid = 0, afterRow = 0] = after?.split(':').map(Number) ?? []
+    const found = this.#between(since, until ?? snapshot)
+      .filter(({ xid, rowId }) => xid > afterXid || (xid === afterXid && Number(rowId) > afterRow))
+      .toSorted((a, b) => a.xid - b.xid || Number(a.rowId) - Number(b.rowId))
+      .slice(0, claimBatch)
+    const rows = upTo(mostIdsAClaim, found)
+    const isLast = rows.length === found.length && found.length < claimBatch
+    const last = rows.at(-1)
+    return {
+      incarnation: this.incarnation,
+      rows: rows.map(copyRow),
+      versions,
+      next: isLast || !last ? undefined : `${last.xid}:${last.rowId}`,
+      snapshot,
+      pruned: this.#pruned,
+    }
+  }
+
+  async repeated(upTo: Snapshot, signal: AbortSignal): Promise<void> {
+    await this.travel(signal)
+    if (upTo.incarnation === this.incarnation) this.#repeated = upTo
+  }
+
+  #between(since: Snapshot | undefined, until: Snapshot): readonly MemoryOutboxRow[] {
+    return this.#committed().filter((row) => {
+      const { xid } = row
+      const isNew = since === undefined || xid >= since.xmax || since.xip.includes(xid)
+      return isNew && visible(this.write(row), until)
+    })
   }
 }
 
-const copyRow = ({ rowId, xid, entity, ids, applied }: OutboxRow): OutboxRow => ({
+const copyRow = ({ rowId, xid, entity, ids }: OutboxRow): OutboxRow => ({
   rowId,
   xid,
   entity,
   ids,
-  applied,
 })
 
 /** The first rows, until they have so many ids. */

@@ -1,20 +1,25 @@
 /** The L2 of one process over a Redis in memory. */
 import type { AnyEntity } from '../model/entity.ts'
-import { decodeEnvelope, type Envelope, encodeEnvelope } from '../model/envelope.ts'
+import { decodeEnvelope, encodeEnvelope } from '../model/envelope.ts'
 import type {
+  BarrierAnswer,
   Drop,
   Dropped,
   Fill,
   FillAnswer,
   Grant,
   L2,
+  L2Barriers,
   Lookup,
   Nonce,
   Renewal,
-  Stored,
 } from '../model/ports.ts'
 import { visible, type WriteId } from '../model/snapshot.ts'
-import { fenceKey, type MemoryRedis, type ReadFence, valueKey } from './memory-redis.ts'
+import { lookupOf, storedOf } from '../redis/answers.ts'
+import { type Beside, isOutlived } from '../redis/beside.ts'
+import { MemoryBarriers } from './memory-barriers.ts'
+import { fenceKey, valueKey } from './memory-keys.ts'
+import type { MemoryRedis, ReadFence } from './memory-redis.ts'
 
 export interface MemoryL2Options {
   readonly redis: MemoryRedis
@@ -25,7 +30,15 @@ export interface MemoryL2Options {
 
 /** What one process asked of its L2. */
 export interface L2Call {
-  readonly act: 'lookup' | 'acquire' | 'fill' | 'renew' | 'release' | 'invalidate'
+  readonly act:
+    | 'lookup'
+    | 'acquire'
+    | 'fill'
+    | 'renew'
+    | 'release'
+    | 'invalidate'
+    | 'barrier'
+    | 'restore'
   readonly ids: readonly string[]
 }
 
@@ -35,14 +48,11 @@ export function memoryL2(options: MemoryL2Options): L2 {
   const { redis, tombstoneRetentionMs = 60_000, calls } = options
   const owner = `owner-${++owners}`
   let nonces = 0
+  const barriers = new MemoryBarriers(redis)
   const newNonce = (): string => `${owner}:${nonces++}`
 
   /** One call: it travels, is done at once, and its answer travels back. */
-  const call = async <T>(
-    entry: L2Call,
-    run: () => T,
-    unavailable: (cause: unknown) => T,
-  ): Promise<T> => {
+  const call: Call = async (entry, run, unavailable) => {
     calls?.push(entry)
     await Promise.resolve()
     if (redis.down) return unavailable(redis.down)
@@ -55,8 +65,14 @@ export function memoryL2(options: MemoryL2Options): L2 {
     lookup: (entity, ids) =>
       call<readonly Lookup[]>(
         { act: 'lookup', ids },
-        () => ids.map((id) => lookupOf(redis.get(keysOf(entity, id).value), redis, entity.graceMs)),
-        (cause) => ids.map(() => ({ kind: 'unavailable', cause })),
+        () => {
+          const nowMs = redis.nowMs()
+          const beside = barriers.beside()
+          return ids.map((id) =>
+            lookupOf(redis.get(keysOf(entity, id).value), beside, nowMs, entity.graceMs),
+          )
+        },
+        (cause) => ids.map(() => unavailable(cause)),
       ),
 
     acquire: (entity, ids, wanted) =>
@@ -65,9 +81,9 @@ export function memoryL2(options: MemoryL2Options): L2 {
         () =>
           ids.map((id) => {
             const asker = { owner, proposedNonce: newNonce(), retentionMs: tombstoneRetentionMs }
-            return acquireOne(redis, keysOf(entity, id), id, wanted, asker)
+            return acquireOne(redis, keysOf(entity, id), id, wanted, asker, barriers.beside())
           }),
-        (cause) => ids.map(() => ({ kind: 'unavailable', cause })),
+        (cause) => ids.map(() => unavailable(cause)),
       ),
 
     fill: (entity, fills) =>
@@ -103,25 +119,48 @@ export function memoryL2(options: MemoryL2Options): L2 {
     filled: (entity, id, pollAfterMs, signal) =>
       redis.wait(keysOf(entity, id).value, pollAfterMs, signal),
 
-    invalidate: (write, drops) =>
+    invalidate: (write, drops, { quiet = false } = {}) =>
       call<Dropped>(
         { act: 'invalidate', ids: drops.map(({ id }) => id) },
         () => {
+          let values = 0
           const nonces = drops.map((drop) => {
             const proposed = newNonce()
-            return invalidateOne(redis, write, drop, tombstoneRetentionMs, proposed, (fill) => ({
-              bytes: envelopeOf(fill, redis.nowMs()),
-              expireMs: expireMsOf(fill),
-            }))
+            values += dropValues(redis, write, drop)
+            return fenceOff(redis, write, drop, tombstoneRetentionMs, proposed)
           })
           const keys = drops.map(({ entity, id }) => ({ entity, id }))
-          redis.tell({ write, keys })
-          return { kind: 'dropped', nonces }
+          if (!quiet) redis.tell({ write, keys })
+          return { kind: 'dropped', nonces, values }
         },
-        (cause) => ({ kind: 'unavailable', cause }),
+        unavailable,
+      ),
+
+    ...barrierCalls(call, barriers),
+  }
+}
+
+type Call = <T>(entry: L2Call, run: () => T, unavailable: (cause: unknown) => T) => Promise<T>
+
+function barrierCalls(call: Call, barriers: MemoryBarriers): L2Barriers {
+  return {
+    barrier: (snapshot) =>
+      call<readonly BarrierAnswer[]>(
+        { act: 'barrier', ids: [] },
+        () => [barriers.barrier(snapshot)],
+        (cause) => [unavailable(cause)],
+      ),
+
+    restore: (change, snapshot, generation) =>
+      call<BarrierAnswer>(
+        { act: 'restore', ids: [] },
+        () => barriers.restore(change, snapshot, generation),
+        unavailable,
       ),
   }
 }
+
+const unavailable = (cause: unknown) => ({ kind: 'unavailable', cause }) as const
 
 interface Keys {
   readonly fence: string
@@ -135,13 +174,15 @@ function acquireOne(
   id: string,
   { incarnation, leaseMs, insist }: Parameters<L2['acquire']>[2],
   asker: { readonly owner: string; readonly proposedNonce: string; readonly retentionMs: number },
+  beside: Beside,
 ): Grant {
   const nowMs = redis.nowMs()
   const present = insist ? undefined : redis.headerAt(keys.value)
-  if (present?.snapshot.incarnation === incarnation && present.softExpiryMs > nowMs) {
+  const isFresh = present?.snapshot.incarnation === incarnation && present.softExpiryMs > nowMs
+  if (isFresh && !isOutlived(present.snapshot, beside)) {
     const envelope = decodeEnvelope(redis.get(keys.value) as Buffer)
     if (!envelope) return { kind: 'unavailable', cause: new Error('corrupt envelope') }
-    return { kind: 'value', stored: storedOf(envelope, nowMs) }
+    return { kind: 'value', stored: storedOf(envelope, beside, nowMs) }
   }
   const fence = redis.openFence(keys.fence, asker.retentionMs, asker.proposedNonce)
   const { untilMs, tombstones } = fence
@@ -179,33 +220,44 @@ function releaseOne(redis: MemoryRedis, keys: Keys, owner: string): void {
   if (isAwaited) redis.wake(keys.value)
 }
 
-/** invalidate.lua for one id: the nonce of its fence, '' where none is needed. */
-function invalidateOne(
+/** What invalidate.lua drops of one id: the number of values that are gone. */
+function dropValues(redis: MemoryRedis, write: WriteId, { entity, id, versions }: Drop): number {
+  let dropped = 0
+  for (const version of versions) {
+    const key = valueKey(entity, version, id)
+    if (redis.get(key) === undefined || sees(redis, key, write)) continue
+    redis.unlink(key)
+    dropped++
+  }
+  return dropped
+}
+
+/** What invalidate.lua leaves of one id after the drop: the nonce of its fence, '' where none is needed. */
+function fenceOff(
   redis: MemoryRedis,
   write: WriteId,
   { entity, id, versions, through }: Drop,
   retentionMs: number,
   proposedNonce: string,
-  packed: (fill: Fill) => { bytes: Buffer; expireMs: number },
 ): Nonce {
-  const fence = fenceKey(entity, id)
-  let isSeen = false
-  for (const version of versions) {
-    const key = valueKey(entity, version, id)
-    const present = redis.headerAt(key)
-    if (present && visible(write, present.snapshot)) isSeen = true
-    else redis.unlink(key)
+  if (versions.some((version) => sees(redis, valueKey(entity, version, id), write))) {
+    return '' as Nonce
   }
-  if (isSeen) return '' as Nonce
+  const fence = fenceKey(entity, id)
   const opened = redis.openFence(fence, retentionMs, proposedNonce)
   redis.addTombstone(fence, opened, write)
   if (!through || !versions.includes(through.version)) return opened.nonce as Nonce
   const read = redis.readFence(fence, retentionMs) as ReadFence
   const value = valueKey(entity, through.version, id)
-  const { bytes, expireMs } = packed(through)
-  redis.fillOne({ fence, value }, read, through.lease.nonce, bytes, expireMs, [])
+  const bytes = envelopeOf(through, redis.nowMs())
+  redis.fillOne({ fence, value }, read, through.lease.nonce, bytes, expireMsOf(through), [])
   if (read.isAwaited) redis.wake(value)
   return read.nonce as Nonce
+}
+
+function sees(redis: MemoryRedis, key: string, write: WriteId): boolean {
+  const present = redis.headerAt(key)
+  return present !== undefined && visible(write, present.snapshot)
 }
 
 function envelopeOf({ snapshot, payload, ttlMs, ageMs }: Fill, nowMs: number): Buffer {
@@ -219,22 +271,3 @@ const keysOf = (entity: AnyEntity, id: string): Keys => ({
   fence: fenceKey(entity.name, id),
   value: valueKey(entity.name, entity.version, id),
 })
-
-function lookupOf(bytes: Buffer | undefined, redis: MemoryRedis, graceMs: number): Lookup {
-  const envelope = bytes && decodeEnvelope(bytes)
-  if (!envelope) return { kind: 'miss', isCorrupt: bytes !== undefined }
-  const stored = storedOf(envelope, redis.nowMs())
-  if (stored.freshForMs > 0) return { kind: 'fresh', stored }
-  return stored.freshForMs + graceMs > 0
-    ? { kind: 'stale', stored }
-    : { kind: 'miss', isCorrupt: false }
-}
-
-function storedOf(envelope: Envelope, nowMs: number): Stored {
-  return {
-    snapshot: envelope.snapshot,
-    payload: envelope.payload,
-    freshForMs: envelope.softExpiryMs - nowMs,
-    ageMs: Math.max(0, nowMs - envelope.createdAtMs),
-  }
-}

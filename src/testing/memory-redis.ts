@@ -5,18 +5,20 @@
 import type { Clock } from '../model/clock.ts'
 import type { FastPlane, FillAnswer, Told, Tombstone } from '../model/ports.ts'
 import { covers, type Incarnation, visible, type WriteId } from '../model/snapshot.ts'
+import { barrierKey, fenceKey, valueKey } from './memory-keys.ts'
+import { copyOf, type StoredFence } from './stored-fence.ts'
 import { type Header, headerOf } from './stored-header.ts'
 
 const mostTombstones = 32
 
-interface StoredFence {
-  nonce: string
-  owner: string | undefined
-  untilMs: number | undefined
-  isAwaited: boolean
-  /** By field: t or m, incarnation, xid; when it was told. */
-  readonly tombstones: Map<string, Tombstone & { readonly toldAtMs: number }>
-  expiresAtMs: number
+interface StoredValue {
+  readonly bytes: Buffer
+  readonly expiresAtMs: number
+}
+
+export interface MemoryRedisState {
+  readonly values: ReadonlyMap<string, StoredValue>
+  readonly fences: ReadonlyMap<string, StoredFence>
 }
 
 /** A fence as a script has read it: what is past the retention is left out. */
@@ -32,10 +34,12 @@ export interface ReadFence {
 /** A Redis that several L2s may share, as several processes do. */
 export class MemoryRedis {
   readonly #clock: Clock
-  readonly #values = new Map<string, { readonly bytes: Buffer; readonly expiresAtMs: number }>()
+  readonly #values = new Map<string, StoredValue>()
   readonly #fences = new Map<string, StoredFence>()
   readonly #waits = new Map<string, Set<() => void>>()
   readonly #listeners: ((message: Told) => void)[] = []
+  /** Of the server that answers, as `NodeChange` has it. */
+  identity = newIdentity()
   /** Why it can't be reached; `undefined` when it can. */
   down: Error | undefined
 
@@ -64,6 +68,24 @@ export class MemoryRedis {
 
   evictFence(entity: string, id: string): void {
     this.#fences.delete(fenceKey(entity, id))
+  }
+
+  evictBarrier(): void {
+    this.#values.delete(barrierKey)
+  }
+
+  /** All that it remembers now, for `failOver`. */
+  save(): MemoryRedisState {
+    const fences = [...this.#fences].map(([key, fence]) => [key, copyOf(fence)] as const)
+    return { values: new Map(this.#values), fences: new Map(fences) }
+  }
+
+  /** Another server takes over, which remembers what this one did at the time of `save`. */
+  failOver({ values, fences }: MemoryRedisState): void {
+    this.flush()
+    for (const [key, value] of values) this.#values.set(key, value)
+    for (const [key, fence] of fences) this.#fences.set(key, copyOf(fence))
+    this.identity = newIdentity()
   }
 
   flush(): void {
@@ -95,7 +117,10 @@ export class MemoryRedis {
 
   get(key: string): Buffer | undefined {
     const stored = this.#values.get(key)
-    return stored && stored.expiresAtMs > this.nowMs() ? stored.bytes : undefined
+    if (!stored || stored.expiresAtMs > this.nowMs()) return stored?.bytes
+    // For good: when its clock is set back, what had expired and was asked for stays away.
+    this.#values.delete(key)
+    return undefined
   }
 
   set(key: string, bytes: Buffer, expireMs: number): void {
@@ -263,8 +288,8 @@ export class MemoryRedis {
   }
 }
 
-export const valueKey = (entity: string, version: number, id: string): string =>
-  `{${entity}:${id}}:v${version}`
-export const fenceKey = (entity: string, id: string): string => `{${entity}:${id}}:f`
+let servers = 0
+const newIdentity = (): string => String(++servers).padStart(20, '0')
+
 const field = ({ incarnation, xid }: WriteId, merged: boolean): string =>
   `${merged ? 'm' : 't'}${incarnation}${xid}`

@@ -8,6 +8,7 @@ import type { Db } from '../postgres/pool.ts'
 import { RunningCache } from '../running-cache.ts'
 import type { Cache, LockstepOptions } from '../types.ts'
 import { MemoryDatabase } from './memory-database.ts'
+import { MemoryInstances } from './memory-instances.ts'
 import { memoryL2 } from './memory-l2.ts'
 import { MemoryRedis } from './memory-redis.ts'
 import type { MemoryDb } from './memory-source.ts'
@@ -96,6 +97,8 @@ export async function testCache<const Entities extends Record<string, AnyEntity>
       l2Breakers: undefined,
       fastPlane: redis.fastPlane(),
       outbox: trouble.outbox(),
+      instances: new MemoryInstances(database),
+      log: undefined,
       source: testSource({ database, tables, clock, trouble, knex, tx }),
       regions: new Map(settings.entities.map((one) => [one.name, openRegion(one)])),
     },

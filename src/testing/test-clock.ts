@@ -27,6 +27,9 @@ interface Outside {
 /** Taken before a test framework could put its own in its place. */
 const nextTick = process.nextTick.bind(process)
 
+/** What goes on behind the answers comes round in less, also after it failed. */
+const lastRoundsMs = 1_000
+
 export class AutoClock extends VirtualClock implements TestClock {
   readonly #outside = new Set<Outside>()
   readonly #within = new AsyncLocalStorage<Outside>()
@@ -97,10 +100,11 @@ export class AutoClock extends VirtualClock implements TestClock {
     await quiet()
     const isWaitedFor = (): boolean => this.#calls > 0 || this.#outside.size > 0
     while (isWaitedFor() && this.fireNext(untilMs)) await quiet()
-    // Nobody waits: of the rounds in the background the last one is enough, and a week is no work.
-    this.stop(untilMs - this.monotonicMs())
+    // Nobody waits: of the rounds in the background the last ones are enough, and a week is no work.
+    this.stop(untilMs - lastRoundsMs - this.monotonicMs())
     await quiet()
     while (this.fireNext(untilMs)) await quiet()
+    this.stop(untilMs - this.monotonicMs())
     this.#isAdvancing = false
     this.#nudge()
   }

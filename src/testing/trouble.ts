@@ -119,9 +119,17 @@ export class TroubleMaker implements Trouble {
         if (this.#isDeaf) throw new Error('the outbox cannot be read: trouble.loseTrust()')
         return database.poll(...args)
       },
+      probe: (...args) => database.probe(...args),
+      listen: (...args) => database.listen(...args),
+      notify: (...args) => database.notify(...args),
       claim: (...args) => database.claim(...args),
       mark: (...args) => database.mark(...args),
       prune: (...args) => database.prune(...args),
+      lead: (...args) => database.lead(...args),
+      resign: (...args) => database.resign(...args),
+      progress: (...args) => database.progress(...args),
+      page: (...args) => database.page(...args),
+      repeated: (...args) => database.repeated(...args),
     }
   }
 

@@ -9,6 +9,7 @@ import { covers, type Incarnation, visible } from '../../src/model/snapshot.ts'
 import { connect, migratedDatabase, ownDatabase } from '../support/database.ts'
 import { startPostgres } from '../support/servers.ts'
 import { until } from '../support/world.ts'
+import { owed, progress } from './outbox-places.ts'
 import { never, openPostgresPlace, type PostgresPlace } from './postgres-place.ts'
 
 /** As long as PostgreSQL takes to come up again. */
@@ -22,6 +23,11 @@ async function incarnationAfter(place: PostgresPlace): Promise<Incarnation> {
     return found !== undefined
   })
   return found as Incarnation
+}
+
+async function rowIds({ outbox }: PostgresPlace): Promise<readonly string[]> {
+  const { rows } = await outbox.page(undefined, undefined, undefined, never)
+  return rows.map(({ rowId }) => rowId)
 }
 
 /** As a crash leaves it. */
@@ -50,7 +56,7 @@ test('an incarnation outlives clean restarts, and ends with every kind of crash'
     await end()
     lives.push(await incarnationAfter(place))
     // Whatever ended: what was committed is still to be told, in the present life.
-    expect((await place.poll()).rows.map(({ ids }) => ids)).toEqual([['durable']])
+    expect(await owed(place)).toEqual(['durable'])
   }
   const [first, restarted, backend, immediate, again, killed] = lives
   expect(restarted).toBe(first)
@@ -96,6 +102,24 @@ test('after a crash xids come again, and what was seen before sees none of them'
   expect(covers(seen, now)).toBe(false)
 }, 60_000)
 
+test('after a crash nobody has been told, and what was repeated is of the new life', async () => {
+  const server = await startPostgres()
+  const place = await openPostgresPlace({ url: await migratedDatabase(server) })
+  await place.write('durable')
+  const before = (await place.poll()).snapshot
+  await place.outbox.mark(await rowIds(place), ['l2'], never)
+  expect((await progress(place, { l2: before })).owed.l2.isTold).toBe(true)
+  await server.kill9()
+  await server.start()
+  await incarnationAfter(place)
+  const answer = await progress(place, { l2: before })
+  expect(answer.owed.l2.isTold).toBe(false)
+  expect(answer.repeated.incarnation).toBe(answer.snapshot.incarnation)
+  expect(answer.snapshot.incarnation).not.toBe(before.incarnation)
+  await place.outbox.repeated(before, never)
+  expect((await progress(place)).repeated).toEqual(answer.repeated)
+}, 60_000)
+
 test('of many that find none at once one begins the incarnation, for all', async () => {
   const place = await openPostgresPlace({ url: await ownDatabase(), poolSize: 2 })
   const others = await Promise.all(Array.from({ length: 4 }, () => place.another()))
@@ -126,14 +150,20 @@ test('nobody who comes late ends the incarnation that somebody began', async () 
 test('until an incarnation has begun nothing is handed out to be told, and no write is recorded', async () => {
   const place = await openPostgresPlace({ url: await ownDatabase() })
   await place.write('a')
+  const { snapshot } = await place.poll()
   await emptyIncarnations(place)
-  const isAsked = await place.outbox.claim(0, () => Promise.reject(new Error('asked')), never)
+  const begun = 'the database has begun a new incarnation'
+  await expect(progress(place, { l2: snapshot })).rejects.toThrow(begun)
+  const page = place.outbox.page(undefined, undefined, undefined, never)
+  await expect(page).rejects.toThrow(begun)
+  const isAsked = await place.outbox.claim('l2', 0, () => Promise.reject(new Error('asked')), never)
   expect(isAsked).toBe(0)
   const transaction = await place.begin()
   const recording = transaction.record([{ entity: 'thing', ids: ['b'] }])
   await expect(recording).rejects.toMatchObject({ code: 'WRITE_ABORTED' })
   await transaction.rollback()
-  expect((await place.poll()).rows.map(({ ids }) => ids)).toEqual([['a']])
+  await place.poll()
+  expect(await owed(place)).toEqual(['a'])
 })
 
 test('a write that found no incarnation succeeds when it is done again, and is done again', async () => {
@@ -164,16 +194,18 @@ test('a dump restored into another cluster begins a life of its own, without the
     [place.namespace],
   )
   await restored.query(
-    `update lockstep.namespaces set pruned = '5000000000:5000000000:', prune_next = '5000000000:5000000000:'
+    `update lockstep.namespaces set pruned = '5000000000:5000000000:', prune_next = '5000000000:5000000000:',
+       repeated = '5000000000:5000000000:'
      where name = $1`,
     [place.namespace],
   )
-  const { snapshot, rows, pruned } = await place.poll()
+  const { snapshot, pruned } = await place.poll()
   expect(snapshot.incarnation).not.toBe(asleep.incarnation)
-  expect(rows.map(({ ids }) => ids)).toEqual([['possible']])
+  expect(await owed(place)).toEqual(['possible'])
   // Its marks are of this life too: who keeps up has no gap.
   expect(covers(snapshot, pruned)).toBe(true)
   expect(covers(asleep, pruned)).toBe(false)
+  expect(covers(snapshot, (await progress(place)).repeated)).toBe(true)
   expect((await place.poll(snapshot)).snapshot.incarnation).toBe(snapshot.incarnation)
   const { write } = await place.write('new')
   expect(visible(write, (await place.poll()).snapshot)).toBe(true)

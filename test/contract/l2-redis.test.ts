@@ -2,10 +2,11 @@
  * What only Redis can do to an L2: other things under our keys, corrupt bytes, a server that ends,
  * forgets its scripts, runs full. Never an exception, and the next fill repairs it.
  */
+import { inspect } from 'node:util'
 import { Redis } from 'ioredis'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { encodeEnvelope } from '../../src/model/envelope.ts'
-import type { Lease, Told } from '../../src/model/ports.ts'
+import type { Lease, NodeChange, Told } from '../../src/model/ports.ts'
 import { keySpace } from '../../src/redis/keys.ts'
 import { ownNamespace } from '../support/namespace.ts'
 import { type RedisServer, type RedisServerOptions, startRedis } from '../support/servers.ts'
@@ -13,13 +14,16 @@ import { required, until } from '../support/world.ts'
 import { openRedisProcess, type RedisProcess } from './redis-process.ts'
 import {
   acquire,
+  changes,
   fill,
   fillOf,
   found,
   invalidate,
   lease,
   present,
+  proves,
   put,
+  restore,
   snapshot,
   thing,
   upTo,
@@ -102,7 +106,7 @@ describe('something else under the key of a value', () => {
   test.each(foreign.slice(0, 8))('%s is counted as corrupt', async (_what, plant) => {
     const { l2, redis, valueKey } = await open()
     await plant(redis, valueKey('a'))
-    expect(await l2.lookup(thing(), ['a'])).toEqual([{ kind: 'miss', isCorrupt: true }])
+    expect(await l2.lookup(thing(), ['a'])).toEqual([{ kind: 'miss', why: 'corrupt' }])
   })
 })
 
@@ -194,7 +198,7 @@ describe('a corrupt envelope', () => {
     const { l2, redis, valueKey } = await open()
     const ids = await plantEveryFlip(redis, valueKey, intact())
     const lookups = await l2.lookup(thing(), ids)
-    expect(lookups).toEqual(ids.map(() => ({ kind: 'miss', isCorrupt: true })))
+    expect(lookups).toEqual(ids.map(() => ({ kind: 'miss', why: 'corrupt' })))
   })
 
   test('is a counted miss, wherever it is cut off', async () => {
@@ -204,7 +208,7 @@ describe('a corrupt envelope', () => {
       ids.map((id, length) => redis.set(valueKey(id), intact().subarray(0, length), 'PX', 60_000)),
     )
     const lookups = await l2.lookup(thing(), ids)
-    expect(lookups).toEqual(ids.map(() => ({ kind: 'miss', isCorrupt: true })))
+    expect(lookups).toEqual(ids.map(() => ({ kind: 'miss', why: 'corrupt' })))
   })
 
   test('is repaired by the next fill, whichever byte is wrong', async () => {
@@ -272,13 +276,24 @@ test('every key in Redis goes by itself, whatever was done to it', async () => {
   const refused = await lease(l2, 'refused')
   await invalidate(l2, write(100), ['refused'])
   await fill(l2, fillOf(refused, upTo(100)))
+  const changed = await changes(l2, upTo(100))
   const keys = await keysOf(redis, namespace)
-  expect(keys.length).toBeGreaterThanOrEqual(5)
-  const lives = await Promise.all(keys.map((key) => redis.pttl(key)))
-  for (const ms of lives) {
-    expect(ms).toBeGreaterThan(0)
-    expect(ms).toBeLessThanOrEqual(120_000)
+  expect(keys.length).toBeGreaterThanOrEqual(6)
+  const barrier = keySpace(namespace).barrier('')
+  const lifeOf = async (key: string): Promise<number> => {
+    const ms = await redis.pttl(key)
+    expect(ms, key).toBeGreaterThan(0)
+    expect(ms, key).toBeLessThanOrEqual(key === barrier ? 3_600_000 : 120_000)
+    return ms
   }
+  for (const key of keys) await lifeOf(key)
+  await redis.pexpire(barrier, 1_000)
+  await restore(l2, changed, upTo(100))
+  expect(await lifeOf(barrier)).toBeGreaterThan(1_000)
+  await redis.pexpire(barrier, 1_000)
+  await proves(l2, upTo(100))
+  expect(await lifeOf(barrier)).toBeGreaterThan(1_000)
+  expect(await redis.strlen(barrier)).toBeLessThan(64)
 })
 
 test('an accepted fill leaves a value and nothing else', async () => {
@@ -421,8 +436,33 @@ async function everyAct({ l2 }: RedisProcess, held: Lease): Promise<readonly str
 test('a Redis that has ended is unavailable to every act, and throws in none', async () => {
   const place = await openOwn()
   const held = await lease(place.l2, 'a')
+  const [change] = await changes(place.l2, upTo(100))
   await place.server.kill()
   expect(await everyAct(place, held)).toEqual(Array(6).fill('unavailable'))
+  const answers = [
+    ...(await place.l2.barrier(upTo(100))),
+    await place.l2.restore(change as NodeChange, upTo(100), undefined),
+  ]
+  expect(answers.map(({ kind }) => kind)).toEqual(['unavailable', 'unavailable'])
+})
+
+test('what Redis refuses is told without the ids and values that were sent', async () => {
+  const { l2, redis } = await openOwn()
+  const id = 'hunter2'
+  const held = await lease(l2, id)
+  await redis.acl('SETUSER', 'default', '-mget', '-evalsha', '-eval')
+  const drops = [{ entity: 'thing', id, versions: [1] }]
+  const [[lookup], [grant], dropped] = await Promise.all([
+    l2.lookup(thing(), [id]),
+    l2.acquire(thing(), [held.id], { incarnation: present, leaseMs: 1_000, insist: false }),
+    l2.invalidate(write(100), drops),
+  ])
+  for (const answer of [lookup, grant, dropped]) {
+    expect(answer?.kind).toBe('unavailable')
+    const shown = inspect(answer, { depth: 10 })
+    expect(shown).toContain('NOPERM')
+    expect(shown).not.toContain(id)
+  }
 })
 
 test('a Redis that comes back is found again, and has forgotten nonces and scripts', async () => {

@@ -2,17 +2,11 @@
  * What the coordinator relies on of an L2 (DESIGN §4.4, §4.6, §5.2, §5.4), on every implementation:
  * the real one and its twin in memory promise the same.
  */
-import { afterAll, describe, expect, test } from 'vitest'
-import { systemClock } from '../../src/model/clock.ts'
+import { describe, expect, test } from 'vitest'
 import type { L2, Lease } from '../../src/model/ports.ts'
 import type { Snapshot } from '../../src/model/snapshot.ts'
-import { keySpace } from '../../src/redis/keys.ts'
-import { ownNamespace } from '../support/namespace.ts'
-import { MemoryRedis, memoryL2 } from '../support/ports.ts'
-import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts'
-import { startRedis } from '../support/servers.ts'
-import { required, until } from '../support/world.ts'
-import { openRedisProcess } from './redis-process.ts'
+import { until } from '../support/world.ts'
+import { l2Rigs } from './l2-rigs.ts'
 import {
   acquire,
   fill,
@@ -29,90 +23,14 @@ import {
   write,
 } from './words.ts'
 
-/** Two processes over one L2, and what may happen to it behind their backs. */
-interface Rig {
-  readonly one: L2
-  readonly two: L2
-  evict(what: 'value' | 'fence', id: string, version?: number): Promise<unknown>
-  flush(): Promise<unknown>
-}
-
-interface RigOptions {
-  readonly retentionMs?: number
-  /** A server that nobody else uses, so that it can be flushed. */
-  readonly isOwn?: boolean
-}
-
-const implementations: readonly [string, (options?: RigOptions) => Promise<Rig>][] = [
-  ['Redis', openRedis],
-  ['Redis Cluster', openCluster],
-  ['memory', openMemory],
-]
-
-async function openRedis({ retentionMs, isOwn = false }: RigOptions = {}): Promise<Rig> {
-  const url = isOwn ? (await startRedis()).url : required('REDIS_URL')
-  const namespace = ownNamespace()
-  const options = { url, namespace, ...(retentionMs === undefined ? {} : { retentionMs }) }
-  const one = await openRedisProcess(options)
-  const two = await openRedisProcess(options)
-  const keys = keySpace(namespace)
-  return {
-    one: one.l2,
-    two: two.l2,
-    evict: (what, id, version = 1) =>
-      one.redis.del(what === 'fence' ? keys.fence('thing', id) : keys.value('thing', version, id)),
-    flush: () => one.redis.flushall(),
-  }
-}
-
-/** Started when a test asks for it, and there for all of them: each has its own namespace. */
-let cluster: Promise<RedisCluster> | undefined
-const atEnd: (() => Promise<void> | void)[] = []
-afterAll(async () => {
-  for (const close of atEnd.splice(0).reverse()) await close()
-})
-
-async function openCluster({ retentionMs }: RigOptions = {}): Promise<Rig> {
-  cluster ??= startRedisCluster({ atEnd: (close) => atEnd.push(close) })
-  const { cluster: nodes, nodes: servers } = await cluster
-  const namespace = ownNamespace()
-  const options = {
-    url: { cluster: nodes },
-    namespace,
-    ...(retentionMs === undefined ? {} : { retentionMs }),
-  }
-  const one = await openRedisProcess(options)
-  const two = await openRedisProcess(options)
-  const keys = keySpace(namespace)
-  return {
-    one: one.l2,
-    two: two.l2,
-    evict: (what, id, version = 1) =>
-      one.redis.del(what === 'fence' ? keys.fence('thing', id) : keys.value('thing', version, id)),
-    flush: () => Promise.all(servers.map(({ admin }) => admin.flushall())),
-  }
-}
-
-async function openMemory({ retentionMs = 60_000 }: RigOptions = {}): Promise<Rig> {
-  const redis = new MemoryRedis(systemClock)
-  const options = { redis, tombstoneRetentionMs: retentionMs }
-  return {
-    one: memoryL2(options),
-    two: memoryL2(options),
-    evict: async (what, id, version = 1) =>
-      what === 'fence' ? redis.evictFence('thing', id) : redis.evictValue('thing', version, id),
-    flush: async () => redis.flush(),
-  }
-}
-
 /** Long enough that nothing ends by it while the test runs. */
 const long = 60_000
 
-describe.each(implementations)('L2 in %s', (_name, open) => {
+describe.each(l2Rigs)('L2 in %s', (_name, open) => {
   describe('lookup and fill', () => {
     test('what was never filled is a miss', async () => {
       const { one } = await open()
-      expect(await one.lookup(thing(), ['a'])).toEqual([{ kind: 'miss', isCorrupt: false }])
+      expect(await one.lookup(thing(), ['a'])).toEqual([{ kind: 'miss', why: 'absent' }])
       expect(await one.lookup(thing(), [])).toEqual([])
     })
 
@@ -552,6 +470,46 @@ describe.each(implementations)('L2 in %s', (_name, open) => {
     })
   })
 
+  describe('what an invalidation tells', () => {
+    test('how many values lay there and are gone, in any version', async () => {
+      const { one, two } = await open()
+      await put(one, 'a', upTo(100))
+      await put(one, 'a', upTo(100), {}, thing(2))
+      await put(one, 'b', upTo(101))
+      const drops = ['a', 'b', 'c'].map((id) => ({ entity: 'thing', id, versions: [1, 2] }))
+      expect(await two.invalidate(write(100), drops)).toMatchObject({ values: 2 })
+      expect(await two.invalidate(write(100), drops)).toMatchObject({ values: 0 })
+    })
+
+    test('everybody over the fast plane, unless it is quiet: then it only drops and fences', async () => {
+      const { one, two, fastPlane } = await open()
+      const heard: number[] = []
+      fastPlane.listen((told) => heard.push(told.write.xid))
+      await put(one, 'a', upTo(100))
+      const drops = [{ entity: 'thing', id: 'a', versions: [1] }]
+      await two.invalidate(write(100), drops, { quiet: true })
+      expect((await lease(one, 'a')).tombstones).toEqual([{ ...write(100), merged: false }])
+      await two.invalidate(write(101), drops, { quiet: false })
+      await until('it was heard', () => heard.length > 0)
+      expect(heard).toEqual([101])
+    })
+
+    test('who waits is woken by a quiet write-through too', async () => {
+      const { one, two } = await open()
+      await acquire(one, 'a')
+      await acquire(two, 'a')
+      const [nonce] = await invalidate(one, write(100), ['a'])
+      const woken = two.filled(thing(), 'a', long, new AbortController().signal)
+      const under = snapshot('100:100:', present, 100)
+      const held = { id: 'a', nonce: nonce as never, tombstones: [] }
+      const through = { ...fillOf(held, under), version: 1 }
+      await one.invalidate(write(100), [{ entity: 'thing', id: 'a', versions: [1], through }], {
+        quiet: true,
+      })
+      await woken
+    })
+  })
+
   describe('incarnations', () => {
     test('a write of another incarnation keeps every fill out until it is known to be over', async () => {
       const { one, two } = await open()
@@ -976,7 +934,11 @@ describe.each(implementations)('L2 in %s', (_name, open) => {
       const { one } = await open()
       expect(await one.acquire(thing(), [], options)).toEqual([])
       expect(await one.fill(thing(), [])).toEqual([])
-      expect(await one.invalidate(write(100), [])).toEqual({ kind: 'dropped', nonces: [] })
+      expect(await one.invalidate(write(100), [])).toEqual({
+        kind: 'dropped',
+        nonces: [],
+        values: 0,
+      })
       expect(await one.renew(thing(), [], long)).toEqual([])
       await one.release(thing(), [])
     })

@@ -1,91 +1,29 @@
 /**
- * What the tail and the janitor rely on of the outbox (DESIGN §6), on every implementation: a row is
+ * What the tail and the relay rely on of the outbox (DESIGN §6), on every implementation: a row is
  * found when its transaction becomes visible, by whoever looks, until it is pruned; and it is
- * pruned only after everybody who kept up has seen it.
+ * pruned only after everybody who kept up has seen it, and everybody it is for was told of it.
  */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { systemClock } from '../../src/model/clock.ts'
 import {
   idsPerOutboxRow,
   mostIdsAClaim,
   mostIdsAPoll,
   outboxBatch,
 } from '../../src/model/defaults.ts'
-import type { Outbox, OutboxRow, Poll, Recorded, Transaction } from '../../src/model/ports.ts'
-import { covers, formatSnapshot, type Snapshot, visible } from '../../src/model/snapshot.ts'
-import { MemoryDatabase, memorySource } from '../support/ports.ts'
+import type { OutboxRow } from '../../src/model/ports.ts'
+import { covers, formatSnapshot, visible } from '../../src/model/snapshot.ts'
 import { gate, until } from '../support/world.ts'
-import { never, openPostgresPlace } from './postgres-place.ts'
-
-/** One instance's outbox, and writers beside it. */
-interface OutboxPlace {
-  readonly outbox: Outbox
-  poll(since?: Snapshot): Promise<Poll>
-  begin(): Promise<Pick<Transaction<unknown>, 'record' | 'commit' | 'rollback'>>
-  write(...ids: string[]): Promise<Recorded>
-  another(): Promise<OutboxPlace>
-}
-
-const implementations: readonly [string, (o?: { hasL2: boolean }) => Promise<OutboxPlace>][] = [
-  ['PostgreSQL', openPostgresPlace],
-  ['memory', async (options) => openMemory(options?.hasL2)],
-]
-
-function openMemory(namespaceHasL2 = true): OutboxPlace {
-  const versions = new Map([['thing', [1]]])
-  const database = new MemoryDatabase({ clock: systemClock, namespaceHasL2, versions })
-  const source = memorySource(database)
-  const place: OutboxPlace = {
-    outbox: database,
-    poll: (since) => database.poll(since, never),
-    begin: () => source.begin(never),
-    write: async (...ids) => {
-      const transaction = await source.begin(never)
-      const recorded = await transaction.record([{ entity: 'thing', ids }])
-      await transaction.commit()
-      return recorded
-    },
-    another: async () => place,
-  }
-  return place
-}
-
-/** A transaction that has its outbox row, and is open. */
-async function open(place: OutboxPlace, ...ids: string[]) {
-  const transaction = await place.begin()
-  const recorded = await transaction.record([{ entity: 'thing', ids }])
-  return { ...recorded, commit: () => transaction.commit(), rollback: () => transaction.rollback() }
-}
-
-/** So many rows, of one write. */
-async function writeRows(place: OutboxPlace, count: number, id?: string): Promise<void> {
-  const transaction = await place.begin()
-  await transaction.record(
-    Array.from({ length: count }, (_, index) => ({
-      entity: 'thing',
-      ids: [`${id ?? 'row'} ${index}`],
-    })),
-  )
-  await transaction.commit()
-}
-
-async function claimAll({ outbox }: OutboxPlace): Promise<readonly string[]> {
-  let ids: readonly string[] = []
-  await outbox.claim(
-    0,
-    async ({ rows }) => {
-      ids = idsOf(rows)
-      return rows.map(({ rowId }) => rowId)
-    },
-    never,
-  )
-  return ids
-}
-
-function idsOf(rows: readonly OutboxRow[]): readonly string[] {
-  return rows.flatMap(({ ids }) => ids).sort()
-}
+import {
+  claimAll,
+  idsOf,
+  implementations,
+  type OutboxPlace,
+  open,
+  owed,
+  writeRows,
+} from './outbox-places.ts'
+import { never } from './postgres-place.ts'
 
 const withoutL2 = { hasL2: false }
 
@@ -111,13 +49,41 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
   // ---------------------------------------------------------------- what a poll brings
 
   describe('a poll', () => {
-    test('without a snapshot to start from brings what L2 has not been told of', async () => {
+    test('without a snapshot to start from brings no rows, and neither does a probe', async () => {
       const place = await openPlace()
-      expect((await place.poll()).rows).toEqual([])
+      const start = await place.poll()
+      const { write } = await place.write('a')
+      const poll = await place.poll()
+      expect(poll).toMatchObject({ rows: [], missed: false, isForeign: false })
+      const probe = await place.outbox.probe(never)
+      for (const { snapshot } of [poll, probe]) {
+        expect(visible(write, snapshot)).toBe(true)
+        expect(covers(snapshot, start.snapshot)).toBe(true)
+      }
+      expect(probe.isRelayDue).toBe(true)
+    })
+
+    test('brings a row as its writer left it', async () => {
+      const place = await openPlace()
+      const { snapshot } = await place.poll()
       const { rowIds, write } = await place.write('a', 'b')
-      expect((await place.poll()).rows).toEqual([
-        { rowId: rowIds[0], xid: write.xid, entity: 'thing', ids: ['a', 'b'], applied: false },
+      expect((await place.poll(snapshot)).rows).toEqual([
+        { rowId: rowIds[0], xid: write.xid, entity: 'thing', ids: ['a', 'b'] },
       ])
+    })
+
+    test('says whether some of its rows have no writer that tells of them', async () => {
+      const place = await openPlace()
+      const start = (await place.poll()).snapshot
+      await place.write('own')
+      const own = await place.poll(start)
+      expect(own).toMatchObject({ isForeign: false })
+      await place.writeForeign('foreign')
+      const foreign = await place.poll(own.snapshot)
+      expect(foreign).toMatchObject({ isForeign: true })
+      expect(idsOf(foreign.rows)).toEqual(['foreign'])
+      expect(await place.poll(start)).toMatchObject({ isForeign: true })
+      expect(await place.poll(foreign.snapshot)).toMatchObject({ rows: [], isForeign: false })
     })
 
     test('brings every write that its snapshot sees and the one before did not, once', async () => {
@@ -163,36 +129,23 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
       const given = await open(place, 'given up')
       await given.rollback()
       expect((await place.poll(start.snapshot)).rows).toEqual([])
-      expect((await place.poll()).rows).toEqual([])
+      expect(await owed(place)).toEqual([])
     })
 
-    test('brings a write again and again until L2 has been told of it', async () => {
-      const place = await openPlace()
-      const { rowIds } = await place.write('a')
-      let { snapshot } = await place.poll()
-      for (let turn = 0; turn < 3; turn++) {
-        const poll = await place.poll(snapshot)
-        expect(idsOf(poll.rows)).toEqual(['a'])
-        snapshot = poll.snapshot
-      }
-      await place.outbox.mark(rowIds, never)
-      expect((await place.poll(snapshot)).rows).toEqual([])
-      expect((await place.poll()).rows).toEqual([])
-    })
-
-    test('brings a row once, though it is both new and unapplied', async () => {
+    test('brings a write once, whether anybody has been told of it or not', async () => {
       const place = await openPlace()
       const start = await place.poll()
-      const early = await open(place, 'early')
-      await place.write('late')
-      const between = await place.poll(start.snapshot)
-      await early.commit()
-      expect(idsOf((await place.poll(start.snapshot)).rows)).toEqual(['early', 'late'])
-      expect(idsOf((await place.poll(between.snapshot)).rows)).toEqual(['early', 'late'])
+      const told = await place.write('told')
+      await place.outbox.mark(told.rowIds, ['l2', 'log'], never)
+      await place.write('owed')
+      const { rows, snapshot } = await place.poll(start.snapshot)
+      expect(idsOf(rows)).toEqual(['owed', 'told'])
+      expect((await place.poll(snapshot)).rows).toEqual([])
     })
 
     test('brings ids of any text as they are', async () => {
       const place = await openPlace()
+      const { snapshot } = await place.poll()
       const odd = [
         ' ',
         '"',
@@ -209,15 +162,16 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
         '%s',
       ]
       await place.write(...odd)
-      expect((await place.poll()).rows[0]?.ids).toEqual(odd)
+      expect((await place.poll(snapshot)).rows[0]?.ids).toEqual(odd)
     })
 
     test('brings all ids of a write that has too many for one row', async () => {
       const place = await openPlace()
+      const { snapshot } = await place.poll()
       const many = Array.from({ length: 2_500 }, (_, index) => `id ${index}`)
       const { rowIds, write } = await place.write(...many)
       expect(rowIds).toHaveLength(3)
-      const { rows } = await place.poll()
+      const { rows } = await place.poll(snapshot)
       expect(idsOf(rows)).toEqual(many.toSorted())
       expect(new Set(rows.map(({ xid }) => xid))).toEqual(new Set([write.xid]))
     })
@@ -228,21 +182,16 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
     const ids = (count: number) => Array.from({ length: count }, (_, index) => `id ${index}`)
     const { snapshot } = await place.poll()
     await place.write(...ids(mostIdsAPoll))
-    expect(await place.poll(snapshot)).toMatchObject({ missedNew: false, missedUnapplied: false })
+    expect(await place.poll(snapshot)).toMatchObject({ missed: false })
     await place.write('one more')
     const late = await place.poll(snapshot)
-    expect(late).toMatchObject({ missedNew: true })
+    expect(late).toMatchObject({ missed: true })
+    // The row that reaches the bound is the last, whatever it has.
     const count = idsOf(late.rows).length
     expect(count).toBeGreaterThanOrEqual(mostIdsAPoll)
-    expect(count).toBeLessThanOrEqual(2 * mostIdsAPoll)
-    await place.write(...ids(mostIdsAPoll))
-    const unapplied = await place.poll(late.snapshot)
-    expect(unapplied).toMatchObject({ missedNew: false })
-    await place.write(...ids(mostIdsAPoll))
-    const all = await place.poll()
-    expect(all).toMatchObject({ missedNew: false, missedUnapplied: true })
-    // The row that reaches the bound is the last, whatever it has.
-    expect(idsOf(all.rows).length).toBeLessThanOrEqual(2 * mostIdsAPoll + idsPerOutboxRow)
+    expect(count).toBeLessThanOrEqual(mostIdsAPoll + idsPerOutboxRow)
+    await place.write('after it')
+    expect(await place.poll(late.snapshot)).toMatchObject({ missed: false })
   })
 
   test('in any order of beginnings, ends and polls, each poll brings exactly what has committed since', async () => {
@@ -284,6 +233,7 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
       const place = await openPlace()
       const [a, b] = [await place.write('a'), await place.write('b')]
       const applied = await place.outbox.claim(
+        'l2',
         0,
         async (claim) => {
           expect(claim.incarnation).toBe(a.write.incarnation)
@@ -297,7 +247,7 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
         never,
       )
       expect(applied).toBe(1)
-      expect(idsOf((await place.poll()).rows)).toEqual(['b'])
+      expect(await owed(place)).toEqual(['b'])
     })
 
     test('leaves young rows to their writer', async () => {
@@ -305,6 +255,7 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
       await place.write('a')
       const isGiven = async (minAgeMs: number) =>
         (await place.outbox.claim(
+          'l2',
           minAgeMs,
           async ({ rows }) => rows.map(({ rowId }) => rowId),
           never,
@@ -325,10 +276,11 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
         await hold()
         return rowIds
       }
-      const first = place.outbox.claim(0, take(held.pass), never)
+      const first = place.outbox.claim('l2', 0, take(held.pass), never)
       await held.held
       expect(
         await other.outbox.claim(
+          'l2',
           0,
           take(async () => {}),
           never,
@@ -336,6 +288,7 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
       ).toBe(120)
       expect(
         await other.outbox.claim(
+          'l2',
           0,
           take(async () => {}),
           never,
@@ -346,7 +299,7 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
       const all = claimed.flat()
       expect(new Set(all).size).toBe(all.length)
       expect(all).toHaveLength(outboxBatch + 120)
-      expect((await place.poll()).rows).toEqual([])
+      expect(await owed(place)).toEqual([])
     })
 
     test('by several at once, again and again, applies every row exactly once', async () => {
@@ -361,18 +314,23 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
           claimed.push(...rowIds)
           return rowIds.length > 0 ? rowIds : claim.rows.map(({ rowId }) => rowId)
         }
-        while ((await outbox.claim(0, take, never)) > 0);
+        while ((await outbox.claim('l2', 0, take, never)) > 0);
       }
       await Promise.all(others.map(drain))
       await drain(place)
       expect(new Set(claimed).size).toBe(claimed.length)
-      expect((await place.poll()).rows).toEqual([])
+      expect(await owed(place)).toEqual([])
     })
 
     test('whose work fails marks nothing, and its rows are handed out again', async () => {
       const place = await openPlace()
       await place.write('a')
-      const fails = place.outbox.claim(0, () => Promise.reject(new Error('Redis is down')), never)
+      const fails = place.outbox.claim(
+        'l2',
+        0,
+        () => Promise.reject(new Error('Redis is down')),
+        never,
+      )
       await expect(fails).rejects.toThrow('Redis is down')
       expect(await claimAll(place)).toEqual(['a'])
     })
@@ -384,6 +342,7 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
       const claimed: string[] = []
       const turn = () =>
         place.outbox.claim(
+          'l2',
           0,
           async ({ rows }) => {
             claimed.push(...idsOf(rows))
@@ -404,7 +363,7 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
       const place = await openPlace()
       await writeRows(place, outboxBatch)
       await place.write('later')
-      const fails = place.outbox.claim(0, () => Promise.reject(new Error('too late')), never)
+      const fails = place.outbox.claim('l2', 0, () => Promise.reject(new Error('too late')), never)
       await expect(fails).rejects.toThrow('too late')
       expect(await claimAll(place)).toEqual(['later'])
       expect(await claimAll(place)).toHaveLength(outboxBatch)
@@ -418,8 +377,8 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
         claimed.push(rows)
         return rows.slice(10, 20).map(({ rowId }) => rowId)
       }
-      await place.outbox.claim(0, some, never)
-      await place.outbox.claim(0, some, never)
+      await place.outbox.claim('l2', 0, some, never)
+      await place.outbox.claim('l2', 0, some, never)
       expect(claimed[1]?.[0]).toEqual(claimed[0]?.[20])
     })
 
@@ -441,12 +400,50 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
     })
   })
 
+  // ---------------------------------------------------------------- destinations
+
+  describe('of several destinations', () => {
+    test('each is told of each row by itself', async () => {
+      const place = await openPlace({ hasLog: true })
+      const [a, b, c] = [await place.write('a'), await place.write('b'), await place.write('c')]
+      await place.outbox.mark(a.rowIds, ['l2'], never)
+      await place.outbox.mark(b.rowIds, ['log'], never)
+      await place.outbox.mark(c.rowIds, ['l2', 'log'], never)
+      expect(await owed(place, 'l2')).toEqual(['b'])
+      expect(await owed(place, 'log')).toEqual(['a'])
+      // What was marked stays so, whatever is marked later.
+      await place.outbox.mark(a.rowIds, ['log'], never)
+      await place.outbox.mark(b.rowIds, ['l2'], never)
+      for (const name of ['l2', 'log'] as const) expect(await owed(place, name)).toEqual([])
+    })
+
+    test('a claim for one marks nothing for the other, and its place is its own', async () => {
+      const place = await openPlace({ hasLog: true })
+      await writeRows(place, outboxBatch + 1)
+      expect(await claimAll(place, 'log')).toHaveLength(outboxBatch)
+      expect(await owed(place, 'l2')).toHaveLength(outboxBatch)
+      expect(await claimAll(place, 'log')).toHaveLength(1)
+      expect(await owed(place, 'log')).toEqual([])
+      // It goes on after the rows that it could not be told of.
+      expect(await owed(place, 'l2')).toHaveLength(1)
+    })
+
+    test('without a log, what L2 was told of is published', async () => {
+      const place = await openPlace()
+      const { rowIds } = await place.write('marked')
+      await place.write('claimed')
+      await place.outbox.mark(rowIds, ['l2'], never)
+      expect(await claimAll(place, 'l2')).toEqual(['claimed'])
+      expect(await owed(place, 'log')).toEqual([])
+    })
+  })
+
   test('a mark of rows that are not there marks nothing else', async () => {
     const place = await openPlace()
     await place.write('a')
-    await place.outbox.mark(['9007199254740991', '0'], never)
-    await place.outbox.mark([], never)
-    expect(idsOf((await place.poll()).rows)).toEqual(['a'])
+    await place.outbox.mark(['9007199254740991', '0'], ['l2'], never)
+    await place.outbox.mark([], ['l2'], never)
+    expect(await owed(place)).toEqual(['a'])
   })
 
   // ---------------------------------------------------------------- pruning
@@ -482,13 +479,59 @@ describe.each(implementations)('the outbox in %s', (_name, openPlace) => {
       expect(await place.outbox.prune(0, never)).toBe(1)
     })
 
-    test('never removes what L2 has not been told of', async () => {
+    test('never removes what L2 has not been told of, or not once more', async () => {
       const place = await openPlace()
+      const { snapshot } = await place.poll()
       const { rowIds } = await place.write('a')
+      const stays = async () => {
+        for (let turn = 0; turn < 4; turn++) expect(await place.outbox.prune(0, never)).toBe(0)
+        expect(idsOf((await place.poll(snapshot)).rows)).toEqual(['a'])
+      }
+      await place.outbox.repeated((await place.poll()).snapshot, never)
+      await stays()
+      await place.outbox.repeated(snapshot, never)
+      await place.outbox.mark(rowIds, ['l2'], never)
+      await stays()
+      await place.outbox.repeated((await place.poll()).snapshot, never)
+      expect(await place.outbox.prune(0, never)).toBe(1)
+    })
+
+    test('never removes what the log has not been told of, and without L2 waits for nothing else', async () => {
+      const place = await openPlace({ hasL2: false, hasLog: true })
+      const { snapshot } = await place.poll()
+      const { rowIds } = await place.write('a')
+      await place.outbox.mark(rowIds, ['l2'], never)
       for (let turn = 0; turn < 4; turn++) expect(await place.outbox.prune(0, never)).toBe(0)
-      expect(idsOf((await place.poll()).rows)).toEqual(['a'])
-      await place.outbox.mark(rowIds, never)
-      await until('it is pruned', async () => (await place.outbox.prune(0, never)) === 1)
+      expect(idsOf((await place.poll(snapshot)).rows)).toEqual(['a'])
+      await place.outbox.mark(rowIds, ['log'], never)
+      expect(await place.outbox.prune(0, never)).toBe(1)
+    })
+
+    test('with both waits for each', async () => {
+      const place = await openPlace({ hasLog: true })
+      const all = await Promise.all(['a', 'b', 'c'].map((id) => place.write(id)))
+      await place.outbox.repeated((await place.poll()).snapshot, never)
+      const [l2, log, both] = all.map(({ rowIds }) => rowIds)
+      await place.outbox.mark([...(l2 ?? []), ...(both ?? [])], ['l2'], never)
+      await place.outbox.mark([...(log ?? []), ...(both ?? [])], ['log'], never)
+      let removed = 0
+      for (let turn = 0; turn < 4; turn++) removed += await place.outbox.prune(0, never)
+      expect(removed).toBe(1)
+      expect([await owed(place, 'l2'), await owed(place, 'log')]).toEqual([['b'], ['a']])
+    })
+
+    test('keeps a row that was not visible yet when all that was visible was repeated', async () => {
+      const place = await openPlace()
+      const long = await open(place, 'long')
+      const beside = await place.write('beside')
+      await place.outbox.repeated((await place.poll()).snapshot, never)
+      await long.commit()
+      await place.outbox.mark([...long.rowIds, ...beside.rowIds], ['l2'], never)
+      let removed = 0
+      for (let turn = 0; turn < 4; turn++) removed += await place.outbox.prune(0, never)
+      expect(removed).toBe(1)
+      await place.outbox.repeated((await place.poll()).snapshot, never)
+      expect(await place.outbox.prune(0, never)).toBe(1)
     })
 
     test('tells who slept longer of the gap, and nobody else', async () => {

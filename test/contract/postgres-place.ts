@@ -5,6 +5,7 @@ import type { Poll, Recorded, Transaction } from '../../src/model/ports.ts'
 import type { Snapshot } from '../../src/model/snapshot.ts'
 import { register } from '../../src/postgres/namespace.ts'
 import { PostgresOutbox } from '../../src/postgres/outbox.ts'
+import { kafkaPlane, outboxPlane } from '../../src/postgres/plane.ts'
 import { openPool, type Pool, type Tx } from '../../src/postgres/pool.ts'
 import { PostgresSource, type SourceOptions } from '../../src/postgres/source.ts'
 import { ownNamespace } from '../support/namespace.ts'
@@ -22,6 +23,8 @@ export interface PostgresPlace {
   begin(signal?: AbortSignal): Promise<Transaction<Tx>>
   /** A write of these ids that commits. */
   write(...ids: string[]): Promise<Recorded>
+  /** `lockstep.invalidate` in SQL, which nobody but the outbox tells of. */
+  writeForeign(id: string): Promise<void>
   /** Another instance, with a pool and a tail of its own. */
   another(): Promise<PostgresPlace>
 }
@@ -30,6 +33,8 @@ export interface PostgresPlaceOptions {
   readonly url?: string
   /** With L2 rows are not applied until somebody says so. */
   readonly hasL2?: boolean
+  /** On a plane with a log, rows are not published until somebody says so. */
+  readonly hasLog?: boolean
   readonly poolSize?: number
   readonly wrap?: (pool: Pool) => Pool
   readonly source?: Partial<SourceOptions>
@@ -41,9 +46,10 @@ export async function openPostgresPlace(
   options: PostgresPlaceOptions = {},
 ): Promise<PostgresPlace> {
   const { url = required('DATABASE_URL'), hasL2 = true, poolSize = 8, wrap = same } = options
+  const plane = options.hasLog ? kafkaPlane('lockstep.test', 4) : outboxPlane
   const namespace = ownNamespace()
   const pool = wrap(openPool({ connectionString: url, pool: { max: poolSize } } as never))
-  const registration = { namespace, hasL2, entities: [thing()] }
+  const registration = { namespace, hasL2, plane, entities: [thing()] }
   const outbox = new PostgresOutbox(pool, registration, systemClock)
   const begun: Transaction<Tx>[] = []
   onTestFinished(async () => {
@@ -58,6 +64,7 @@ export async function openPostgresPlace(
     namespace,
     idleInTransactionMs: 30_000,
     outcomeDeadlineMs: 5_000,
+    clock: systemClock,
     ...options.source,
   })
   // As the start of a cache does; it gives a new database its incarnation.
@@ -80,6 +87,9 @@ export async function openPostgresPlace(
       const { kind } = await transaction.commit()
       if (kind !== 'committed') throw new Error(`"committed" was expected, not ${kind}`)
       return recorded
+    },
+    writeForeign: async (id) => {
+      await pool.knex.raw(`select lockstep.invalidate('thing', ?::text, ?)`, [id, namespace])
     },
     another: () => openPostgresPlace(options),
   }

@@ -1,7 +1,7 @@
 /** Short forms for tests of the L2 port: snapshots, writes, fills, and what a lease is asked for with. */
 import { expect } from 'vitest'
 import { defineEntity, type Entity } from '../../src/model/entity.ts'
-import type { Fill, Grant, L2, Lease, Nonce } from '../../src/model/ports.ts'
+import type { Fill, Grant, L2, Lease, NodeChange, Nonce } from '../../src/model/ports.ts'
 import {
   type Incarnation,
   parseIncarnation,
@@ -111,4 +111,44 @@ export async function found(l2: L2, id: string, entity = thing()): Promise<strin
   const [lookup] = await l2.lookup(entity, [id])
   if (lookup?.kind !== 'fresh' && lookup?.kind !== 'stale') return lookup?.kind ?? 'no answer'
   return lookup.stored.payload === undefined ? null : lookup.stored.payload.toString()
+}
+
+/** The barrier beside the value there; the kind of the answer where there is none. */
+export async function beside(
+  l2: L2,
+  id: string,
+  entity = thing(),
+): Promise<Snapshot | undefined | string> {
+  const [lookup] = await l2.lookup(entity, [id])
+  if (lookup?.kind === 'fresh' || lookup?.kind === 'stale') return lookup.stored.barrier
+  return lookup?.kind === 'miss' ? lookup.why : lookup?.kind
+}
+
+/** The barrier is written to every node. */
+export async function proves(l2: L2, barrier: Snapshot): Promise<void> {
+  const answers = await l2.barrier(barrier)
+  expect(answers.length).toBeGreaterThan(0)
+  expect(new Set(answers.map(({ kind }) => kind))).toEqual(new Set(['written']))
+}
+
+/** Every node has changed; how. */
+export async function changes(l2: L2, barrier: Snapshot): Promise<readonly NodeChange[]> {
+  const answers = await l2.barrier(barrier)
+  return answers.map((answer) => {
+    if (answer.kind !== 'changed') throw new Error(`a change was expected, not ${answer.kind}`)
+    return answer.change
+  })
+}
+
+/** Restores what has changed; the kinds of the answers. */
+export async function restore(
+  l2: L2,
+  changed: readonly NodeChange[],
+  barrier: Snapshot,
+  generation?: Snapshot,
+): Promise<readonly string[]> {
+  const answers = await Promise.all(
+    changed.map((change) => l2.restore(change, barrier, generation)),
+  )
+  return [...new Set(answers.map(({ kind }) => kind))]
 }

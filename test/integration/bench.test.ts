@@ -1,47 +1,26 @@
 /** `lockstep bench` on real services: its document, its exit codes, and that it leaves nothing behind. */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import { Redis } from 'ioredis'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import type { BenchResults } from '../../src/bench/bench.ts'
 import type { Row } from '../../src/bench/row.ts'
 import type { RowName } from '../../src/bench/row-plans.ts'
+import { type Cli, cli } from '../support/cli.ts'
 import { connect, sharedDatabase } from '../support/database.ts'
 import { ownNamespace } from '../support/namespace.ts'
 import { required, until } from '../support/world.ts'
 
-const bin = fileURLToPath(new URL('../../bin/lockstep.mjs', import.meta.url))
 /** Each runs a whole bench, on a machine that may be busy. */
 vi.setConfig({ testTimeout: 60_000 })
 
 /** Its numbers mean nothing; everything else is as always. */
 const tiny = ['--rounds', '15', '--scale', '0.01']
 
-interface Cli {
-  readonly child: ChildProcess
-  readonly output: { stdout: string; stderr: string }
-  readonly ended: Promise<{ code: number | null; stdout: string; stderr: string }>
-}
-
-function cli(args: readonly string[], environment: NodeJS.ProcessEnv = {}): Cli {
-  const child = spawn(process.execPath, [bin, 'bench', ...args], {
-    env: { ...process.env, LOCKSTEP_NAMESPACE: ownNamespace(), ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  onTestFinished(() => void child.kill('SIGKILL'))
-  const output = { stdout: '', stderr: '' }
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name]?.setEncoding('utf8').on('data', (text: string) => {
-      output[name] += text
-    })
-  }
-  const ended = once(child, 'close').then(([code]) => ({ code: code as number | null, ...output }))
-  return { child, output, ended }
+function bench(args: readonly string[], environment?: NodeJS.ProcessEnv): Cli {
+  return cli(['bench', ...args], environment)
 }
 
 async function benchOf(...only: readonly string[]): Promise<BenchResults> {
-  const { code, stdout, stderr } = await cli(['--json', '--only', only.join(','), ...tiny]).ended
+  const { code, stdout, stderr } = await bench(['--json', '--only', only.join(','), ...tiny]).ended
   if (code !== 0) throw new Error(stderr)
   return JSON.parse(stdout) as BenchResults
 }
@@ -73,6 +52,8 @@ describe('lockstep bench --json', () => {
       node: process.versions.node,
       postgres: expect.stringMatching(/^\d/),
       redis: expect.stringMatching(/^\d/),
+      kafka: expect.stringMatching(/^\d/),
+      load: expect.any(Number),
     })
     expect(commit).toMatch(/^[0-9a-f]{40}(-dirty)?$/)
     const names = [...compared, ...counted, 'l2.hit.c1-2kb', 'fill.c32-apart']
@@ -95,6 +76,18 @@ describe('lockstep bench --json', () => {
     for (const row of rows) expectMeasured(row)
   })
 
+  test('writes are dropped from the L1 of other processes, and the relay empties the outbox', async () => {
+    const { rows } = await benchOf('propagation.tail.p99-', 'relay.throughput.l2')
+    expect(rows.map(({ name }) => name)).toEqual([
+      'propagation.tail.p99-beside',
+      'relay.throughput.l2',
+    ])
+    for (const row of rows) {
+      expectMeasured(row)
+      expect(row.value).toBeGreaterThan(0)
+    }
+  })
+
   test('a stampede, in one process and over several, is one load of one id', async () => {
     const { rows } = await benchOf('stampede.process')
     for (const row of rows) expectMeasured(row)
@@ -110,10 +103,11 @@ describe('lockstep bench --json', () => {
 
 test('without Redis it says which rows it can’t measure, and why, and measures the others', async () => {
   const [down, other] = await Promise.all([
-    cli(['--json', '--only', 'l1.peek,l2.envelope,l2.hit.c32', ...tiny], {
+    bench(['--json', '--only', 'l1.peek,l2.envelope,l2.hit.c32', ...tiny], {
       REDIS_URL: 'redis://:secret@127.0.0.1:1',
     }).ended,
-    cli(['--only', 'l2.envelope', '--check', ...tiny], { REDIS_URL: 'redis://127.0.0.1:1' }).ended,
+    bench(['--only', 'l2.envelope', '--check', ...tiny], { REDIS_URL: 'redis://127.0.0.1:1' })
+      .ended,
   ])
   expect(down).toMatchObject({ code: 0, stderr: expect.stringMatching(/Redis .*can't be reached/) })
   expect(down.stdout + down.stderr).not.toContain('secret')
@@ -136,7 +130,7 @@ test('used wrongly: exit code 2, and the option is named', async () => {
     [['--scale', '0'], '--scale'],
     [['--sclae', '1'], '--sclae'],
   ] as const
-  const runs = bad.map(async ([args, name]) => ({ name, ...(await cli(args).ended) }))
+  const runs = bad.map(async ([args, name]) => ({ name, ...(await bench(args).ended) }))
   for (const { code, stdout, stderr, name } of await Promise.all(runs)) {
     expect({ name, code, stdout }).toEqual({ name, code: 2, stdout: '' })
     expect(stderr).toContain(name)
@@ -145,7 +139,7 @@ test('used wrongly: exit code 2, and the option is named', async () => {
 
 test('PostgreSQL is down: exit code 1, and a reason', async () => {
   const url = 'postgres://postgres:secret@127.0.0.1:1/shop'
-  const { code, stdout, stderr } = await cli(['--json'], { DATABASE_URL: url }).ended
+  const { code, stdout, stderr } = await bench(['--json'], { DATABASE_URL: url }).ended
   expect(code).toBe(1)
   expect(JSON.parse(stdout).error.message).toContain('PostgreSQL')
   expect(stdout + stderr).not.toContain('secret')
@@ -165,7 +159,7 @@ test('stopped by Ctrl-C it leaves no table, no row and no key', async () => {
     ).rows[0].c,
     values: await redis.exists(`${namespace}:{city-200:1}:v1`, `${namespace}:bare:200:1`),
   })
-  const { child, ended } = cli(['--only', 'l2.hit.c1', '--rounds', '1000'])
+  const { child, ended } = bench(['--only', 'l2.hit.c1', '--rounds', '1000'])
   await until(
     'it is at work',
     async () => ((await left()) as { values: number }).values === 2,

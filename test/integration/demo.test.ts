@@ -1,7 +1,6 @@
 /** The demo finds no stale answer, and would: the same work over a broken part is found out. */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
+import { type ChildProcess, execFileSync } from 'node:child_process'
+import { setTimeout } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { loadCities } from '../../src/demo/cities.ts'
 import { Docket } from '../../src/demo/docket.ts'
@@ -15,33 +14,18 @@ import { openPool } from '../../src/postgres/pool.ts'
 import { installTriggers, removeTriggers } from '../../src/postgres/triggers.ts'
 import type { Parts } from '../../src/running-cache.ts'
 import { withBrokenInvalidation, withBrokenL2, withDeafL1 } from '../support/broken-invalidation.ts'
-import { emptyDatabase, sharedDatabase } from '../support/database.ts'
+import { bin, cli } from '../support/cli.ts'
+import { connect, emptyDatabase, sharedDatabase } from '../support/database.ts'
+import { removeTopicAtEnd, sharedKafka } from '../support/kafka.ts'
 import { ownNamespace } from '../support/namespace.ts'
 import { withoutFastPlane } from '../support/parts.ts'
 import { required, until } from '../support/world.ts'
 
-const bin = fileURLToPath(new URL('../../bin/lockstep.mjs', import.meta.url))
-
-interface Cli {
-  readonly child: ChildProcess
-  readonly ended: Promise<{ code: number | null; stdout: string; stderr: string }>
-}
-
-function cli(args: readonly string[], environment: NodeJS.ProcessEnv = {}): Cli {
-  const child = spawn(process.execPath, [bin, ...args], {
-    env: { ...process.env, LOCKSTEP_NAMESPACE: ownNamespace(), ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  onTestFinished(() => void child.kill('SIGKILL'))
-  const output = { stdout: '', stderr: '' }
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name]?.setEncoding('utf8').on('data', (text: string) => {
-      output[name] += text
-    })
-  }
-  const ended = once(child, 'close').then(([code]) => ({ code: code as number | null, ...output }))
-  return { child, ended }
-}
+/** Ends the connection of whoever relays in that namespace. */
+const endRelay = `
+  select pg_terminate_backend(pid) from pg_locks
+  where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())
+    and (classid::bigint << 32 | objid::bigint) = hashtextextended('lockstep relay ' || $1, 0)`
 
 describe('lockstep demo --json', () => {
   test('several processes, three tiers, and no answer is stale', async () => {
@@ -85,6 +69,37 @@ describe('lockstep demo --json', () => {
     expect(results.foreignWrites).toBeGreaterThan(20)
   })
 
+  test('on Kafka, while the relay is cut off and a process is stopped: the screen says so, and no answer is stale', async () => {
+    const namespace = `${ownNamespace()}-demo-kafka`
+    removeTopicAtEnd(`lockstep.${namespace}`)
+    const args = ['demo', '--kafka', '--foreign', '--seconds', '7', '--processes', '2', '--json']
+    const { child, ended } = cli(args)
+    let screen = ''
+    child.stderr?.on('data', (text: string) => {
+      screen += text
+    })
+    const client = await connect(await sharedDatabase())
+    await until('the screen says that somebody relays no longer', async () => {
+      await client.query(endRelay, [namespace])
+      return screen.includes('relays no longer')
+    })
+    await until('somebody relays', () => screen.includes('relays now'))
+    const [worker] = await workersOf(child)
+    process.kill(worker as number, 'SIGSTOP')
+    await setTimeout(1_500)
+    process.kill(worker as number, 'SIGCONT')
+    const { code, stdout, stderr } = await ended
+    if (code !== 0) throw new Error(stderr)
+    const results = JSON.parse(stdout)
+    expect(results).toMatchObject({ staleStrong: 0, staleBeyondBound: 0, absent: 0 })
+    expect(results.foreignWrites).toBeGreaterThan(20)
+    const { version, url } = results.services.kafka
+    expect({ version, url }).toEqual({
+      version: expect.stringMatching(/^\d/),
+      url: sharedKafka().join(','),
+    })
+  })
+
   test('used wrongly: exit code 2, and the option is named', async () => {
     const bad = [
       [['demo', '--seconds', 'soon'], '--seconds'],
@@ -102,15 +117,26 @@ describe('lockstep demo --json', () => {
     }
   })
 
+  test('--kafka without brokers: exit code 2, and the variable is named', async () => {
+    const { code, stderr } = await cli(['demo', '--kafka'], { KAFKA_BROKERS: '' }).ended
+    expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('KAFKA_BROKERS') })
+  })
+
   test('a service that is down: exit code 1, a reason, and one JSON document', async () => {
     const down = [
       { REDIS_URL: 'redis://:secret@127.0.0.1:1' },
       { DATABASE_URL: 'postgres://postgres:secret@127.0.0.1:1/shop' },
+      { KAFKA_BROKERS: '127.0.0.1:1' },
     ]
-    const runs = down.map(async (environment) => await cli(['demo', '--json'], environment).ended)
+    const runs = down.map(
+      async (environment) =>
+        await cli(['demo', '--json', ...('KAFKA_BROKERS' in environment ? ['--kafka'] : [])], {
+          ...environment,
+        }).ended,
+    )
     for (const [index, { code, stdout, stderr }] of (await Promise.all(runs)).entries()) {
       expect(code).toBe(1)
-      const what = index === 0 ? 'Redis' : 'PostgreSQL'
+      const what = ['Redis', 'PostgreSQL', 'Kafka'][index] as string
       expect(JSON.parse(stdout).error.message).toContain(what)
       expect(stderr).toContain(what)
       expect(stdout + stderr).not.toContain('secret')
@@ -252,7 +278,7 @@ async function twoShifts(
   }
   for (const process of [0, 1]) {
     const shift = await openShift(
-      settingsOf(process, databaseUrl),
+      settingsOf(process, databaseUrl, foreign !== undefined),
       async (message) => hear(process, message),
       (options) => assemble(options, replace),
     )
@@ -288,16 +314,18 @@ async function writeAsForeigner(
   }
 }
 
-function settingsOf(process: number, databaseUrl: string): WorkerSettings {
+function settingsOf(process: number, databaseUrl: string, foreign = false): WorkerSettings {
   return {
     databaseUrl,
     redisUrl: required('REDIS_URL'),
+    kafkaBrokers: undefined,
     namespace: ownNamespace(),
     logLevel: 'silent',
     rows,
     process,
     processes: 2,
     writeShare: 0.05,
+    foreign,
     trace: undefined,
     seed: 1,
   }

@@ -1,14 +1,24 @@
 /** I1: no tier stores a value that misses a write it was told of, whatever happens to the fence meanwhile. */
 import { expect, test } from 'vitest'
 import type { L2 } from '../../src/model/ports.ts'
-import type { Incarnation } from '../../src/model/snapshot.ts'
+import type { Incarnation, Snapshot } from '../../src/model/snapshot.ts'
 import type { Parts } from '../../src/running-cache.ts'
 import { connect, migratedDatabase } from '../support/database.ts'
-import { withL2, withOutbox } from '../support/parts.ts'
+import { all, withL2, withOutbox, withTransactions } from '../support/parts.ts'
 import { startPostgres, startRedis } from '../support/servers.ts'
-import { gate, type OpenOptions, openWorld, until, type World } from '../support/world.ts'
+import {
+  gate,
+  type OpenOptions,
+  openWorld,
+  until,
+  untilMarked,
+  untilProven,
+  type World,
+} from '../support/world.ts'
 
 const id = 1
+/** What a fill leaves is what is looked at: nobody tells Redis of the write once more. */
+const timing = { delayedDelete: '1m' } as const
 
 /**
  * A load has read the old row and is held; another process writes the row; the load goes on.
@@ -20,17 +30,20 @@ async function slowLoadAgainstWrite(
   between: (world: World) => Promise<unknown>,
 ): Promise<{ truth: number | undefined; third: number | undefined; loading: number | undefined }> {
   const held = gate()
-  const loading = await world.open({ ...slow, afterRead: () => held.pass() })
-  const writing = await world.open()
+  const writing = await world.open({ timing })
+  const loading = await world.open({ ...slow, timing, afterRead: () => held.pass() })
+  await untilProven(writing)
   const first = loading.item.get(id)
   await held.held
   await world.write(writing, id)
+  await untilMarked(world)
   await between(world)
   held.open()
   await first
   await until('the load has landed', () => loading.stats().item.misses === 1)
   await loading.close()
-  const again = await world.open()
+  await untilProven(writing)
+  const again = await world.open({ timing })
   return {
     truth: await world.truth(id),
     third: (await writing.item.get(id, { consistency: 'strong' }))?.version,
@@ -137,6 +150,7 @@ test('a write-through is what the next reader finds in Redis', async () => {
   const world = await openWorld()
   const writing = await world.open({ entity: { writeThrough: true } })
   const reading = await world.open()
+  await untilProven(writing)
   await world.write(writing, id)
   const found = await reading.item.getEntry(id)
   expect({ tier: found.tier, version: found.value?.version }).toEqual({ tier: 'l2', version: 1 })
@@ -186,7 +200,7 @@ async function crashUnderOldValue(
 ): Promise<{ afterCrash: number | undefined; truth: number | undefined }> {
   const postgres = await startPostgres({ fsync: true, config: { wal_writer_delay: '10s' } })
   const world = await openWorld({ databaseUrl: await migratedDatabase(postgres) })
-  const before = await world.open({ replace })
+  const before = await world.open({ replace, timing })
   // Ids of transactions that only aborted are not on disk until something else is.
   let last = 0
   for (let index = 0; index < 40; index++) {
@@ -205,10 +219,11 @@ async function crashUnderOldValue(
   await postgres.kill9()
   await before.close({ timeout: 0 })
   await postgres.start()
-  const after = await world.open({ replace })
+  const after = await world.open({ replace, timing })
   const next = Number((await world.sql('select pg_current_xact_id()::text as xid'))[0]?.xid)
   expect(next, 'the crash handed no xid out again: the test shows nothing').toBeLessThan(last)
   await world.write(after, id)
+  await untilProven(after)
   return {
     afterCrash: (await after.item.get(id, { consistency: 'strong' }))?.version,
     truth: await world.truth(id),
@@ -218,35 +233,38 @@ async function crashUnderOldValue(
 const oneWorld = '1111111111111111' as Incarnation
 
 /** Broken: every life of the database is taken for the same. */
-function withoutIncarnations(parts: Parts): Parts {
-  const { source } = parts
-  return withOutbox((outbox) => ({
+const ofOneWorld = (snapshot: Snapshot): Snapshot => ({ ...snapshot, incarnation: oneWorld })
+const withoutIncarnations = all(
+  withOutbox((outbox) => ({
     poll: async (...args) => {
       const poll = await outbox.poll(...args)
-      const snapshot = { ...poll.snapshot, incarnation: oneWorld }
-      return { ...poll, snapshot, pruned: { ...poll.pruned, incarnation: oneWorld } }
+      return { ...poll, snapshot: ofOneWorld(poll.snapshot), pruned: ofOneWorld(poll.pruned) }
     },
-  }))({
-    ...parts,
-    source: {
-      load: (...args) => source.load(...args),
-      join: (tx) => source.join(tx),
-      isRetryable: (error) => source.isRetryable(error),
-      begin: async (signal) => {
-        const transaction = await source.begin(signal)
-        return {
-          handle: transaction.handle,
-          commit: () => transaction.commit(),
-          rollback: () => transaction.rollback(),
-          record: async (keys) => {
-            const recorded = await transaction.record(keys)
-            return { ...recorded, write: { ...recorded.write, incarnation: oneWorld } }
-          },
-        }
-      },
+    progress: async (...args) => {
+      const progress = await outbox.progress(...args)
+      const { snapshot, repeated } = progress
+      return { ...progress, snapshot: ofOneWorld(snapshot), repeated: ofOneWorld(repeated) }
     },
-  })
-}
+    claim: (destination, minAgeMs, tell, signal) =>
+      outbox.claim(
+        destination,
+        minAgeMs,
+        (claim) => tell({ ...claim, incarnation: oneWorld }),
+        signal,
+      ),
+    page: async (...args) => {
+      const page = await outbox.page(...args)
+      const [snapshot, pruned] = [ofOneWorld(page.snapshot), ofOneWorld(page.pruned)]
+      return { ...page, incarnation: oneWorld, snapshot, pruned }
+    },
+  })),
+  withTransactions((transaction) => ({
+    record: async (keys) => {
+      const recorded = await transaction.record(keys)
+      return { ...recorded, write: { ...recorded.write, incarnation: oneWorld } }
+    },
+  })),
+)
 
 /** Broken: takes whatever fence it finds, and tombstones with it. */
 function unfencedFill(l2: L2, world: World): Partial<L2> {

@@ -4,11 +4,22 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { expect, onTestFinished, test } from 'vitest'
 import type { Clock } from '../../src/model/clock.ts'
+import type { Log } from '../../src/model/ports.ts'
+import type { Parts } from '../../src/running-cache.ts'
+import { stateOf } from '../support/instance.ts'
+import { over } from '../support/over.ts'
 import { all, withOutbox, withoutFastPlane } from '../support/parts.ts'
-import { type ItemWorldCache, openWorld, until, type World } from '../support/world.ts'
+import { type ItemWorldCache, openWorld, planes, until, type World } from '../support/world.ts'
 
 const id = 1
 const boundMs = 1_000
+
+async function untilInL1(cache: ItemWorldCache): Promise<void> {
+  await until('the value lies in L1', async () => {
+    await cache.item.get(id)
+    return cache.item.peek(id) !== undefined
+  })
+}
 
 /** Reads L1 without a pause from a write's return on; how long, at most, the old value was served. */
 async function servedAfterWriteMs(
@@ -16,10 +27,7 @@ async function servedAfterWriteMs(
   reading: ItemWorldCache,
   writing: ItemWorldCache,
 ): Promise<number> {
-  await until('the value lies in L1', async () => {
-    await reading.item.get(id)
-    return reading.item.peek(id) !== undefined
-  })
+  await untilInL1(reading)
   const { version } = await world.write(writing, id)
   const returnedAt = performance.now()
   let lastStaleMs = 0
@@ -32,12 +40,15 @@ async function servedAfterWriteMs(
   return lastStaleMs
 }
 
-test('with the fast plane cut, a write is out of every L1 within the bound', async () => {
-  const world = await openWorld()
-  const reading = await world.open({ replace: withoutFastPlane })
-  const servedMs = await servedAfterWriteMs(world, reading, await world.open())
-  expect(servedMs).toBeLessThanOrEqual(boundMs)
-})
+test.each(planes)(
+  'with the fast plane cut, a write is out of every L1 within the bound: %s plane',
+  async (plane) => {
+    const world = await openWorld({ plane })
+    const reading = await world.open({ replace: withoutFastPlane })
+    const servedMs = await servedAfterWriteMs(world, reading, await world.open())
+    expect(servedMs).toBeLessThanOrEqual(boundMs)
+  },
+)
 
 test('with neither Redis nor a fast plane, a write is out of every L1 within the bound', async () => {
   const world = await openWorld()
@@ -50,19 +61,23 @@ test('with neither Redis nor a fast plane, a write is out of every L1 within the
   expect(servedMs).toBeLessThanOrEqual(boundMs)
 })
 
-test('with the outbox out of reach, L1 is not served beyond the bound', async () => {
-  const world = await openWorld()
-  let isCut = false
-  const cut = withOutbox((outbox) => ({
-    poll: (...args) =>
-      isCut ? Promise.reject(new Error('the source is out of reach')) : outbox.poll(...args),
-  }))
-  const reading = await world.open({ replace: all(withoutFastPlane, cut) })
-  await reading.item.get(id)
-  isCut = true
-  const servedMs = await servedUntilGoneMs(reading)
-  expect(servedMs).toBeLessThanOrEqual(boundMs)
-})
+test.each(planes)(
+  'with the outbox out of reach, L1 is not served beyond the bound: %s plane',
+  async (plane) => {
+    const world = await openWorld({ plane })
+    let isCut = false
+    const out = (): Promise<never> => Promise.reject(new Error('the source is out of reach'))
+    const cut = withOutbox((outbox) => ({
+      poll: (...args) => (isCut ? out() : outbox.poll(...args)),
+      probe: (...args) => (isCut ? out() : outbox.probe(...args)),
+    }))
+    const reading = await world.open({ replace: all(withoutFastPlane, cut) })
+    await untilInL1(reading)
+    isCut = true
+    const servedMs = await servedUntilGoneMs(reading)
+    expect(servedMs).toBeLessThanOrEqual(boundMs)
+  },
+)
 
 async function servedUntilGoneMs(cache: ItemWorldCache): Promise<number> {
   const cutAt = performance.now()
@@ -70,11 +85,46 @@ async function servedUntilGoneMs(cache: ItemWorldCache): Promise<number> {
   return performance.now() - cutAt
 }
 
+test('with no barrier in the log, L1 is not served beyond the bound', async () => {
+  const world = await openWorld({ plane: 'kafka' })
+  let isCut = false
+  const cut = (parts: Parts): Parts => {
+    const { log } = parts
+    if (!log) throw new Error('this cache has no log')
+    const barrier: Log['barrier'] = async (...args) => (isCut ? undefined : log.barrier(...args))
+    return { ...parts, log: over(log, { barrier }) }
+  }
+  const reading = await world.open({ replace: all(withoutFastPlane, cut) })
+  await untilInL1(reading)
+  isCut = true
+  expect(await servedUntilGoneMs(reading)).toBeLessThanOrEqual(boundMs)
+})
+
 test('a process that was stopped for longer than the bound does not answer from before', async () => {
   expect(await answerAfterStop('system')).toBeUndefined()
 })
 
 // ---- what must be caught
+
+test('the scenario notices a log that leaves writes out', async () => {
+  const world = await openWorld({ plane: 'kafka' })
+  const deaf = (parts: Parts): Parts => {
+    const { log } = parts
+    if (!log) throw new Error('this cache has no log')
+    const listen: Log['listen'] = (listener) =>
+      log.listen({
+        positioned: (partitions) => listener.positioned(partitions),
+        lost: (reason, error) => listener.lost(reason, error),
+        heard: (partition, record) => {
+          if (record.kind !== 'write') listener.heard(partition, record)
+        },
+      })
+    return { ...parts, log: over(log, { listen }) }
+  }
+  const reading = await world.open({ replace: all(withoutFastPlane, deaf) })
+  const servedMs = await servedAfterWriteMs(world, reading, await world.open())
+  expect(servedMs).toBeGreaterThan(boundMs)
+})
 
 test('the scenario notices an outbox that leaves rows out', async () => {
   const world = await openWorld()
@@ -130,19 +180,11 @@ async function answerAfterStop(clock: 'system' | 'timer'): Promise<number | unde
   onTestFinished(() => void child.kill('SIGKILL'))
   await once(child, 'message')
   child.send('stop')
-  await until('the process is stopped', async () => (await stateOf(child.pid as number)) === 'T')
+  await until('the process is stopped', () => stateOf(child.pid as number) === 'T')
   await world.write(writing, id)
   const writtenAt = performance.now()
   await until('the bound is over', () => performance.now() - writtenAt > boundMs + 200)
   child.kill('SIGCONT')
   const [answer] = (await once(child, 'message')) as [{ version: number | null }]
   return answer.version ?? undefined
-}
-
-async function stateOf(pid: number): Promise<string> {
-  const { execFileSync } = await import('node:child_process')
-  return execFileSync('ps', ['-o', 'state=', '-p', String(pid)])
-    .toString()
-    .trim()
-    .charAt(0)
 }

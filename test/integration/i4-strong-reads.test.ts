@@ -2,7 +2,15 @@
 import { expect, test } from 'vitest'
 import { withL2 } from '../support/parts.ts'
 import { strongReadDuringOlderLoad } from '../support/scenarios.ts'
-import { bump, gate, type ItemWorldCache, openWorld, until, type World } from '../support/world.ts'
+import {
+  bump,
+  gate,
+  type ItemWorldCache,
+  openWorld,
+  planes,
+  until,
+  type World,
+} from '../support/world.ts'
 
 const id = 1
 
@@ -36,11 +44,14 @@ async function race(world: World, caches: readonly ItemWorldCache[]): Promise<nu
   return tooOld
 }
 
-test('a strong read never misses a write that had returned, nor what a finished read saw', async () => {
-  const world = await openWorld()
-  const caches = [await world.open(), await world.open(), await world.open()]
-  expect(await race(world, caches)).toBe(0)
-})
+test.each(planes)(
+  'a strong read never misses a write that had returned, nor what a finished read saw: %s plane',
+  async (plane) => {
+    const world = await openWorld({ plane })
+    const caches = [await world.open(), await world.open(), await world.open()]
+    expect(await race(world, caches)).toBe(0)
+  },
+)
 
 test('the same holds with write-through', async () => {
   const world = await openWorld()
@@ -96,6 +107,7 @@ test('the race notices a write without deletes', async () => {
     invalidate: async (_write, drops) => ({
       kind: 'dropped',
       nonces: drops.map(() => '' as never),
+      values: 0,
     }),
   }))
   const caches = [await world.open({ replace: silent }), await world.open({ replace: silent })]
@@ -114,7 +126,7 @@ async function filledInBetween(options: { firstDelete: boolean }): Promise<boole
       invalidate: async (write, drops) => {
         const call = ++calls
         if (call === 1 && !options.firstDelete) {
-          return { kind: 'dropped', nonces: drops.map(() => '' as never) }
+          return { kind: 'dropped', nonces: drops.map(() => '' as never), values: 0 }
         }
         if (call === 2) await second.pass()
         return l2.invalidate(write, drops)

@@ -2,20 +2,28 @@
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
+import { inspect } from 'node:util'
 import { expect, onTestFinished, test } from 'vitest'
-import { gate, openWorld } from '../support/world.ts'
+import { ownDatabase } from '../support/database.ts'
+import { gate, openWorld, planes, until } from '../support/world.ts'
 
 const moments = ['idle', 'reading', 'writing', 'loader hangs', 'everything'] as const
 
-for (const moment of moments) {
-  test(`after close() the process ends by itself: ${moment}`, async () => {
-    const world = await openWorld()
+const cases = [
+  ...moments.map((moment) => [moment, 'outbox'] as const),
+  ...(['idle', 'everything'] as const).map((moment) => [moment, 'kafka'] as const),
+]
+
+for (const [moment, plane] of cases) {
+  test(`after close() the process ends by itself: ${moment}, on the ${plane} plane`, async () => {
+    const world = await openWorld({ plane })
     const child = fork(fileURLToPath(new URL('../support/children/closing.mjs', import.meta.url)), [
       world.namespace,
       world.databaseUrl,
       process.env.REDIS_URL ?? '',
       world.table,
       moment,
+      JSON.stringify(world.kafka ?? null),
     ])
     onTestFinished(() => void child.kill('SIGKILL'))
     const [code] = (await once(child, 'exit')) as [number | null]
@@ -50,3 +58,39 @@ test('close() aborts a load that does not end in its time', async () => {
   await refused
   held.open()
 })
+
+test.each(planes)(
+  'close() in the middle of everything leaves nothing on the %s plane, and warns of nothing',
+  async (plane) => {
+    const world = await openWorld({ plane, databaseUrl: await ownDatabase() })
+    const said: string[] = []
+    const say = (details: object, message: string): void => {
+      said.push(`${message} ${inspect(details)}`)
+    }
+    const silent = (): void => {}
+    const logger = { debug: silent, info: silent, warn: say, error: say }
+    const caches = [
+      await world.open({ options: { logger } }),
+      await world.open({ options: { logger } }),
+    ]
+    const work = caches.flatMap((cache) => [
+      ...Array.from({ length: 20 }, (_, one) => world.write(cache, 1 + (one % 3))),
+      ...Array.from({ length: 20 }, (_, one) => cache.item.get(1 + one)),
+    ])
+    const settled = Promise.allSettled(work)
+    await Promise.race(work)
+    await Promise.all(caches.map((cache) => cache.close({ timeout: 20 })))
+    await settled
+    const others = (): Promise<readonly object[]> =>
+      world.sql(
+        `select query, state, wait_event_type from pg_stat_activity
+       where datname = current_database() and pid <> pg_backend_pid() and application_name = 'lockstep'
+         and backend_start > now() - interval '1 minute' and state <> 'idle'`,
+      )
+    await until('no transaction is left', async () => (await others()).length === 0)
+    expect(
+      await world.sql(`select * from lockstep.instances where namespace = '${world.namespace}'`),
+    ).toEqual([])
+    expect(said).toEqual([])
+  },
+)

@@ -3,6 +3,7 @@ import type { Client } from 'pg'
 import { describe, expect, test } from 'vitest'
 import { systemClock } from '../../src/model/clock.ts'
 import { register } from '../../src/postgres/namespace.ts'
+import { outboxPlane } from '../../src/postgres/plane.ts'
 import { openPool } from '../../src/postgres/pool.ts'
 import { thing } from '../contract/words.ts'
 import { connect, ownDatabase } from '../support/database.ts'
@@ -22,7 +23,11 @@ async function open() {
 async function openSchema(): Promise<Client> {
   const url = await ownDatabase()
   const pool = openPool(url)
-  await register(pool, { namespace: 'shop', hasL2: false, entities: [thing()] }, systemClock)
+  await register(
+    pool,
+    { namespace: 'shop', hasL2: false, plane: outboxPlane, entities: [thing()] },
+    systemClock,
+  )
   await pool.close()
   return connect(url)
 }
@@ -133,7 +138,11 @@ test('it tells every namespace that has the entity, or the one that is named', a
   const { world, client } = await open()
   const pool = openPool(world.databaseUrl)
   for (const namespace of ['shop', 'office']) {
-    await register(pool, { namespace, hasL2: false, entities: [thing()] }, systemClock)
+    await register(
+      pool,
+      { namespace, hasL2: false, plane: outboxPlane, entities: [thing()] },
+      systemClock,
+    )
   }
   await pool.close()
   const told = async (call: string) => {
@@ -162,7 +171,7 @@ test('an entity is registered when those who could not know of it have ended', a
   await client.query(`select lockstep.invalidate('item', 1)`)
   const pool = openPool(world.databaseUrl)
   let isRegistered = false
-  const registration = { namespace: 'shop', hasL2: false, entities: [thing()] }
+  const registration = { namespace: 'shop', hasL2: false, plane: outboxPlane, entities: [thing()] }
   const registered = register(pool, registration, systemClock).then(() => {
     isRegistered = true
   })

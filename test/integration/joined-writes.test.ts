@@ -3,10 +3,17 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Tx } from '../../src/postgres/pool.ts'
 import { openPool } from '../../src/postgres/pool.ts'
 import { ownDatabase } from '../support/database.ts'
-import { bump, type Item, openWorld, until, type World } from '../support/world.ts'
+import {
+  bump,
+  type Item,
+  openWorld,
+  until,
+  type World,
+  type WorldOptions,
+} from '../support/world.ts'
 
-async function open() {
-  const world = await openWorld()
+async function open(options: WorldOptions = {}) {
+  const world = await openWorld(options)
   const cache = await world.open()
   const { knex, close } = openPool({
     connectionString: world.databaseUrl,
@@ -230,7 +237,8 @@ test('a transaction of another database is refused, and nobody loses trust over 
 })
 
 test('many joined writes of one transaction ask over the pool, and not over a connection each', async () => {
-  const { world, cache, knex } = await open()
+  // Of its own: connections are counted, and other files of tests run meanwhile.
+  const { world, cache, knex } = await open({ databaseUrl: await ownDatabase() })
   const count = async (): Promise<number> => {
     const [row] = await world.sql(
       `select count(*)::int as open from pg_stat_activity where datname = current_database() and application_name = 'lockstep'`,

@@ -2,7 +2,9 @@
 import { readFileSync } from 'node:fs'
 import { expect, onTestFinished, test } from 'vitest'
 import { systemClock } from '../../src/model/clock.ts'
+import { PostgresInvalidations } from '../../src/postgres/invalidations.ts'
 import { register } from '../../src/postgres/namespace.ts'
+import { outboxPlane } from '../../src/postgres/plane.ts'
 import { openPool, type Pool } from '../../src/postgres/pool.ts'
 import { installTriggers, listTriggers, removeTriggers } from '../../src/postgres/triggers.ts'
 import { thing } from '../contract/words.ts'
@@ -56,14 +58,21 @@ test('a cache does all it does as lockstep_cache', async () => {
   const { world, owner, as } = await openRoles()
   // The first of its life begins the incarnation.
   await owner.query('truncate lockstep.incarnations')
-  const timing = { outboxRetention: '2s', pollInterval: '50ms' }
+  const timing = { outboxRetention: '2s', delayedDelete: '100ms', pollInterval: '50ms' }
   const open = () => world.open({ timing, options: { postgres: as('cache') } as never })
   const [one, other] = [await open(), await open()]
   expect((await other.item.get(1))?.version).toBe(0)
   const { ticket } = await one.item.write(1, (tx) => bump(tx, world.table, 1))
   expect((await other.item.get(1, { ticket }))?.version).toBe(1)
+  await one.item.write(1, (tx) => bump(tx, world.table, 1), { wait: 'everywhere' })
+  expect((await other.item.get(1))?.version).toBe(2)
   await other.item.invalidate(1)
-  expect((await one.item.get(1, { consistency: 'strong' }))?.version).toBe(1)
+  expect((await one.item.get(1, { consistency: 'strong' }))?.version).toBe(2)
+  const events = new PostgresInvalidations(openPoolOf(as('cache')), world.namespace)
+  const { signal } = new AbortController()
+  expect(await events.record([{ entity: 'item', ids: ['2'] }], signal)).toMatchObject({
+    kind: 'recorded',
+  })
   await until('rows are marked, and removed after the retention', async () => {
     return (await world.sql('select from lockstep.outbox')).length === 0
   })
@@ -101,7 +110,7 @@ test('an owner of a table installs triggers as lockstep_triggers; who writes it 
   const table = `shop.${world.table}`
   await register(
     openPoolOf(world.databaseUrl),
-    { namespace: world.namespace, hasL2: false, entities: [thing()] },
+    { namespace: world.namespace, hasL2: false, plane: outboxPlane, entities: [thing()] },
     systemClock,
   )
   await installTriggers(pool, { table, entity: 'thing', id: 'id' })

@@ -5,36 +5,22 @@
 import { expect, test } from 'vitest'
 import type { Parts } from '../../src/running-cache.ts'
 import { connect, ownDatabase } from '../support/database.ts'
-import { withL2 } from '../support/parts.ts'
+import { withL2, withTransactions } from '../support/parts.ts'
 import { gate, type ItemWorldCache, openWorld, until, type World } from '../support/world.ts'
 
 /** Runs `then` when a writer has recorded its write, before the first delete and the COMMIT. */
 function betweenRecordAndDelete(then: () => Promise<void>): (parts: Parts) => Parts {
   let isDone = false
-  return (parts) => ({
-    ...parts,
-    source: {
-      load: (...args) => parts.source.load(...args),
-      join: (tx) => parts.source.join(tx),
-      isRetryable: (error) => parts.source.isRetryable(error),
-      begin: async (signal) => {
-        const transaction = await parts.source.begin(signal)
-        return {
-          handle: transaction.handle,
-          commit: () => transaction.commit(),
-          rollback: () => transaction.rollback(),
-          record: async (keys) => {
-            const recorded = await transaction.record(keys)
-            if (!isDone) {
-              isDone = true
-              await then()
-            }
-            return recorded
-          },
-        }
-      },
+  return withTransactions((transaction) => ({
+    record: async (keys) => {
+      const recorded = await transaction.record(keys)
+      if (!isDone) {
+        isDone = true
+        await then()
+      }
+      return recorded
     },
-  })
+  }))
 }
 
 /** What an instance of the new version answers to a strong read once the write has returned. */

@@ -8,13 +8,17 @@ import { systemClock } from '../../src/model/clock.ts'
 import type { Transaction } from '../../src/model/ports.ts'
 import { visible } from '../../src/model/snapshot.ts'
 import { register } from '../../src/postgres/namespace.ts'
+import { PostgresOutbox } from '../../src/postgres/outbox.ts'
+import { outboxPlane } from '../../src/postgres/plane.ts'
 import type { Tx } from '../../src/postgres/pool.ts'
+import { progress } from '../contract/outbox-places.ts'
 import {
   openPostgresPlace,
   type PostgresPlace,
   type PostgresPlaceOptions,
 } from '../contract/postgres-place.ts'
 import { thing } from '../contract/words.ts'
+import { VirtualClock } from '../support/clock.ts'
 import { connect, migratedDatabase, sharedDatabase } from '../support/database.ts'
 import { ownNamespace } from '../support/namespace.ts'
 import { startPostgres } from '../support/servers.ts'
@@ -58,7 +62,7 @@ async function open(options: PostgresPlaceOptions = {}): Promise<Place> {
     version: async () => (await client.query(`select version from ${table}`)).rows[0].version,
     outboxRows: async () => {
       const { rows } = await client.query(
-        `select row_id::text, xid::text, entity, ids, applied from lockstep.outbox
+        `select row_id::text, xid::text, entity, ids, applied, published from lockstep.outbox
          where namespace = $1 order by row_id`,
         [place.namespace],
       )
@@ -91,6 +95,7 @@ test('a write that commits leaves its row and its outbox row, under one transact
       entity: 'thing',
       ids: ['1'],
       applied: false,
+      published: false,
     },
   ])
   const { snapshot } = await place.poll()
@@ -112,7 +117,7 @@ test('a write knows the schema versions of before its outbox row, and those of b
   const place = await open()
   const { namespace, pool } = place
   const bring = (...entities: ReturnType<typeof thing>[]) =>
-    register(pool, { namespace, hasL2: true, entities }, systemClock)
+    register(pool, { namespace, hasL2: true, plane: outboxPlane, entities }, systemClock)
   await bring(thing(7))
   const transaction = await place.begin()
   const { versions } = await place.record(transaction)
@@ -156,19 +161,22 @@ test('a write of several entities leaves a row for each', async () => {
   expect(rows.map((row) => row.row_id)).toEqual([...rowIds])
 })
 
-test('without Redis a row counts as applied, until Redis is switched on', async () => {
+test('without Redis a row waits for nobody; when Redis is switched on, it waits to be told of', async () => {
   const place = await open({ hasL2: false })
   const { snapshot } = await place.poll()
   await place.write('1')
-  expect((await place.poll(snapshot)).rows).toMatchObject([{ applied: true }])
-  const { snapshot: later, rows } = await place.poll(snapshot)
-  expect((await place.poll(later)).rows).toEqual([])
-  await register(
-    place.pool,
-    { namespace: place.namespace, hasL2: true, entities: [thing()] },
-    systemClock,
-  )
-  expect((await place.poll(later)).rows).toEqual([{ ...rows[0], applied: false }])
+  const asked = { l2: (await place.poll()).snapshot }
+  expect((await progress(place, asked)).owed.l2).toMatchObject({ rows: 0, isTold: true })
+  const { namespace } = place
+  const registration = { namespace, hasL2: true, plane: outboxPlane, entities: [thing()] }
+  await register(place.pool, registration, systemClock)
+  place.outbox.resign()
+  expect(await place.outbox.lead('of before', AbortSignal.timeout(5_000))).toBe(false)
+  const outbox = new PostgresOutbox(place.pool, registration, systemClock)
+  onTestFinished(() => outbox.close())
+  const { owed } = await progress({ ...place, outbox }, asked)
+  expect(owed.l2).toMatchObject({ rows: 1, isTold: false })
+  expect((await place.poll(snapshot)).rows).toMatchObject([{ ids: ['1'] }])
 })
 
 test('a write that could leave no outbox row does not commit', async () => {
@@ -253,6 +261,19 @@ describe('a connection that breaks at COMMIT', () => {
     await broken
     expect(await place.version()).toBe(outcome === 'committed' ? 1 : 0)
     expect(await place.outboxRows()).toHaveLength(outcome === 'committed' ? 1 : 0)
+  })
+
+  test('by going half-open: how long it is waited for goes by the clock', async () => {
+    const clock = new VirtualClock()
+    const place = await open({ source: { outcomeDeadlineMs: 3_600_000, clock } })
+    const transaction = await place.begin()
+    await place.record(transaction)
+    const broken = place.proxy.at('commit', 'hang reply')
+    const outcome = transaction.commit()
+    await broken
+    await clock.advance(3_600_000)
+    expect(await outcome).toMatchObject({ kind: 'committed' })
+    expect(clock.timers).toBe(0)
   })
 
   test('while it is still being done: the answer waits until PostgreSQL knows', async () => {

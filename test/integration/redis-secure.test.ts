@@ -6,9 +6,12 @@ import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { expect, onTestFinished, test } from 'vitest'
 import type { RedisConnectionOptions } from '../../src/redis/open.ts'
+import { openRedisProcess } from '../contract/redis-process.ts'
+import { acquire, beside, changes, proves, put, restore, upTo } from '../contract/words.ts'
+import { ownNamespace } from '../support/namespace.ts'
 import { startRedisCluster } from '../support/redis-cluster.ts'
 import { freePort, ownFolder, type RedisServer, startRedis } from '../support/servers.ts'
-import { gate, openWorld, type World } from '../support/world.ts'
+import { gate, openWorld, untilProven, type World } from '../support/world.ts'
 
 const password = 'right-word'
 
@@ -57,6 +60,7 @@ async function everything(
   held.open()
   expect((await loading).size).toBe(20)
   expect((await waiting).size).toBe(20)
+  await untilProven(two)
   expect(await two.item.getEntry(first, { consistency: 'strong' })).toMatchObject({ tier: 'l2' })
   expect(await world.write(one, first)).toMatchObject({ version: 1, fenced: true })
   expect(await two.item.getEntry(first, { consistency: 'strong' })).toMatchObject({
@@ -66,6 +70,8 @@ async function everything(
   expect((await two.item.invalidate(first + 1)).fenced).toBe(true)
   expect((await one.item.get(first + 1))?.version).toBe(0)
   expect(await one.item.get(999)).toBeUndefined()
+  // Those that come next have another Redis: a relay tells its own.
+  await Promise.all([one.close(), two.close()])
 }
 
 async function denied(admin: Redis): Promise<readonly unknown[]> {
@@ -81,6 +87,27 @@ test('the user of the docs can do all that a cache does, and is refused nothing'
   await admin.call('ACL', 'SETUSER', 'lockstep', ...(rules as string[]))
   await everything(world, server.url.replace('redis://', `redis://lockstep:${password}@`))
   await everything(world, { port: server.port, username: 'lockstep', password }, 21)
+  expect(await denied(admin)).toEqual([])
+})
+
+/** Barriers too, and what is read beside values. */
+async function barriers(redis: RedisConnectionOptions, namespace: string): Promise<void> {
+  const { l2 } = await openRedisProcess({ url: redis, namespace })
+  expect(await restore(l2, await changes(l2, upTo(100)), upTo(100))).toEqual(['written'])
+  await proves(l2, upTo(101))
+  await put(l2, 'a', upTo(90))
+  expect(await beside(l2, 'a')).toEqual(upTo(101))
+  const grant = await acquire(l2, 'a')
+  expect(grant.kind === 'value' && grant.stored.barrier).toEqual(upTo(101))
+}
+
+test('the user of the docs may write barriers, and read them', async () => {
+  const server = await startRedis()
+  const admin = administrator(server.url)
+  const namespace = ownNamespace()
+  const [rules] = documentedRules(namespace)
+  await admin.call('ACL', 'SETUSER', 'lockstep', ...(rules as string[]))
+  await barriers({ port: server.port, username: 'lockstep', password }, namespace)
   expect(await denied(admin)).toEqual([])
 })
 
@@ -112,6 +139,21 @@ test('the user of the docs can do on a cluster all that a cache does, with a pre
   await everything(world, { cluster: cluster.cluster, options: { redisOptions } })
   await everything(world, { cluster: cluster.cluster, options: { redisOptions, keyPrefix } }, 21)
   for (const { admin } of cluster.nodes) expect(await denied(admin)).toEqual([])
+})
+
+test('the user of the docs may write barriers on a cluster, and read them, with a prefix too', async () => {
+  const { nodes, cluster } = await startRedisCluster()
+  const namespace = ownNamespace()
+  const keyPrefix = 'prefix:'
+  for (const { admin } of nodes) {
+    for (const rules of documentedRules(namespace)) {
+      await admin.call('ACL', 'SETUSER', 'lockstep', ...rules, `~${keyPrefix}${namespace}:*`)
+    }
+  }
+  const redisOptions = { username: 'lockstep', password }
+  await barriers({ cluster, options: { redisOptions } }, namespace)
+  await barriers({ cluster, options: { redisOptions, keyPrefix } }, namespace)
+  for (const { admin } of nodes) expect(await denied(admin)).toEqual([])
 })
 
 // ---------------------------------------------------------------- TLS

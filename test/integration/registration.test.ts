@@ -2,6 +2,7 @@
 import { expect, onTestFinished, test } from 'vitest'
 import { systemClock } from '../../src/model/clock.ts'
 import { type Registration, register } from '../../src/postgres/namespace.ts'
+import { kafkaPlane, outboxPlane } from '../../src/postgres/plane.ts'
 import { openPool } from '../../src/postgres/pool.ts'
 import { thing } from '../contract/words.ts'
 import { connect, ownDatabase } from '../support/database.ts'
@@ -77,6 +78,64 @@ test('transactions that call lockstep.invalidate, of which always some are open,
   await Promise.all(busy)
 })
 
+// ---------------------------------------------------------------- the plane
+
+const kafka = kafkaPlane('lockstep.shop', 4)
+
+test.each([
+  ['without Kafka', 'with Kafka', outboxPlane, kafka],
+  ['with Kafka', 'without Kafka', kafka, outboxPlane],
+  ['with a topic', 'with another', kafka, kafkaPlane('lockstep.other', 4)],
+  ['with 4 partitions', 'with 8', kafka, kafkaPlane('lockstep.shop', 8)],
+])('a namespace %s refuses an instance %s', async (_one, _other, first, second) => {
+  const url = await ownDatabase()
+  await start(url, named('city'), 'shop', first)
+  const refused = start(url, named('country'), 'shop', second)
+  await expect(refused).rejects.toMatchObject({ code: 'PLANE_MISMATCH', retryable: false })
+  for (const plane of [first, second]) {
+    const [, topic, partitions] = plane.split(':')
+    const name = topic ? `"${topic}" of Kafka with ${partitions} partitions` : 'the outbox plane'
+    await expect(refused).rejects.toThrow(name)
+  }
+  // It has left nothing behind, and the others are not disturbed; nor are other namespaces.
+  const client = await connect(url)
+  const { rows } = await client.query('select entity from lockstep.schema_versions')
+  expect(rows).toEqual([{ entity: 'city' }])
+  await start(url, named('city', 'country'), 'shop', first)
+  await start(url, named('city'), 'other', second)
+})
+
+test('of two planes that are brought at once one is recorded, and only its instances start', async () => {
+  const url = await ownDatabase()
+  const client = await connect(url)
+  for (let round = 0; round < 10; round++) {
+    const namespace = `shop${round}`
+    const planes = [outboxPlane, kafka, outboxPlane, kafka]
+    const starts = await Promise.allSettled(
+      planes.map((plane) => start(url, named('city'), namespace, plane)),
+    )
+    const { rows } = await client.query('select plane from lockstep.namespaces where name = $1', [
+      namespace,
+    ])
+    const [{ plane: recorded }] = rows
+    expect(planes).toContain(recorded)
+    expect(starts.map(({ status }) => status)).toEqual(
+      planes.map((plane) => (plane === recorded ? 'fulfilled' : 'rejected')),
+    )
+    const refused = starts.filter((one) => one.status === 'rejected')
+    expect(refused.map(({ reason }) => reason.code)).toEqual(['PLANE_MISMATCH', 'PLANE_MISMATCH'])
+  }
+})
+
+test('a namespace of before there were planes takes the one of the first that starts', async () => {
+  const url = await ownDatabase()
+  const client = await connect(url)
+  await start(url, named('city'))
+  await client.query('update lockstep.namespaces set plane = null')
+  await start(url, named('city'), 'shop', kafka)
+  await expect(start(url, named('city'))).rejects.toMatchObject({ code: 'PLANE_MISMATCH' })
+})
+
 function named(...names: readonly string[]): Registration['entities'] {
   return names.map((name) => ({ ...thing(), name }))
 }
@@ -85,8 +144,9 @@ async function start(
   url: string,
   entities: Registration['entities'],
   namespace = 'shop',
+  plane = outboxPlane,
 ): Promise<void> {
   const pool = openPool(url)
   onTestFinished(() => pool.close())
-  await register(pool, { namespace, hasL2: true, entities }, systemClock)
+  await register(pool, { namespace, hasL2: true, plane, entities }, systemClock)
 }

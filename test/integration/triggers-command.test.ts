@@ -1,26 +1,10 @@
 /** `lockstep triggers`: what it prints, and its exit codes. */
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
-import { expect, onTestFinished, test } from 'vitest'
+import { expect, test } from 'vitest'
+import { type Cli, cli } from '../support/cli.ts'
 import { connect, emptyDatabase, ownDatabase } from '../support/database.ts'
 
-const bin = fileURLToPath(new URL('../../bin/lockstep.mjs', import.meta.url))
-
-async function cli(databaseUrl: string, ...args: readonly string[]) {
-  const child = spawn(process.execPath, [bin, 'triggers', ...args], {
-    env: { ...process.env, DATABASE_URL: databaseUrl },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  onTestFinished(() => void child.kill('SIGKILL'))
-  const output = { stdout: '', stderr: '' }
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name].setEncoding('utf8').on('data', (text: string) => {
-      output[name] += text
-    })
-  }
-  const [code] = await once(child, 'close')
-  return { code: code as number, ...output }
+function triggers(databaseUrl: string, ...args: readonly string[]): Cli['ended'] {
+  return cli(['triggers', ...args], { DATABASE_URL: databaseUrl }).ended
 }
 
 const install = ['install', 'cities', '--entity', 'city', '--id', 'id'] as const
@@ -30,17 +14,17 @@ test('install, list and remove', async () => {
   const client = await connect(url)
   await client.query('create table cities (id int primary key) partition by range (id)')
   await client.query('create table cities_1 partition of cities for values from (0) to (9)')
-  expect(await cli(url, 'list')).toEqual({
+  expect(await triggers(url, 'list')).toEqual({
     code: 0,
     stdout: 'no table has triggers of lockstep\n',
     stderr: '',
   })
-  const { stdout } = await cli(url, ...install)
+  const { stdout } = await triggers(url, ...install)
   expect(stdout).toBe(
     'triggers installed on public.cities, public.cities_1: its rows are "city" by id\n' +
       'no cache has had an entity "city" yet; nobody is told until one has\n',
   )
-  const again = await cli(url, ...install, '--json')
+  const again = await triggers(url, ...install, '--json')
   expect(JSON.parse(again.stdout)).toEqual({
     table: 'public.cities',
     entity: 'city',
@@ -48,9 +32,9 @@ test('install, list and remove', async () => {
     installed: [],
     isKnown: false,
   })
-  expect(await cli(url, 'list', '--check')).toMatchObject({ code: 0, stderr: '' })
+  expect(await triggers(url, 'list', '--check')).toMatchObject({ code: 0, stderr: '' })
   await client.query('create table cities_2 partition of cities for values from (9) to (99)')
-  const listed = await cli(url, 'list', 'cities', '--check')
+  const listed = await triggers(url, 'list', 'cities', '--check')
   expect(listed).toMatchObject({ code: 1, stderr: 'lockstep: incomplete: public.cities\n' })
   expect(listed.stdout).toBe(
     [
@@ -61,19 +45,19 @@ test('install, list and remove', async () => {
       '',
     ].join('\n'),
   )
-  const document = JSON.parse((await cli(url, 'list', '--json')).stdout)
+  const document = JSON.parse((await triggers(url, 'list', '--json')).stdout)
   expect(document).toMatchObject({ triggers: [{ tables: 3, lacking: ['public.cities_2'] }] })
-  expect(await cli(url, 'remove', 'cities')).toMatchObject({
+  expect(await triggers(url, 'remove', 'cities')).toMatchObject({
     code: 0,
     stdout: 'removed "city" by id from public.cities\n',
   })
-  expect(JSON.parse((await cli(url, 'list', '--json')).stdout)).toEqual({ triggers: [] })
+  expect(JSON.parse((await triggers(url, 'list', '--json')).stdout)).toEqual({ triggers: [] })
 })
 
 test('without the schema, or the server: exit code 1', async () => {
-  const missing = await cli(await emptyDatabase(), 'list')
+  const missing = await triggers(await emptyDatabase(), 'list')
   expect(missing).toMatchObject({ code: 1, stderr: expect.stringContaining('lockstep migrate') })
-  const down = await cli('postgres://postgres:secret@127.0.0.1:1/shop', 'list', '--json')
+  const down = await triggers('postgres://postgres:secret@127.0.0.1:1/shop', 'list', '--json')
   expect(down).toMatchObject({ code: 1, stderr: expect.stringContaining('PostgreSQL') })
   expect(down.stderr + down.stdout).not.toContain('secret')
 })
@@ -87,7 +71,11 @@ test('used wrongly: exit code 2', async () => {
     [['instal', 'cities'], /instal/],
     [['remove', 'cities'], /no such table/],
   ] as const
-  const runs = bad.map(async ([args, message]) => ({ args, message, ...(await cli(url, ...args)) }))
+  const runs = bad.map(async ([args, message]) => ({
+    args,
+    message,
+    ...(await triggers(url, ...args)),
+  }))
   for (const { args, message, ...answer } of await Promise.all(runs)) {
     const stderr = expect.stringMatching(message)
     expect({ args, ...answer }).toEqual({ args, code: 2, stdout: '', stderr })

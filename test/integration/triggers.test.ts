@@ -4,6 +4,7 @@ import { type Client, escapeIdentifier } from 'pg'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { systemClock } from '../../src/model/clock.ts'
 import { register } from '../../src/postgres/namespace.ts'
+import { outboxPlane } from '../../src/postgres/plane.ts'
 import { openPool, type Pool } from '../../src/postgres/pool.ts'
 import { installTriggers, listTriggers, removeTriggers } from '../../src/postgres/triggers.ts'
 import { entity } from '../../src/types.ts'
@@ -27,7 +28,7 @@ async function openPlace(sql: string, entities = ['city', 'country']): Promise<P
   onTestFinished(() => pool.close())
   await register(
     pool,
-    { namespace: 'shop', hasL2: false, entities: entities.map(cached) },
+    { namespace: 'shop', hasL2: false, plane: outboxPlane, entities: entities.map(cached) },
     systemClock,
   )
   const client = await connect(url)
@@ -498,7 +499,7 @@ describe('an entity that no cache has had', () => {
     expect(await toldBy(client, 'update cities set id = id where id = 1')).toEqual({})
     await register(
       pool,
-      { namespace: 'shop', hasL2: false, entities: [cached('city')] },
+      { namespace: 'shop', hasL2: false, plane: outboxPlane, entities: [cached('city')] },
       systemClock,
     )
     expect(await listTriggers(pool)).toMatchObject([{ isKnown: true }])
@@ -512,7 +513,7 @@ describe('an entity that no cache has had', () => {
     let isRegistered = false
     const registered = register(
       pool,
-      { namespace: 'shop', hasL2: false, entities: [cached('city')] },
+      { namespace: 'shop', hasL2: false, plane: outboxPlane, entities: [cached('city')] },
       systemClock,
     ).then(() => {
       isRegistered = true
@@ -576,7 +577,11 @@ test('what a subscription applies is heard of', async () => {
   await admin.query(table)
   const pool = openPool(url)
   onTestFinished(() => pool.close())
-  await register(pool, { namespace: 'shop', hasL2: false, entities: [cached('city')] }, systemClock)
+  await register(
+    pool,
+    { namespace: 'shop', hasL2: false, plane: outboxPlane, entities: [cached('city')] },
+    systemClock,
+  )
   await installTriggers(pool, { table: 'cities', entity: 'city', id: 'id' })
   await admin.query(
     `create subscription s connection '${publisherUrl.href}' publication p

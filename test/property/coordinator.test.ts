@@ -8,10 +8,14 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { ReadRequest } from '../../src/coordinator/wanted.ts'
+import { seededRandom } from '../../src/demo/random.ts'
 import { LockstepError } from '../../src/model/errors.ts'
-import type { L2, Outbox, Replicas, Source, Transaction } from '../../src/model/ports.ts'
+import type { L2, Log, Outbox, Replicas, Source, Transaction } from '../../src/model/ports.ts'
 import { covers, type Snapshot } from '../../src/model/snapshot.ts'
 import { deferred } from '../../src/resilience/deadline.ts'
+import { MemoryTopic, memoryLog } from '../../src/testing/memory-log.ts'
+import type { MemoryRedisState } from '../../src/testing/memory-redis.ts'
+import { over } from '../support/over.ts'
 import type { MemoryTx } from '../support/ports.ts'
 import {
   type City,
@@ -27,17 +31,6 @@ const ids = [1, 2]
 const boundMs = 200
 const pollIntervalMs = 50
 
-/** mulberry32 */
-function randomFrom(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
 interface Trouble {
   /** Redis evicts and is flushed. */
   readonly evicts: boolean
@@ -47,6 +40,14 @@ interface Trouble {
   readonly stepsClock: boolean
   /** Loads may go to replicas, which lag. */
   readonly hasReplicas: boolean
+  /** The durable plane is a log; else every process tails the outbox. */
+  readonly hasLog: boolean
+  /** Records of the log are lost or come twice, readers lose their place, the log is down. */
+  readonly losesRecords: boolean
+  /** Another Redis takes over, which remembers what that one did some time ago. */
+  readonly rollsBack: boolean
+  /** Relays are cut off, or end. */
+  readonly relaysDie: boolean
 }
 
 interface Version {
@@ -57,17 +58,27 @@ interface Version {
   /** Step of the schedule in which the write's call returned, if it was fenced. */
   ackedAt: number
   ticket: string | undefined
+  /** Written past the cache: Redis hears of it after its commit. */
+  readonly isForeign?: true
 }
 
 class Schedule {
-  readonly world = new World()
+  readonly world: World
+  readonly #topic: MemoryTopic
+  /** Writes of others reach it, so that strong and bounded reads want proof. */
+  readonly #foreignWrites: boolean
+  /** No message of the fast plane arrives. */
+  readonly #isDeaf: boolean
+  /** Rows are soon removed, or never. */
+  readonly #retentionMs: number
+  #saved: MemoryRedisState[] = []
   readonly random: () => number
   readonly versions: Version[] = []
   readonly violations: string[] = []
   readonly #trouble: Trouble
   readonly #locks = new Map<number, Promise<void>>()
   readonly #underWay = new Set<Promise<void>>()
-  /** The newest version that a strong read was answered with. */
+  /** The newest version of the cache's own writes that a strong read has seen. */
   readonly #seen = new Map<number, number>()
   /** What the replica shows. */
   #replayed: Snapshot
@@ -76,8 +87,13 @@ class Schedule {
   answers = 0
 
   constructor(seed: number, trouble: Trouble) {
-    this.random = randomFrom(seed)
+    this.random = seededRandom(seed)
     this.#trouble = trouble
+    this.world = new World({ hasLog: trouble.hasLog })
+    this.#topic = new MemoryTopic(this.world.clock, 2)
+    this.#foreignWrites = this.chance(0.3)
+    this.#isDeaf = this.chance(0.4)
+    this.#retentionMs = this.pick([500, 300_000])
     for (const id of ids) {
       this.world.database.putUnnoticed('city', id, { id, name: '0' })
       this.versions.push({
@@ -105,23 +121,27 @@ class Schedule {
     const { clock, database } = world
     const processes = await Promise.all([this.#start(false), this.#start(true), this.#start(false)])
     this.#isStarted = true
-    for (let step = 0; step < 60; step++) {
+    for (let step = 0; step < 80; step++) {
       const one = this.pick(processes)
       const kind = this.random()
-      if (kind < 0.3) this.#track(this.#write(one))
+      if (kind < 0.18) this.#track(this.#write(one))
+      else if (kind < 0.3) this.#track(this.#writeElsewhere())
       else if (kind < 0.9) this.#track(this.#read(one))
       else if (kind < 0.95) this.#evict()
       else if (kind < 0.97 && this.#trouble.crashes) database.crash()
       else if (this.#trouble.stepsClock) clock.stepWall(this.pick([-120_000, -500, 500, 70_000]))
       if (this.chance(0.4)) this.#replayed = database.snapshot()
+      this.#makeTrouble(processes)
       await clock.advance(this.pick([0, 0, 1, 5, 20, 60, 250]))
     }
-    await clock.advance(20_000)
+    await clock.advance(10_000)
     if (this.#underWay.size > 0) this.violations.push(`${this.#underWay.size} calls never end`)
     await this.#judgeQuiet(processes)
-    for (const one of processes) await one.close()
+    let open = processes.length
+    for (const one of processes) void one.close().then(() => open--)
     // What was given up, and is done later still.
-    await clock.advance(2_000)
+    await clock.advance(5_000)
+    if (open > 0) this.violations.push(`${open} processes do not close`)
     if (clock.timers > 0) this.violations.push(`${clock.timers} timers are left`)
     if (database.openTransactions > 0) this.violations.push('a transaction is left open')
   }
@@ -134,9 +154,12 @@ class Schedule {
         writeThrough,
         ttl: '3s',
         grace: '2s',
+        foreignWrites: this.#foreignWrites,
         load: (some, { db, signal }) => this.#load(some, db, signal),
       }),
       isTold: false,
+      ...(this.#trouble.hasLog ? { source: this.#slowLog(memoryLog(this.#topic, 'shop')) } : {}),
+      retentionMs: this.#retentionMs,
       boundMs,
       pollIntervalMs,
       // Without a lag every poll moves the floor, and slow loads have to be kept out.
@@ -147,14 +170,78 @@ class Schedule {
     })
     await this.world.clock.advance(1_000)
     const one = await started
-    one.janitor.start()
     this.world.redis.fastPlane().listen((message) => {
-      if (this.chance(0.3)) return
+      if (this.#isDeaf || this.chance(0.3)) return
       for (let copies = this.chance(0.2) ? 2 : 1; copies > 0; copies--) {
         void this.#pause().then(() => one.hear(message))
       }
     })
     return one
+  }
+
+  #makeTrouble(processes: readonly Process[]): void {
+    const { losesRecords, relaysDie, rollsBack } = this.#trouble
+    const { database, redis } = this.world
+    if (rollsBack) {
+      if (this.chance(0.3)) this.#saved = [...this.#saved, redis.save()].slice(-30)
+      if (this.chance(0.06) && this.#saved.length > 0) {
+        const [oldest] = this.#saved as [MemoryRedisState]
+        redis.failOver(this.chance(0.5) ? oldest : this.pick(this.#saved))
+        this.#saved = []
+      }
+      if (this.chance(0.03)) redis.evictBarrier()
+    }
+    if (losesRecords && this.chance(0.25)) {
+      const topic = this.#topic
+      const acts = [
+        'drop',
+        'drop',
+        'drop',
+        'repeat',
+        'rebalance',
+        'stop',
+        'start',
+        'start',
+      ] as const
+      topic[this.pick(acts)]()
+    }
+    if (relaysDie) {
+      // Cut off without knowing: two of them relay.
+      if (this.chance(0.1)) for (const { instance } of processes) database.resign(instance)
+      if (this.chance(0.03)) void this.pick(processes.slice(1)).relay.close()
+    }
+  }
+
+  #slowLog(log: Log): Log {
+    return {
+      listen: (listener) => {
+        let before = Promise.resolve()
+        // In the order in which they lie there, however late.
+        const later = (call: () => void): void => {
+          const slow = this.chance(0.3)
+          before = before.then(async () => {
+            if (slow) await this.#pause()
+            call()
+          })
+        }
+        return log.listen({
+          positioned: (partitions) => later(() => listener.positioned(partitions)),
+          heard: (...record) => later(() => listener.heard(...record)),
+          lost: (...why) => later(() => listener.lost(...why)),
+        })
+      },
+      publish: (writes, signal) => this.#travelToLog(() => log.publish(writes, signal)),
+      barrier: (snapshot, signal) => this.#travelToLog(() => log.barrier(snapshot, signal)),
+      close: () => log.close(),
+    }
+  }
+
+  /** It lies there, and its sender may not hear of that. */
+  async #travelToLog(call: () => Promise<void>): Promise<void> {
+    await this.#pause()
+    await call()
+    await this.#pause()
+    if (this.#trouble.losesRecords && this.chance(0.1)) throw new Error('the answer is lost')
   }
 
   #evict(): void {
@@ -237,6 +324,16 @@ class Schedule {
           () => l2.invalidate(write, drops),
           () => unavailable,
         ),
+      barrier: (snapshot) =>
+        this.#travel(
+          () => l2.barrier(snapshot),
+          () => [unavailable],
+        ),
+      restore: (...args) =>
+        this.#travel(
+          () => l2.restore(...args),
+          () => unavailable,
+        ),
     }
   }
 
@@ -315,24 +412,26 @@ class Schedule {
   }
 
   #slowOutbox(outbox: Outbox): Outbox {
-    return {
-      poll: async (...args) => {
-        if (!this.#isStarted) return outbox.poll(...args)
-        await this.#pause()
-        if (this.chance(0.1)) throw new Error('the connection broke')
-        const poll = await outbox.poll(...args)
-        await this.#pause()
-        if (this.chance(0.1)) await this.#pause()
-        return poll
-      },
-      claim: (...args) => outbox.claim(...args),
+    const slow = async <T>(call: () => Promise<T>): Promise<T> => {
+      if (!this.#isStarted) return call()
+      await this.#pause()
+      if (this.chance(0.1)) throw new Error('the connection broke')
+      const answer = await call()
+      await this.#pause()
+      if (this.chance(0.1)) await this.#pause()
+      return answer
+    }
+    return over<Outbox>(outbox, {
+      poll: (...args) => slow(() => outbox.poll(...args)),
+      probe: (...args) => slow(() => outbox.probe(...args)),
+      progress: (...args) => slow(() => outbox.progress(...args)),
+      page: (...args) => slow(() => outbox.page(...args)),
       mark: async (...args) => {
         if (this.chance(0.2)) throw new Error('the mark is lost')
         await this.#pause()
         return outbox.mark(...args)
       },
-      prune: (...args) => outbox.prune(...args),
-    }
+    })
   }
 
   // ---- calls, and the oracle
@@ -387,6 +486,24 @@ class Schedule {
     unlock()
   }
 
+  /** SQL of somebody who doesn't know the cache. */
+  async #writeElsewhere(): Promise<void> {
+    const id = this.pick(ids)
+    const unlock = await this.#lock(id)
+    const number = Math.max(...this.versions.map((one) => one.number)) + 1
+    this.world.database.putByTrigger('city', id, { id, name: String(number) })
+    this.versions.push({
+      id,
+      number,
+      state: 'committed',
+      committedAtMs: this.world.clock.monotonicMs(),
+      ackedAt: Infinity,
+      ticket: undefined,
+      isForeign: true,
+    })
+    unlock()
+  }
+
   async #lock(id: number): Promise<() => void> {
     const before = this.#locks.get(id) ?? Promise.resolve()
     const { promise, resolve } = deferred<void>()
@@ -413,8 +530,15 @@ class Schedule {
         this.violations.push(`${promise}: ${number} from ${tier}, ${atLeast} was due (id ${id})`)
       }
       judge(least, why)
+      if (!isProven && (request.consistency === 'strong' || this.#foreignWrites)) {
+        this.violations.push(`unproven: ${number} from ${tier} (id ${id})`)
+      }
       if (request.consistency === 'strong') {
-        this.#seen.set(id, Math.max(number, this.#seen.get(id) ?? 0))
+        const seen = this.versions.filter(
+          (one) =>
+            one.id === id && !one.isForeign && one.number <= number && one.state !== 'aborted',
+        )
+        this.#seen.set(id, Math.max(this.#seen.get(id) ?? 0, ...seen.map((one) => one.number)))
       }
       if (isProven || tier === 'l1') {
         const dueAtMs = beganAtMs - boundMs
@@ -430,8 +554,8 @@ class Schedule {
   }
 
   get #isLinearizable(): boolean {
-    const { evicts, losesCalls, crashes, stepsClock } = this.#trouble
-    return !evicts && !losesCalls && !crashes && !stepsClock
+    const { evicts, losesCalls, crashes, rollsBack, stepsClock } = this.#trouble
+    return !evicts && !losesCalls && !crashes && !rollsBack && !stepsClock
   }
 
   /** What a read asks for, and the oldest version that it may be answered with. */
@@ -440,10 +564,12 @@ class Schedule {
     const kind = this.random()
     const tickets = mine.filter(({ ticket }) => ticket !== undefined)
     if (kind < 0.4) {
-      const acked = mine.filter(({ ackedAt }) => ackedAt < beganStep)
+      // A Redis that forgets suspends I4: what is proven is judged by I3.
+      const { rollsBack } = this.#trouble
+      const acked = mine.filter(({ ackedAt }) => !rollsBack && ackedAt < beganStep)
       // While Redis keeps everything, what one strong read has seen the next one sees too.
       const seen = this.#isLinearizable ? (this.#seen.get(id) ?? 0) : 0
-      const least = Math.max(seen, ...acked.map(({ number }) => number))
+      const least = Math.max(0, seen, ...acked.map(({ number }) => number))
       return { request: { consistency: 'strong' }, least, why: 'I4' }
     }
     if (kind < 0.6 && tickets.length > 0) {
@@ -458,11 +584,11 @@ class Schedule {
     // What was applied late by a fill that came late may lie there until then; TTL and janitor are done.
     for (const id of ids) {
       const [truth] = database.rows('city', [id]) as City[]
-      for (const { reader } of processes) {
-        const read = reader.getEntry(id, {})
-        read.catch(() => {})
-        await clock.advance(5_000)
-        const answer = await read.catch((error: unknown) => error as Error)
+      const reads = processes.map(({ reader }) =>
+        reader.getEntry(id, {}).catch((error: unknown) => error as Error),
+      )
+      await clock.advance(4_000)
+      for (const answer of await Promise.all(reads)) {
         if (answer instanceof Error) continue
         const name = (answer.value as City | undefined)?.name
         if (name !== truth?.name) {
@@ -495,6 +621,22 @@ const calm: Trouble = {
   crashes: false,
   stepsClock: false,
   hasReplicas: false,
+  hasLog: false,
+  losesRecords: false,
+  rollsBack: false,
+  relaysDie: false,
+}
+const log: Trouble = { ...calm, hasLog: true }
+const all: Trouble = {
+  evicts: true,
+  losesCalls: true,
+  crashes: true,
+  stepsClock: true,
+  hasReplicas: true,
+  hasLog: false,
+  losesRecords: true,
+  rollsBack: true,
+  relaysDie: true,
 }
 
 test.each<[name: string, Trouble]>([
@@ -505,10 +647,15 @@ test.each<[name: string, Trouble]>([
   ['the wall clock is set', { ...calm, stepsClock: true }],
   ['replicas lag', { ...calm, hasReplicas: true }],
   ['replicas lag and Redis evicts', { ...calm, hasReplicas: true, evicts: true }],
-  [
-    'all of it',
-    { evicts: true, losesCalls: true, crashes: true, stepsClock: true, hasReplicas: true },
-  ],
+  ['relays die', { ...calm, relaysDie: true }],
+  ['Redis forgets', { ...calm, rollsBack: true }],
+  ['Redis forgets and relays die', { ...calm, rollsBack: true, relaysDie: true }],
+  ['all of it', all],
+  ['there is a log', log],
+  ['the log loses records', { ...log, losesRecords: true }],
+  ['the log loses records and relays die', { ...log, losesRecords: true, relaysDie: true }],
+  ['Redis forgets beside a log', { ...log, rollsBack: true }],
+  ['all of it, and there is a log', { ...all, hasLog: true }],
 ])(
   'no answer is older than it was promised to be, while %s',
   async (_, trouble) => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { LockstepError } from '../../src/model/errors.ts'
 import { keyOfComposite, keyOfPrimitive, keyOfText, longestIdText } from '../../src/model/id.ts'
+import { codeThrown } from '../support/code-thrown.ts'
 
 /** As a Map tells keys apart. */
 const isSameKey = (left: unknown, right: unknown): boolean => new Map([[left, 0]]).has(right)
@@ -32,15 +32,6 @@ const numberLike = fc.oneof(
   ),
 )
 const texts = fc.oneof(wellFormed, numberLike)
-
-const codeOf = (call: () => unknown): unknown => {
-  try {
-    call()
-    return undefined
-  } catch (error) {
-    return error instanceof LockstepError ? error.code : error
-  }
-}
 
 test("'42', 42 and 42n are one key, for every whole number that is exact", () => {
   fc.assert(
@@ -128,7 +119,7 @@ test('what is no number, bigint or string is ID_INVALID', () => {
   )
   fc.assert(
     fc.property(others, (id) => {
-      expect(codeOf(() => keyOfPrimitive('city', id))).toBe('ID_INVALID')
+      expect(codeThrown(() => keyOfPrimitive('city', id))).toBe('ID_INVALID')
     }),
   )
 })
@@ -142,15 +133,15 @@ test('a text that Redis or PostgreSQL would not keep is ID_INVALID', () => {
   )
   fc.assert(
     fc.property(unusable, (id) => {
-      expect(codeOf(() => keyOfPrimitive('city', id))).toBe('ID_INVALID')
-      expect(codeOf(() => keyOfComposite('city', {}, () => id))).toBe('ID_INVALID')
+      expect(codeThrown(() => keyOfPrimitive('city', id))).toBe('ID_INVALID')
+      expect(codeThrown(() => keyOfComposite('city', {}, () => id))).toBe('ID_INVALID')
     }),
   )
 })
 
 test('a bigint has no more digits than an id may have characters', () => {
   const ids = [10n ** 511n, -(10n ** 510n), 10n ** 512n, -(10n ** 511n), 10n ** 5_000n]
-  expect(ids.map((id) => codeOf(() => keyOfPrimitive('city', id)))).toEqual([
+  expect(ids.map((id) => codeThrown(() => keyOfPrimitive('city', id)))).toEqual([
     undefined,
     undefined,
     'ID_INVALID',

@@ -26,18 +26,13 @@ interface Fill {
 }
 type Act =
   | ({ readonly act: 'fillFromSource' } & Fill)
-  | ({ readonly act: 'fillFromL2'; readonly isMarkOld: boolean } & Fill)
+  | ({ readonly act: 'fillFromL2'; readonly barrier: Snapshot | undefined } & Fill)
   | {
       readonly act: 'told'
       readonly key: L1Key
       readonly write: WriteId
-      readonly unapplied: boolean
     }
-  | {
-      readonly act: 'settle'
-      readonly floor: Snapshot
-      readonly unapplied: readonly Xid[] | undefined
-    }
+  | { readonly act: 'settle'; readonly floor: Snapshot }
   | { readonly act: 'reset' }
   | { readonly act: 'hit'; readonly key: L1Key }
 
@@ -59,7 +54,11 @@ const act: fc.Arbitrary<Act> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ ...sometimes('fillFromSource'), ...fill }) },
   {
     weight: 4,
-    arbitrary: fc.record({ ...sometimes('fillFromL2'), isMarkOld: fc.boolean(), ...fill }),
+    arbitrary: fc.record({
+      ...sometimes('fillFromL2'),
+      barrier: fc.option(snapshots({ ...range, withOwn: false }), { nil: undefined, freq: 8 }),
+      ...fill,
+    }),
   },
   {
     weight: 5,
@@ -67,7 +66,6 @@ const act: fc.Arbitrary<Act> = fc.oneof(
       ...sometimes('told'),
       key,
       write: fc.record({ incarnation, xid }),
-      unapplied: fc.boolean(),
     }),
   },
   {
@@ -75,7 +73,6 @@ const act: fc.Arbitrary<Act> = fc.oneof(
     arbitrary: fc.record({
       ...sometimes('settle'),
       floor: snapshots({ ...range, withOwn: false }),
-      unapplied: fc.option(fc.array(xid, { maxLength: 3 }), { nil: undefined, freq: 8 }),
     }),
   },
   { weight: 1, arbitrary: fc.record(sometimes('reset')) },
@@ -100,9 +97,6 @@ const found = (region: L1Region, on: L1Key): Candidate | undefined => {
 /** What the region knows of writes, kept in the plainest way. */
 class Model {
   floor: Snapshot | undefined
-  isL2Open = false
-  /** Counts whenever something that was told is forgotten. */
-  forgotten = 0
   told: { stripe: number; write: WriteId }[] = []
 
   admits({ key, snapshot }: Fill, known: Candidate | undefined): boolean {
@@ -114,17 +108,13 @@ class Model {
     )
   }
 
-  settle(floor: Snapshot, unapplied: ReadonlySet<Xid> | undefined): void {
-    if (this.floor?.incarnation !== floor.incarnation) {
-      this.told = this.told.filter(({ write }) => write.incarnation === floor.incarnation)
-    }
-    const kept = this.told.filter(
-      ({ write }) => !visible(write, floor) || unapplied?.has(write.xid) === true,
+  settle(floor: Snapshot): void {
+    const isOther = this.floor?.incarnation !== floor.incarnation
+    this.told = this.told.filter(
+      ({ write }) =>
+        !visible(write, floor) && !(isOther && write.incarnation !== floor.incarnation),
     )
-    if (kept.length < this.told.length) this.forgotten++
-    this.told = kept
     this.floor = floor
-    this.isL2Open = unapplied !== undefined
   }
 }
 
@@ -159,37 +149,30 @@ test('a region lets in what the plain model lets in, drops what it drops, and ke
             expect(found(region, one.key)?.value).toBe(expected ? given.value : known?.value)
             if (expected) lastFills.set(one.key, given)
           } else if (one.act === 'fillFromL2') {
-            const mark = one.isMarkOld ? region.mark - 1 : region.mark
             const expected =
-              model.isL2Open &&
+              one.barrier !== undefined &&
               model.floor?.incarnation === one.snapshot.incarnation &&
-              !one.isMarkOld &&
+              covers(one.barrier, model.floor) &&
               model.admits(one, known) &&
               one.weightBytes + entryOverheadBytes <= limit.maxBytes
             const given = candidate(one)
-            expect(region.fillFromL2(one.key, given, mark)).toBe(expected)
+            expect(region.fillFromL2(one.key, given, one.barrier)).toBe(expected)
             expect(found(region, one.key)?.value).toBe(expected ? given.value : known?.value)
             if (expected) lastFills.set(one.key, given)
           } else if (one.act === 'told') {
-            region.told(one.key, one.write, one.unapplied)
-            if (one.unapplied || !model.floor || !visible(one.write, model.floor)) {
+            region.told(one.key, one.write)
+            if (!model.floor || !visible(one.write, model.floor)) {
               model.told.push({ stripe: stripeOf(one.key), write: one.write })
             }
             const isKept = known !== undefined && visible(one.write, known.snapshot)
             expect(found(region, one.key)?.value).toBe(isKept ? known.value : undefined)
           } else if (one.act === 'settle') {
-            const before = { mark: region.mark, forgotten: model.forgotten }
-            const unapplied = one.unapplied && new Set(one.unapplied)
-            region.settle(one.floor, unapplied)
-            model.settle(one.floor, unapplied)
-            if (model.forgotten > before.forgotten) expect(region.mark).toBeGreaterThan(before.mark)
+            region.settle(one.floor)
+            model.settle(one.floor)
           } else if (one.act === 'reset') {
-            const { mark } = region
             region.reset()
-            expect(region.mark).toBeGreaterThan(mark)
             expect(region.count).toBe(0)
             model.floor = undefined
-            model.isL2Open = false
           } else if (known) {
             const slot = region.find(one.key) as Slot
             region.hit(slot)
@@ -233,6 +216,8 @@ interface Step {
     | 'lateTold'
     | 'startLoad'
     | 'startL2'
+    | 'barrier'
+    | 'forget'
     | 'land'
     | 'lose'
   readonly which: number
@@ -258,6 +243,11 @@ const steps = fc.array(
       'startLoad',
       'startL2',
       'startL2',
+      'startL2',
+      'barrier',
+      'barrier',
+      'barrier',
+      'forget',
       'land',
       'land',
       'land',
@@ -289,6 +279,8 @@ class World {
   readonly underWay: (() => void)[] = []
   newest: Snapshot | undefined
   floor: Snapshot | undefined
+  /** What lies beside the values of L2. */
+  barrier: Snapshot | undefined
   /** What the last poll saw: it outlives the trust, so that the next one tells of all that came since. */
   #since: Snapshot | undefined
   #nextXid = 1
@@ -319,26 +311,39 @@ class World {
     this.#finished = Math.max(this.#finished, written.write.xid)
   }
 
-  poll(isLaggingFloor: boolean, isL2Known = true): void {
+  poll(isLaggingFloor: boolean): void {
     const since = this.#since
     const taken = this.snapshot()
-    const unapplied = new Set<Xid>()
     for (const written of this.writes) {
       if (written.state !== 'committed') continue
-      const isNew = since !== undefined && !visible(written.write, since)
-      if (!isNew && written.isApplied) continue
-      if (!written.isApplied) unapplied.add(written.write.xid)
-      this.tell(written, !written.isApplied)
+      if (since !== undefined && !visible(written.write, since)) this.tell(written)
     }
     this.newest = taken
     this.#since = taken
     if (!isLaggingFloor || !this.floor) this.floor = taken
-    this.region.settle(this.floor, isL2Known ? unapplied : undefined)
+    this.region.settle(this.floor)
   }
 
-  tell(written: Written, unapplied: boolean): void {
-    this.region.told(written.key, written.write, unapplied)
+  tell(written: Written): void {
+    this.region.told(written.key, written.write)
     if (written.state === 'committed') written.isTold = true
+  }
+
+  /** The newest or some other snapshot of which L2 has been told all that it sees. */
+  setBarrier(which: number): void {
+    const possible = this.history.filter((snapshot) =>
+      this.writes.every(
+        ({ isApplied, state, write }) =>
+          isApplied || state !== 'committed' || !visible(write, snapshot),
+      ),
+    )
+    this.barrier = possible[possible.length - 1 - (which % Math.min(3, possible.length))]
+  }
+
+  /** L2 is rolled back, and somebody has noticed. */
+  forget(): void {
+    this.barrier = undefined
+    for (const written of this.writes) written.isApplied = false
   }
 
   startLoad(on: L1Key): void {
@@ -351,14 +356,14 @@ class World {
 
   /** Any value that L2 may have now: one that sees every write of the key that L2 was told of. */
   startL2(on: L1Key, which: number): void {
-    const { mark } = this.region
+    const { barrier } = this
     const possible = this.history.filter((snapshot) =>
       this.writes.every((one) => one.key !== on || !one.isApplied || visible(one.write, snapshot)),
     )
     const snapshot = possible[which % Math.max(1, possible.length)]
     if (!snapshot) return
     this.underWay.push(() => {
-      this.region.fillFromL2(on, candidate({ key: on, snapshot, weightBytes: 1 }), mark)
+      this.region.fillFromL2(on, candidate({ key: on, snapshot, weightBytes: 1 }), barrier)
     })
   }
 
@@ -368,16 +373,20 @@ class World {
     this.region.reset()
   }
 
-  /** I1: what lies in L1 sees every committed write that this process was told of. */
+  /** I1, I3: what lies in L1 sees every committed write that this process was told of, or that its trust stands on. */
   check(): void {
     for (const on of keys.slice(0, 2)) {
       const entry = found(this.region, on)
       if (!entry) continue
       const missed = this.writes.filter(
-        (one) => one.key === on && one.isTold && !visible(one.write, entry.snapshot),
+        (one) => one.key === on && this.#isDue(one) && !visible(one.write, entry.snapshot),
       )
       expect(missed).toEqual([])
     }
+  }
+
+  #isDue({ isTold, state, write }: Written): boolean {
+    return isTold || (state === 'committed' && !!this.newest && visible(write, this.newest))
   }
 }
 
@@ -393,7 +402,7 @@ function play(world: World, sequence: readonly Step[]): void {
       // L2 forgets nothing here: a tombstone of an open write keeps every value out, as applied does.
       if (written) {
         written.isApplied = true
-        world.tell(written, true)
+        world.tell(written)
       }
     } else if (kind === 'commit' || kind === 'rollBack') {
       const written = pick(open, which)
@@ -403,10 +412,12 @@ function play(world: World, sequence: readonly Step[]): void {
       if (written) written.isApplied = true
     } else if (kind === 'lateTold') {
       const written = pick(committed, which)
-      if (written?.isApplied) world.tell(written, false)
+      if (written?.isApplied) world.tell(written)
     } else if (kind === 'poll') world.poll(isLaggingFloor)
     else if (kind === 'startLoad') world.startLoad(on)
     else if (kind === 'startL2') world.startL2(on, which)
+    else if (kind === 'barrier') world.setBarrier(which)
+    else if (kind === 'forget') world.forget()
     else if (kind === 'land')
       world.underWay.splice(which % Math.max(1, world.underWay.length), 1)[0]?.()
     else world.lose()
@@ -421,18 +432,19 @@ test('a value that misses a told write is never in L1, whatever comes late, twic
   )
 })
 
-test('a value that L2 had while too much was unapplied never enters later, when that has been applied', () => {
+test('of what L2 had before a barrier covers the floor nothing is in L1, whenever it lands', () => {
   const world = new World()
   const [on] = keys as [L1Key]
   world.write(on)
   const [written] = world.writes as [Written]
   world.snapshot()
-  world.finish(written, 'committed')
-  // More rows than a poll returns: the region can't know which writes L2 has not been told of.
-  world.poll(false, false)
+  world.setBarrier(0)
   world.startL2(on, 0)
-  written.isApplied = true
+  world.finish(written, 'committed')
+  // Nobody tells of it: it was committed before the first poll.
   world.poll(false)
+  written.isApplied = true
+  world.setBarrier(0)
   world.underWay[0]?.()
   world.check()
   expect(world.region.find(on)).toBeUndefined()

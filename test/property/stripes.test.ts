@@ -28,12 +28,16 @@ class UnboundedStripes {
     )
   }
 
-  forget(floor: Snapshot, unapplied: ReadonlySet<Xid>): boolean {
-    const before = this.#writes.length
-    this.#writes = this.#writes.filter(
-      ({ write }) => !visible(write, floor) || unapplied.has(write.xid),
+  forget(floor: Snapshot): void {
+    this.#writes = this.#writes.filter(({ write }) => !visible(write, floor))
+  }
+
+  /** Of writes of one stripe that are the same, only one. */
+  get count(): number {
+    const keys = this.#writes.map(
+      ({ stripe, write }) => `${stripe} ${write.incarnation} ${write.xid}`,
     )
-    return this.#writes.length < before
+    return new Set(keys).size
   }
 
   forgetOthers(incarnation: Incarnation): void {
@@ -43,7 +47,7 @@ class UnboundedStripes {
 
 type Act =
   | { readonly act: 'add'; readonly hash: number; readonly write: WriteId }
-  | { readonly act: 'forget'; readonly floor: Snapshot; readonly unapplied: readonly Xid[] }
+  | { readonly act: 'forget'; readonly floor: Snapshot }
   | { readonly act: 'forgetOthers'; readonly incarnation: Incarnation }
   | { readonly act: 'ask'; readonly hash: number; readonly snapshot: Snapshot }
 
@@ -68,7 +72,6 @@ function acts(incarnation: fc.Arbitrary<Incarnation>): fc.Arbitrary<Act[]> {
       arbitrary: fc.record({
         act: fc.constant('forget' as const),
         floor: snapshots({ ...range, incarnation, withOwn: false }),
-        unapplied: fc.array(xid, { maxLength: 3 }),
       }),
     },
     { weight: 1, arbitrary: fc.record({ act: fc.constant('forgetOthers' as const), incarnation }) },
@@ -89,14 +92,15 @@ test('below the bound exactly what sees every write of its stripe is admitted', 
           stripes.add(one.hash, one.write)
           model.add(one.hash, one.write)
         } else if (one.act === 'forget') {
-          const unapplied = new Set(one.unapplied)
-          expect(stripes.forget(one.floor, unapplied)).toBe(model.forget(one.floor, unapplied))
+          stripes.forget(one.floor)
+          model.forget(one.floor)
         } else if (one.act === 'forgetOthers') {
           stripes.forgetOthers(one.incarnation)
           model.forgetOthers(one.incarnation)
         } else {
           expect(stripes.admits(one.hash, one.snapshot)).toBe(model.admits(one.hash, one.snapshot))
         }
+        expect(stripes.count).toBe(model.count)
       }
     }),
     { numRuns: 400 },
@@ -146,9 +150,8 @@ function playBoth(stripes: Stripes, model: UnboundedStripes, sequence: readonly 
       stripes.add(one.hash, write)
       model.add(one.hash, write)
     } else if (one.act === 'forget') {
-      const unapplied = new Set(one.unapplied.map((id) => (id + fillerXids) as Xid))
-      stripes.forget(shifted(one.floor), unapplied)
-      model.forget(shifted(one.floor), unapplied)
+      stripes.forget(shifted(one.floor))
+      model.forget(shifted(one.floor))
     } else if (one.act === 'forgetOthers') {
       stripes.forgetOthers(one.incarnation)
       model.forgetOthers(one.incarnation)
@@ -202,13 +205,9 @@ test('what is merged is forgotten when the floor is past all of it, and not befo
     xmax: 2_000 as Xid,
     xip: [],
   })
-  const young = at(901)
   const old = at(100)
-  expect(stripes.forget(at(900), new Set())).toBe(false)
+  stripes.forget(at(900))
   expect(stripes.admits(1, old)).toBe(false)
-  // L2 has not been told of some write: which of the merged ones, nobody knows any more.
-  expect(stripes.forget(young, new Set([900 as Xid]))).toBe(false)
-  expect(stripes.admits(1, old)).toBe(false)
-  expect(stripes.forget(young, new Set())).toBe(true)
+  stripes.forget(at(901))
   expect(stripes.admits(1, old)).toBe(true)
 })

@@ -1,6 +1,5 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { LockstepError } from '../../src/model/errors.ts'
 import { visible, type WriteId } from '../../src/model/snapshot.ts'
 import {
   everyVisible,
@@ -10,6 +9,7 @@ import {
   parseTicket,
 } from '../../src/model/ticket.ts'
 import { anySnapshot, incarnations, smallXids, snapshots, xids } from '../support/arbitrary.ts'
+import { codeThrown } from '../support/code-thrown.ts'
 
 const write: fc.Arbitrary<WriteId> = fc.record({
   incarnation: fc.oneof(incarnations, fc.constantFrom('00000000000000aa', 'ffffffffffffffff')),
@@ -19,15 +19,6 @@ const writes = fc.array(write, { minLength: 1, maxLength: 40 })
 
 const textOf = ({ incarnation, xid }: WriteId): string => `${incarnation}:${xid}`
 const setOf = (some: readonly WriteId[]): ReadonlySet<string> => new Set(some.map(textOf))
-
-const codeOf = (call: () => unknown): unknown => {
-  try {
-    call()
-    return undefined
-  } catch (error) {
-    return error instanceof LockstepError ? error.code : error
-  }
-}
 
 test('a ticket comes back as the set of its writes', () => {
   fc.assert(
@@ -107,9 +98,9 @@ test('one write more than a ticket holds is TICKET_INVALID, whether merged or fo
     incarnation: 'a1b2c3d4e5f60718',
     xid,
   })) as unknown as WriteId[]
-  expect(codeOf(() => formatTicket(many))).toBe('TICKET_INVALID')
+  expect(codeThrown(() => formatTicket(many))).toBe('TICKET_INVALID')
   const [first, ...rest] = many.map((one) => formatTicket([one]))
-  expect(codeOf(() => mergeTickets(first as string, ...rest))).toBe('TICKET_INVALID')
+  expect(codeThrown(() => mergeTickets(first as string, ...rest))).toBe('TICKET_INVALID')
   expect(parseTicket(mergeTickets(...rest)).length).toBe(mostWrites)
 })
 
@@ -126,7 +117,7 @@ test('what no write returned is TICKET_INVALID, never another exception', () => 
   )
   fc.assert(
     fc.property(foreign, (text) => {
-      const code = codeOf(() => parseTicket(text))
+      const code = codeThrown(() => parseTicket(text))
       // By chance it may be one; then it is exactly what would have been returned.
       if (code === undefined) expect(formatTicket(parseTicket(text))).toBe(text)
       else expect(code).toBe('TICKET_INVALID')
@@ -144,11 +135,11 @@ test('a ticket that a cookie cut short, padded or changed is TICKET_INVALID or o
       (some, at, extra) => {
         const ticket = formatTicket(some)
         const cut = ticket.slice(0, at % ticket.length)
-        const code = codeOf(() => parseTicket(cut))
+        const code = codeThrown(() => parseTicket(cut))
         if (code === undefined) expect(((cut.length - 2) * 6) % 128).toBeLessThan(6)
         else expect(code).toBe('TICKET_INVALID')
-        expect(codeOf(() => parseTicket(ticket + extra))).toBe('TICKET_INVALID')
-        expect(codeOf(() => parseTicket(extra + ticket))).toBe('TICKET_INVALID')
+        expect(codeThrown(() => parseTicket(ticket + extra))).toBe('TICKET_INVALID')
+        expect(codeThrown(() => parseTicket(extra + ticket))).toBe('TICKET_INVALID')
       },
     ),
     { numRuns: 300 },
@@ -160,17 +151,19 @@ test('an xid of 2^53 or more in a ticket is TICKET_INVALID, never rounded', () =
     fc.property(fc.bigInt({ min: 2n ** 53n, max: 2n ** 64n - 1n }), (xid) => {
       const bytes = Buffer.alloc(16, 0xab)
       bytes.writeBigUInt64BE(xid, 8)
-      expect(codeOf(() => parseTicket(`1.${bytes.toString('base64url')}`))).toBe('TICKET_INVALID')
+      expect(codeThrown(() => parseTicket(`1.${bytes.toString('base64url')}`))).toBe(
+        'TICKET_INVALID',
+      )
     }),
   )
 })
 
 test.each([undefined, null, 42, {}, [], Symbol('ticket')])('%s is no ticket', (value) => {
-  expect(codeOf(() => parseTicket(value as unknown as string))).toBe('TICKET_INVALID')
+  expect(codeThrown(() => parseTicket(value as unknown as string))).toBe('TICKET_INVALID')
 })
 
 test('merging no tickets is refused where the mistake is, not by a later read', () => {
-  expect(codeOf(() => mergeTickets())).toBe('TICKET_INVALID')
+  expect(codeThrown(() => mergeTickets())).toBe('TICKET_INVALID')
 })
 
 test('a ticket of any snapshot says nothing about another life of the database', () => {

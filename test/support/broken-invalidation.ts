@@ -8,6 +8,7 @@ export const withBrokenL2 = withL2(() => ({
   invalidate: async (_write, drops) => ({
     kind: 'dropped',
     nonces: drops.map(() => 'none' as Nonce),
+    values: 0,
   }),
 }))
 
@@ -33,9 +34,6 @@ function deaf(region: Region): Region {
     told: () => {},
     settle: (...args) => region.settle(...args),
     reset: () => region.reset(),
-    get mark() {
-      return region.mark
-    },
     get count() {
       return region.count
     },

@@ -1,4 +1,4 @@
-/** A Redis Cluster of a test's own: three primaries that share the slots, and no replicas. */
+/** A Redis Cluster of a test's own: three primaries that share the slots. */
 import { Redis } from 'ioredis'
 import { onTestFinished } from 'vitest'
 import { type AtEnd, freePort, type RedisServer, startRedis } from './servers.ts'
@@ -10,8 +10,15 @@ export interface ClusterServer extends RedisServer {
   readonly admin: Redis
 }
 
+interface ClusterReplica extends RedisServer {
+  /** From here on it is the primary of its slots. */
+  takeOver(): Promise<void>
+}
+
 export interface RedisCluster {
+  /** Those that the slots were given to. */
   readonly nodes: readonly ClusterServer[]
+  readonly replicas: readonly ClusterReplica[]
   /** What the option `redis` wants. */
   readonly cluster: { host: string; port: number }[]
   ownerOf(slot: number): Promise<ClusterServer>
@@ -29,10 +36,12 @@ const size = 3
 export interface RedisClusterOptions {
   readonly config?: Readonly<Record<string, string>>
   readonly atEnd?: AtEnd
+  /** Of the first nodes one each; none by default. */
+  readonly replicas?: number
 }
 
 export async function startRedisCluster(options: RedisClusterOptions = {}): Promise<RedisCluster> {
-  const { atEnd = onTestFinished } = options
+  const { atEnd = onTestFinished, replicas = 0 } = options
   const nodes = await Promise.all(
     Array.from({ length: size }, (_, index) => startNode(index, { ...options, atEnd })),
   )
@@ -56,6 +65,10 @@ export async function startRedisCluster(options: RedisClusterOptions = {}): Prom
   await until('the nodes know each other and all slots', async () =>
     (await Promise.all(nodes.map(isWhole))).every(Boolean),
   )
+  const copies: ClusterReplica[] = []
+  for (const primary of nodes.slice(0, replicas)) {
+    copies.push(await startReplica(primary, size + copies.length, { ...options, atEnd }))
+  }
   const ownerOf = async (slot: number): Promise<Node> => {
     const ranges = await first.admin.cluster('SLOTS')
     const range = ranges.find(([from, to]) => from <= slot && slot <= to)
@@ -67,6 +80,7 @@ export async function startRedisCluster(options: RedisClusterOptions = {}): Prom
     (await admin.cluster('GETKEYSINSLOT', slot, 1_000)) as string[]
   return {
     nodes,
+    replicas: copies,
     cluster: nodes.map(({ port }) => ({ host: '127.0.0.1', port })),
     ownerOf,
     openSlot: async (slot, to) => {
@@ -91,6 +105,32 @@ export async function startRedisCluster(options: RedisClusterOptions = {}): Prom
 }
 
 type Node = ClusterServer & { readonly busPort: number }
+
+async function startReplica(
+  primary: Node,
+  index: number,
+  options: RedisClusterOptions & { atEnd: AtEnd },
+): Promise<ClusterReplica> {
+  const node = await startNode(index, options)
+  const { admin } = node
+  await admin.call('CLUSTER', 'MEET', '127.0.0.1', primary.port, primary.busPort)
+  await until('it knows its primary', async () =>
+    String(await admin.cluster('NODES')).includes(primary.id),
+  )
+  await admin.call('CLUSTER', 'REPLICATE', primary.id)
+  await until('it has copied all', async () =>
+    (await admin.info('replication')).includes('master_link_status:up'),
+  )
+  return {
+    ...node,
+    takeOver: async () => {
+      await admin.call('CLUSTER', 'FAILOVER', 'TAKEOVER')
+      await until('all others know', async () =>
+        String(await primary.admin.cluster('NODES')).includes(`myself,slave ${node.id}`),
+      )
+    },
+  }
+}
 
 async function startNode(
   index: number,

@@ -25,7 +25,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Client } from 'pg'
 import { onTestFinished } from 'vitest'
-import { until } from './world.ts'
+import { until } from './until.ts'
 
 const run = promisify(execFile)
 const state = fileURLToPath(new URL('../../.lockstep/', import.meta.url))
@@ -253,7 +253,7 @@ async function answers(url: string): Promise<boolean> {
 
 // ---------------------------------------------------------------- where the programs are
 
-function redisFolders(): readonly string[] {
+export function redisFolders(): readonly string[] {
   return [...pathFolders(), '/opt/homebrew/bin', '/usr/local/bin', '/usr/bin']
 }
 
@@ -333,8 +333,8 @@ interface Launch {
   readonly args: readonly string[]
   readonly cwd: string
   readonly user?: User | undefined
-  /** What its log says when it takes connections. */
-  readonly ready: string
+  /** What its log says when it takes connections, or who can tell. */
+  readonly ready: string | (() => Promise<boolean>)
   readonly atEnd?: AtEnd
 }
 
@@ -377,7 +377,7 @@ export class ServerProcess {
       `${command} takes connections`,
       () => {
         if (hasExited) throw new Error(`${command} did not start: ${log.slice(-2_000)}`)
-        return log.includes(ready)
+        return typeof ready === 'string' ? log.includes(ready) : ready()
       },
       startDeadlineMs,
     )

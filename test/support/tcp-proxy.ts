@@ -23,6 +23,8 @@ export interface TcpProxy {
   delay(ms: number): void
   /** Present connections are closed. */
   cut(): void
+  /** From now on it is before another service; open connections are cut. */
+  turnTo(url: string): void
   /** Holds the next connection before its first byte is passed on, until it is released. */
   holdNext(): Held
   /** When a client sends `text`, once; resolves when it has been done. */
@@ -71,7 +73,7 @@ class Connection {
 }
 
 class ProxyServer implements TcpProxy {
-  readonly #target: { readonly host: string; readonly port: number }
+  #target: { readonly host: string; readonly port: number }
   readonly #connections = new Set<Connection>()
   readonly #server: Server
   #rules: Rule[] = []
@@ -111,6 +113,11 @@ class ProxyServer implements TcpProxy {
     this.#mode = 'pass'
     this.#delayMs = 0
     if (!this.#server.listening) await this.listen()
+  }
+
+  turnTo(url: string): void {
+    this.#target = targetOf(url)
+    this.cut()
   }
 
   async refuse(): Promise<void> {
@@ -244,10 +251,14 @@ function replyBytes(act: Act): number {
 
 /** A proxy before the service that `url` names. */
 export async function openTcpProxy(url: string): Promise<TcpProxy> {
-  const { hostname, port, protocol } = new URL(url)
-  const standard = protocol.startsWith('postgres') ? 5432 : 6379
-  const proxy = new ProxyServer({ host: hostname, port: Number(port || standard) })
+  const proxy = new ProxyServer(targetOf(url))
   await proxy.listen()
   onTestFinished(() => proxy.refuse())
   return proxy
+}
+
+function targetOf(url: string): { host: string; port: number } {
+  const { hostname, port, protocol } = new URL(url)
+  const standard = protocol.startsWith('postgres') ? 5432 : 6379
+  return { host: hostname, port: Number(port || standard) }
 }

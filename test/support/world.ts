@@ -7,6 +7,9 @@ import type { Timing } from '../../src/model/defaults.ts'
 import { openPool, type Tx } from '../../src/postgres/pool.ts'
 import type { Parts } from '../../src/running-cache.ts'
 import { type Cache, entity, type LockstepOptions } from '../../src/types.ts'
+import { until } from './until.ts'
+
+export { until }
 
 export interface Item {
   readonly id: number
@@ -57,6 +60,7 @@ interface ItemEntityOptions {
   readonly afterRead: (ids: readonly number[]) => Promise<void>
   readonly isolation?: 'read committed' | 'repeatable read'
   readonly writeThrough?: boolean
+  readonly foreignWrites?: boolean
   readonly version?: number
   readonly ttl?: string
   readonly grace?: string
@@ -76,10 +80,17 @@ function itemEntity({ table, afterRead, ...options }: ItemEntityOptions) {
   })
 }
 
+interface WorldKafka {
+  readonly brokers: readonly string[]
+  readonly topic: string
+}
+
 export interface World {
   readonly namespace: string
   readonly table: string
   readonly databaseUrl: string
+  readonly redisUrl: string
+  readonly kafka: WorldKafka | undefined
   readonly redis: Redis
   readonly valueKey: (id: number, version?: number) => string
   readonly fenceKey: (id: number) => string
@@ -100,9 +111,16 @@ export function required(name: 'DATABASE_URL' | 'REDIS_URL'): string {
   return value
 }
 
+export type PlaneName = 'outbox' | 'kafka'
+/** For `describe.each`: what is promised is promised on both durable planes. */
+export const planes: readonly PlaneName[] = ['outbox', 'kafka']
+
 export interface WorldOptions {
   readonly databaseUrl?: string
   readonly redisUrl?: string
+  /** `kafka`: over a topic of its own of the shared broker, or of these brokers. */
+  readonly plane?: PlaneName
+  readonly brokers?: readonly string[]
 }
 
 export async function openWorld(options: WorldOptions = {}): Promise<World> {
@@ -120,6 +138,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     await pool.close()
     redis.disconnect()
   })
+  const kafka = options.plane === 'kafka' ? await ownLog(options.brokers) : undefined
   await pool.knex.schema.dropTableIfExists(table)
   await pool.knex.raw(`create table ${table} (id int primary key, version int not null default 0)`)
   await pool.knex.raw(`insert into ${table} (id) select generate_series(1, 50)`)
@@ -130,6 +149,7 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
         namespace,
         postgres: databaseUrl,
         redis: 'redisUrl' in wanted ? wanted.redisUrl : redisUrl,
+        ...(kafka ? { kafka } : {}),
         entities: { item },
         // Long, so that a busy machine breaks no promise; what is about deadlines sets its own.
         timing: {
@@ -150,6 +170,8 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
     namespace,
     table,
     databaseUrl,
+    redisUrl,
+    kafka,
     redis,
     valueKey: (id, version = 1) => `${namespace}:{item:${id}}:v${version}`,
     fenceKey: (id) => `${namespace}:{item:${id}}:f`,
@@ -163,6 +185,12 @@ export async function openWorld(options: WorldOptions = {}): Promise<World> {
   }
 }
 
+async function ownLog(brokers: readonly string[] | undefined): Promise<WorldKafka> {
+  // Only where it is needed: it looks for Kafka's jars.
+  const { ownTopic, sharedKafka } = await import('./kafka.ts')
+  return brokers ? { brokers, topic: 'world' } : { brokers: sharedKafka(), topic: ownTopic() }
+}
+
 function pick({ afterRead }: OpenOptions): { afterRead?: NonNullable<OpenOptions['afterRead']> } {
   return afterRead ? { afterRead } : {}
 }
@@ -171,15 +199,30 @@ export function bump(tx: Tx, table: string, id: number): PromiseLike<Item[]> {
   return tx<Item>(table).where({ id }).increment('version', 1).returning('*') as PromiseLike<Item[]>
 }
 
-/** Resolves when `holds` does; fails with `what` after `ms`. */
-export async function until(
-  what: string,
-  holds: () => Promise<boolean> | boolean,
-  ms = 10_000,
-): Promise<void> {
-  const deadline = performance.now() + ms
-  while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`waited ${ms} ms in vain until ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 5))
+/** An id that no test writes. */
+const untouchedId = 50
+
+/** What lies in Redis is proven to this cache: strong reads find it there. */
+export async function untilProven(cache: {
+  readonly item: {
+    getEntry(id: number, options?: { consistency: 'strong' }): Promise<{ tier: string }>
   }
+}): Promise<void> {
+  await until('what lies in Redis is proven', async () => {
+    await cache.item.getEntry(untouchedId)
+    const strong = await cache.item.getEntry(untouchedId, { consistency: 'strong' })
+    return strong.tier === 'l2'
+  })
+}
+
+/** The writers have said what they had told: whoever relays does none of it again. */
+export async function untilMarked(world: World): Promise<void> {
+  const isFinished = world.kafka ? 'applied and published' : 'applied'
+  await until('all rows are marked', async () => {
+    const [row] = await world.sql(
+      `select count(*)::int as count from lockstep.outbox
+       where namespace = '${world.namespace}' and not (${isFinished})`,
+    )
+    return row?.count === 0
+  })
 }

@@ -5,12 +5,15 @@ import {
   type Cache,
   type CacheEvents,
   type ErrorCode,
+  type EventsPublisher,
   entity,
   type Key,
   type LockstepError,
   lockstep,
   mergeTickets,
   type PartialReadError,
+  type PublisherOptions,
+  publisher,
   type Ticket,
 } from '../../src/index.ts'
 
@@ -329,5 +332,25 @@ describe('the rest', () => {
     const other = cache
     // @ts-expect-error: entities are read-only
     cache.city = other.city
+  })
+})
+
+describe('publisher', () => {
+  test('needs Kafka and a namespace, and takes ids as an array', () => {
+    expectTypeOf(publisher).returns.toEqualTypeOf<EventsPublisher>()
+    expectTypeOf<PublisherOptions['kafka']>().extract<string>().toEqualTypeOf<string>()
+    // @ts-expect-error: without Kafka
+    publisher({ namespace: 'shop' })
+    const events = publisher({ namespace: 'shop', kafka: ['10.0.0.1:9092'], source: 'billing' })
+    const { signal } = new AbortController()
+    expectTypeOf(events.invalidate('city', [1, '2', 3n], { timeout: '1s', signal })).toEqualTypeOf<
+      Promise<void>
+    >()
+    // @ts-expect-error: one id that is not in an array
+    void events.invalidate('city', 1)
+    // @ts-expect-error: an id that is an object
+    void events.invalidate('city', [{ row: 1 }])
+    // @ts-expect-error: no such option
+    void events.invalidate('city', [1], { retries: 1 })
   })
 })

@@ -12,7 +12,7 @@ import { expect, test } from 'vitest'
 const rungs: readonly (readonly string[])[] = [
   ['model'],
   ['resilience', 'telemetry'],
-  ['memory', 'redis', 'postgres', 'coordinator'],
+  ['memory', 'redis', 'postgres', 'kafka', 'coordinator'],
   ['admin'],
   ['.', 'demo', 'bench', 'testing'],
 ]
@@ -23,6 +23,7 @@ const top = rungs.length - 1
 const owners: Readonly<Record<string, string>> = {
   commander: 'main.ts',
   ioredis: 'redis',
+  kafkajs: 'kafka',
   knex: 'postgres',
   opossum: 'resilience',
   pg: 'postgres',
@@ -129,6 +130,7 @@ test('lockstep/testing loads no client of a service, nor a test framework', () =
   expect([...loaded]).toContain('running-cache.ts')
   expect([...loadedWith('index.ts').packages].sort()).toEqual([
     'ioredis',
+    'kafkajs',
     'knex',
     'opossum',
     'pg',

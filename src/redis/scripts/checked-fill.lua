@@ -1,18 +1,4 @@
--- The rules that a fill has to pass. Needs fence.lua and snapshot.lua.
-
--- Does `snapshot` see every write that `floor` sees? Of one incarnation.
-local function covers(snapshot, floor)
-  if floor.own and not sees(snapshot, floor.own) then return false end
-  for i = 1, #snapshot.xip do
-    local xid = snapshot.xip[i]
-    if xid ~= snapshot.own and sees(floor, xid) then return false end
-  end
-  if floor.xmax - snapshot.xmax > #floor.xip + 1 then return false end
-  for xid = snapshot.xmax, floor.xmax - 1 do
-    if xid ~= snapshot.own and sees(floor, xid) then return false end
-  end
-  return true
-end
+-- The rules that a fill has to pass. Needs fence.lua, snapshot.lua and covers.lua.
 
 -- Stores a value if its fence lets it: answers filled, nonce-changed, tombstone or not-covered.
 -- `over`: incarnations, of 8 bytes each, whose tombstones are known to be over. Every tombstone is

@@ -32,6 +32,7 @@ if #left == 0 then return answers end
 -- @use clock
 -- @use fence
 -- @use snapshot
+-- @use covers
 -- @use checked-fill
 
 local owner, retentionMs = string.sub(ARGV[1], 1, 12), tonumber(string.match(ARGV[1], '^(%d+) ', 13))

@@ -3,14 +3,16 @@
 -- be filled from now on (DESIGN §5.2, §5.4). Repeated or late it changes nothing.
 --
 -- KEYS  per id: fence, then its values in all live schema versions
--- ARGV  1 incarnation (8 bytes)   2 xid   3 tombstone retention (ms)   4 channel   5 message
+-- ARGV  1 incarnation (8 bytes)   2 xid   3 tombstone retention (ms)   4 channel   5 message ('': nobody is told)
 --       6.. per id: the number of values, a nonce should the fence need one, and the write-through:
 --       which of the values (0: none), its nonce, envelope, expiry (ms)
--- Answers per id: {nonce of the fence ('' where none is needed), '' or the answer of the fill}
+-- Answers per id: {nonce of the fence ('' where none is needed), '' or the answer of the fill, the
+-- number of values that lay there and are gone}
 
 -- @use clock
 -- @use fence
 -- @use snapshot
+-- @use covers
 -- @use checked-fill
 
 local mostTombstones = 32
@@ -46,19 +48,19 @@ while nextKey <= #KEYS do
   local count, nonce = tonumber(ARGV[nextArg]), ARGV[nextArg + 1]
   local through, throughNonce, bytes, expireMs = tonumber(ARGV[nextArg + 2]), ARGV[nextArg + 3], ARGV[nextArg + 4], ARGV[nextArg + 5]
   local fenceKey = KEYS[nextKey]
-  local isSeen = false
+  local isSeen, dropped = false, 0
   for v = 1, count do
     local valueKey = KEYS[nextKey + v]
     local present = snapshotAt(valueKey)
     if present and present.incarnation == incarnation and sees(present, xid) then
       isSeen = true
     else
-      redis.call('UNLINK', valueKey)
+      dropped = dropped + redis.call('UNLINK', valueKey)
     end
   end
   -- A value that sees the write was filled after it, so every nonce of before is gone: no tombstone needed.
   if isSeen then
-    answers[#answers + 1] = { '', '' }
+    answers[#answers + 1] = { '', '', dropped }
   else
     local fence = openFence(fenceKey, now, tonumber(retentionMs), nonce)
     addTombstone(fence)
@@ -73,11 +75,11 @@ while nextKey <= #KEYS do
     else
       writeFence(fenceKey, fence, retentionMs)
     end
-    answers[#answers + 1] = { fence.nonce, filled }
+    answers[#answers + 1] = { fence.nonce, filled, dropped }
   end
   nextKey = nextKey + 1 + count
   nextArg = nextArg + 6
 end
 
-redis.call('PUBLISH', channel, ARGV[5])
+if ARGV[5] ~= '' then redis.call('PUBLISH', channel, ARGV[5]) end
 return answers

@@ -7,6 +7,7 @@
 
 local key = KEYS[1]
 redis.call('TIME')
+redis.call('INFO', 'server', 'replication')
 redis.call('DEL', key)
 redis.call('EXISTS', key)
 redis.call('SET', key, '', 'PX', 1000)

@@ -2,7 +2,8 @@
 // there is no process.exit here.
 import { entity, lockstep } from '../../../dist/index.js'
 
-const [namespace, postgres, redis, table, moment] = process.argv.slice(2)
+const [namespace, postgres, redis, table, moment, kafkaJson] = process.argv.slice(2)
+const kafka = JSON.parse(kafkaJson) ?? undefined
 const is = (what) => moment === what || moment === 'everything'
 
 let hang = false
@@ -13,7 +14,8 @@ const item = entity('item', {
   },
   id: (row) => row.id,
 })
-const cache = await lockstep({ namespace, postgres, redis, entities: { item } })
+const places = { postgres, redis, ...(kafka ? { kafka } : {}) }
+const cache = await lockstep({ namespace, ...places, entities: { item } })
 process.channel?.unref()
 
 const underWay = []

@@ -1,9 +1,19 @@
 import { expect, test } from 'vitest'
 import { type BenchArguments, parseBenchOptions } from '../../../src/bench/bench-options.ts'
-import { rowNames } from '../../../src/bench/row-plans.ts'
+import { planOf, rowNames } from '../../../src/bench/row-plans.ts'
 
-test('the defaults: every row, 15 rounds', () => {
-  expect(parseBenchOptions({})).toEqual({ names: rowNames, rounds: 15, scale: 1 })
+test('the defaults: every row that takes no minutes, 15 rounds', () => {
+  const names = rowNames.filter((name) => planOf(name).onlyBy === undefined)
+  expect(names.length).toBeLessThan(rowNames.length)
+  expect(parseBenchOptions({})).toEqual({ names, rounds: 15, scale: 1 })
+})
+
+test('what takes minutes has to be asked for', () => {
+  expect(parseBenchOptions({ only: 'relay' }).names).toEqual([
+    'relay.throughput.l2',
+    'relay.throughput.log',
+  ])
+  expect(parseBenchOptions({ only: 'relay.drain' }).names).toHaveLength(3)
 })
 
 test('what was given counts', () => {

@@ -94,7 +94,15 @@ test('names are told apart by their beginnings: none is all of another', () => {
 
 test('the table tells the same', () => {
   const results: BenchResults = {
-    machine: { cpu: 'A', cores: 2, node: '20.0.0', postgres: '15', redis: null },
+    machine: {
+      cpu: 'A',
+      cores: 2,
+      node: '20.0.0',
+      postgres: '15',
+      redis: null,
+      kafka: null,
+      load: 1,
+    },
     commit: null,
     rows: [
       ratioRow('l1.get.uniform', rounds(2), 1_000),

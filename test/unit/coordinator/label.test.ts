@@ -10,14 +10,14 @@ const loadDeadlineMs = 500
 const newest = snapshot('10:10:')
 const later = snapshot('15:20:15')
 
-/** A context whose tail has this snapshot; how often it was asked. */
+/** A context whose plane has this snapshot; how often it was asked. */
 function contextWith(
   known: Snapshot | undefined,
   fresh: Snapshot | Error | 'never',
 ): { context: ReadContext; asked: () => number; clock: VirtualClock } {
   const clock = new VirtualClock()
   let asked = 0
-  const tail = {
+  const plane = {
     fresh: () => {
       asked++
       if (fresh === 'never') return new Promise(() => {})
@@ -25,7 +25,7 @@ function contextWith(
     },
   }
   const closing = new AbortController().signal
-  const context = { trust: { newest: known }, tail, clock, closing, loadDeadlineMs }
+  const context = { probes: { newest: known }, plane, clock, closing, loadDeadlineMs }
   return { context: context as unknown as ReadContext, asked: () => asked, clock }
 }
 
@@ -43,7 +43,7 @@ const leased = (
   text: '42',
   readers: [{ tickets } as unknown as Wanted],
   insist: false,
-  isL2Down: false,
+  isApart: false,
   lease: tombstones && { id: '42', nonce: 'n' as Nonce, tombstones },
 })
 

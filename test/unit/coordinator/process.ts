@@ -1,9 +1,19 @@
 /** One process of the cache over the ports in memory, wired as `src/running-cache.ts` does it. */
 import { setMaxListeners } from 'node:events'
 import type { WriteKey } from '../../../src/coordinator/deletes.ts'
-import { Janitor } from '../../../src/coordinator/janitor.ts'
-import { Marks } from '../../../src/coordinator/marks.ts'
+import {
+  L2Destination,
+  logDestination,
+  type RelayDestination,
+} from '../../../src/coordinator/destinations.ts'
+import { Everywhere } from '../../../src/coordinator/everywhere.ts'
+import { Finisher } from '../../../src/coordinator/finisher.ts'
+import { LogPlane } from '../../../src/coordinator/log-plane.ts'
+import type { Plane, PlaneOptions } from '../../../src/coordinator/plane.ts'
+import { Probes } from '../../../src/coordinator/probes.ts'
 import { Reader } from '../../../src/coordinator/read.ts'
+import { Relay } from '../../../src/coordinator/relay.ts'
+import { Repeats } from '../../../src/coordinator/repeats.ts'
 import { Tail } from '../../../src/coordinator/tail.ts'
 import { ToldRegions } from '../../../src/coordinator/told.ts'
 import { Trust } from '../../../src/coordinator/trust.ts'
@@ -16,7 +26,8 @@ import { settleTiming } from '../../../src/model/defaults.ts'
 import { type AnyEntity, defineEntity, type EntityOptions } from '../../../src/model/entity.ts'
 import { LockstepError } from '../../../src/model/errors.ts'
 import { silent } from '../../../src/model/log.ts'
-import type { L2, Outbox, Source, Told } from '../../../src/model/ports.ts'
+import type { Destination, L2, Log, Outbox, Source, Told } from '../../../src/model/ports.ts'
+import type { WriteId } from '../../../src/model/snapshot.ts'
 import { Limiter } from '../../../src/resilience/limiter.ts'
 import { newReadCounters, newWriteCounters } from '../../../src/telemetry/counters.ts'
 import { Events, type TrustChange } from '../../../src/telemetry/events.ts'
@@ -25,6 +36,7 @@ import {
   type L2Call,
   MemoryDatabase,
   type MemoryDb,
+  MemoryInstances,
   MemoryRedis,
   type MemoryTx,
   memoryL2,
@@ -50,18 +62,35 @@ export function cityEntity(options: CityOptions = {}): AnyEntity {
   })
 }
 
+interface WorldOptions {
+  readonly mostRowsAPoll?: number
+  readonly versions?: readonly number[]
+  readonly hasL2?: boolean
+  readonly hasLog?: boolean
+}
+
 /** What the processes of one world share. */
 export class World {
   readonly clock = new VirtualClock()
   readonly redis = new MemoryRedis(this.clock)
   readonly database: MemoryDatabase
+  readonly instances: MemoryInstances
 
-  constructor(options: { mostRowsAPoll?: number; versions?: readonly number[] } = {}) {
+  constructor(options: WorldOptions = {}) {
     this.database = new MemoryDatabase({
       clock: this.clock,
       versions: new Map([['city', options.versions ?? [1]]]),
       mostRowsAPoll: options.mostRowsAPoll ?? 10_000,
+      namespaceHasLog: options.hasLog ?? false,
+      namespaceHasL2: options.hasL2 ?? true,
     })
+    this.instances = new MemoryInstances(this.database)
+  }
+
+  /** Rows that a destination has not been told of, as far as anybody knows. */
+  async owed(destination: Destination): Promise<number> {
+    const { owed } = await this.database.progress({}, new AbortController().signal)
+    return owed[destination].rows
   }
 
   /** Rows that were there before any cache was. */
@@ -73,7 +102,13 @@ export class World {
 export interface ProcessOptions {
   readonly entity?: AnyEntity
   readonly hasL2?: boolean
+  /** The durable plane; without it the process tails the outbox. */
+  readonly source?: Log
   readonly isPolling?: boolean
+  /** Without one of them nobody writes barriers. */
+  readonly isRelaying?: boolean
+  /** How soon the outbox may forget. */
+  readonly retentionMs?: number
   readonly boundMs?: number
   readonly pollIntervalMs?: number
   readonly floorLagMs?: number
@@ -88,6 +123,8 @@ export interface ProcessOptions {
 }
 
 export type Process = Awaited<ReturnType<typeof startProcess>>
+
+let processes = 0
 
 export async function startProcess(world: World, options: ProcessOptions = {}) {
   const { clock, redis, database } = world
@@ -113,21 +150,81 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
     floorLagMs: options.floorLagMs ?? loadDeadlineMs * 3,
     changed: (change) => void trustChanges.push(change),
   })
+  const probes = new Probes(boundMs)
   const outbox = options.wrapOutbox?.(database) ?? database
-  const tail = new Tail({
+  const instance = `process ${++processes}`
+  const everywhere = new Everywhere({
+    ...{ instances: world.instances, instance, probes, clock, boundMs },
+    log: silent,
+    closing: closing.signal,
+  })
+  const wakesOthers = !l2 && !options.source
+  const pollIntervalMs = options.pollIntervalMs ?? timing.pollIntervalMs
+  const destinations: RelayDestination[] = []
+  if (l2) {
+    const replay = {
+      deadlineMs: readDeadlineMs,
+      replayed: (rows: number) => {
+        replayed += rows
+      },
+    }
+    destinations.push(new L2Destination({ l2, outbox, clock, log: silent, ...replay }))
+  }
+  if (options.source) destinations.push(logDestination(options.source, clock, boundMs))
+  let replayed = 0
+  const repeated = (): void => {}
+  const { delayedDeleteMs: delayMs } = timing
+  const relay = new Relay({
+    ...{ instance, outbox, destinations, clock, log: silent },
+    repeats:
+      l2 && new Repeats({ l2, outbox, clock, delayMs, deadlineMs: readDeadlineMs, repeated }),
+    intervalMs: pollIntervalMs / 5,
+    barrierIntervalMs: pollIntervalMs,
+    minAgeMs: pollIntervalMs / 2,
+    retentionMs: options.retentionMs ?? timing.outboxRetentionMs,
+    deadlineMs: readDeadlineMs,
+  })
+  const planeOptions: PlaneOptions = {
     outbox,
-    trust,
-    told: (row, write) => told.tell(row.entity, row.ids, write, !row.applied),
+    listener: {
+      told: (write, { entity: name, ids }) => {
+        if (options.source) notice(write)
+        told.tell(name, ids, write)
+      },
+      probed: (t0, snapshot) => probes.add(t0, snapshot),
+      proven: (t0, snapshot) => {
+        trust.advance(t0, snapshot)
+        everywhere.proven(snapshot)
+      },
+      lost: (reason) => trust.lose(reason),
+      stalled: () => trust.notice({ monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }),
+    },
     clock,
     log: silent,
-    pollIntervalMs: options.pollIntervalMs ?? timing.pollIntervalMs,
+    pollIntervalMs,
     pollDeadlineMs: boundMs,
+    join: (signal) => everywhere.join(signal),
+    heard: (probe) => {
+      if (probe.isRelayDue) relay.due()
+      return everywhere.probed(probe)
+    },
+  }
+  const plane: Plane = options.source
+    ? new LogPlane({ ...planeOptions, source: options.source })
+    : new Tail({
+        ...planeOptions,
+        wakesOthers,
+        relayIntervalMs: () => (relay.isRelaying ? pollIntervalMs / 5 : undefined),
+      })
+  const finisher = new Finisher({
+    ...{ outbox, source: options.source, wakesOthers, clock },
+    log: silent,
+    deadlineMs: loadDeadlineMs,
   })
-  const marks = new Marks(outbox, clock, silent, loadDeadlineMs)
   const counters = newReadCounters()
   const writes = newWriteCounters()
   const events = new Events(silent)
-  const shared = { l2, source, trust, clock, random: () => 0.5, closing: closing.signal }
+  const shared = { l2, source, probes, clock, random: () => 0.5, closing: closing.signal }
   const limiter = new Limiter(
     options.maxConcurrentLoads ?? 8,
     options.queuedLoads ?? 1_000,
@@ -138,7 +235,8 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
     ...shared,
     entity,
     region,
-    tail,
+    plane,
+    trust,
     limiter,
     turnClock,
     turns: new Turns(),
@@ -149,33 +247,30 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
     readDeadlineMs,
     loadDeadlineMs,
   })
-  const writer = new Writer<MemoryTx>({ ...shared, source, told, marks, counters: writes })
-  const janitor = new Janitor({
-    outbox,
-    l2,
-    tail,
-    clock,
-    log: silent,
-    intervalMs: 250,
-    minAgeMs: timing.writeDeadlineMs,
-    retentionMs: timing.outboxRetentionMs,
-    deadlineMs: readDeadlineMs,
-  })
-  if (options.isPolling !== false) await tail.start()
+  const writer = new Writer<MemoryTx>({ ...shared, source, told, finisher, counters: writes })
+  if (options.isRelaying !== false) relay.start()
+  if (options.isPolling !== false) await plane.start()
+  const notice = (write: WriteId): void => {
+    if (write.incarnation === probes.incarnation) return
+    trust.lose('incarnation')
+    plane.poke()
+  }
   /** As `RunningCache` hears the fast plane. */
   const hear = ({ write, keys }: Told): void => {
-    if (write.incarnation !== trust.incarnation) {
-      trust.lose('incarnation')
-      tail.poke()
-    }
-    for (const { entity: name, id } of keys) told.tell(name, [id], write, false)
+    notice(write)
+    for (const { entity: name, id } of keys) told.tell(name, [id], write)
   }
   if (options.isTold !== false && l2) redis.fastPlane().listen(hear)
   const keyOf = (id: unknown): WriteKey => ({ entity, id: String(entity.keyOf(id)) })
   return {
-    ...{ entity, reader, writer, tail, trust, region, marks, janitor, counters, limiter },
+    ...{ entity, reader, writer, plane, probes, trust, region, finisher, relay, counters, limiter },
+    ...{ everywhere, instance, replayed: () => replayed },
     ...{ writes, events, trustChanges },
-    ...{ l2, calls, loads, outcomes: database2.outcomes, closing },
+    ...{ l2, loads, outcomes: database2.outcomes, closing },
+    /** What its readers and writers asked of L2; the relay writes barriers besides. */
+    get calls(): readonly L2Call[] {
+      return calls.filter(({ act }) => act !== 'barrier' && act !== 'restore')
+    },
     keyOf,
     hear,
 
@@ -198,7 +293,10 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
       reader.close()
       writer.close()
       closing.abort(new LockstepError('CLOSED', 'the cache is closed'))
-      const ended = Promise.all([tail.close(), janitor.close(), marks.flush()])
+      const ended = finisher
+        .flush()
+        .then(() => Promise.all([relay.close(), plane.close()]))
+        .then(() => everywhere.leave())
       await clock.settle()
       await ended
     },

@@ -5,6 +5,7 @@ import { type Snapshot, visible } from '../../../src/model/snapshot.ts'
 import { parseTicket } from '../../../src/model/ticket.ts'
 import { deferred } from '../../../src/resilience/deadline.ts'
 import { sumOf } from '../../../src/telemetry/counters.ts'
+import { over } from '../../support/over.ts'
 import type { MemoryTx } from '../../support/ports.ts'
 import { now, startProcess, timing, World } from './process.ts'
 
@@ -47,9 +48,9 @@ test('a replica is asked under a snapshot that the primary gave after the read b
 
 test('without a replica that may be asked the load takes no snapshot of its own', async () => {
   const { world, one, asked } = await startReplicated(async () => [], false)
-  const before = one.trust.newest
+  const before = one.probes.newest
   expect(await now(world, one.name(1))).toBe('of the primary')
-  expect([asked, one.trust.newest]).toEqual([[], before])
+  expect([asked, one.probes.newest]).toEqual([[], before])
   await one.close()
 })
 
@@ -103,16 +104,14 @@ test('a strong read that finds a load on its way to a replica takes nothing that
     startProcess(world, {
       wrapSource: (source) => ({ ...source, replicas }),
       // The snapshot is taken, and its answer is slow.
-      wrapOutbox: (outbox) => ({
-        claim: (...args) => outbox.claim(...args),
-        mark: (...args) => outbox.mark(...args),
-        prune: (...args) => outbox.prune(...args),
-        poll: async (...args) => {
-          const poll = await outbox.poll(...args)
-          if (isHolding) await held.promise
-          return poll
-        },
-      }),
+      wrapOutbox: (outbox) =>
+        over(outbox, {
+          poll: async (...args) => {
+            const poll = await outbox.poll(...args)
+            if (isHolding) await held.promise
+            return poll
+          },
+        }),
     }),
   )
   const writing = await now(world, startProcess(world))

@@ -1,19 +1,17 @@
 import { afterEach, expect, test } from 'vitest'
+import type { Plane } from '../../../src/coordinator/plane.ts'
 import { Tail } from '../../../src/coordinator/tail.ts'
-import { Trust } from '../../../src/coordinator/trust.ts'
-import { S3Fifo } from '../../../src/memory/policies/s3fifo.ts'
-import { L1Region } from '../../../src/memory/region.ts'
+import type { Reading } from '../../../src/model/clock.ts'
 import { silent } from '../../../src/model/log.ts'
-import type { Outbox, OutboxRow, Poll, Region } from '../../../src/model/ports.ts'
+import type { Outbox, OutboxRow, Poll } from '../../../src/model/ports.ts'
 import type { Snapshot, WriteId, Xid } from '../../../src/model/snapshot.ts'
 import { type Deferred, deferred } from '../../../src/resilience/deadline.ts'
-import type { TrustChange, TrustLoss } from '../../../src/telemetry/events.ts'
+import type { TrustLoss } from '../../../src/telemetry/events.ts'
 import { incarnationA, incarnationB, snapshot } from '../../support/arbitrary.ts'
 import { VirtualClock, watch } from '../../support/clock.ts'
 
 const pollIntervalMs = 200
 const pollDeadlineMs = 1_000
-const boundMs = 1_000
 
 interface Asked {
   readonly since: Snapshot | undefined
@@ -25,6 +23,9 @@ interface Asked {
 /** An outbox that answers when, and what, the test says. */
 class Answers {
   readonly asked: Asked[] = []
+  readonly notified: AbortSignal[] = []
+  wake = (): void => {}
+  notify = (): Promise<void> => Promise.resolve()
   readonly outbox: Outbox
 
   constructor(clock: VirtualClock) {
@@ -34,6 +35,13 @@ class Answers {
         answer.promise.catch(() => {})
         this.asked.push({ since, signal, atMs: clock.monotonicMs(), answer })
         return answer.promise
+      },
+      listen: (wake: () => void) => {
+        this.wake = wake
+      },
+      notify: (signal: AbortSignal) => {
+        this.notified.push(signal)
+        return this.notify()
       },
     } as unknown as Outbox
   }
@@ -46,17 +54,18 @@ class Answers {
 const poll = (options: Partial<Poll> = {}): Poll => ({
   snapshot: snapshot('100:100:'),
   rows: [],
-  missedNew: false,
-  missedUnapplied: false,
+  missed: false,
+  isForeign: false,
+  isRelayDue: false,
+  isAwaited: false,
   pruned: snapshot('1:1:'),
   ...options,
 })
-const row = (xid: number, applied = true, ids = ['1']): OutboxRow => ({
+const row = (xid: number, ids = ['1']): OutboxRow => ({
   rowId: String(xid),
   xid: xid as Xid,
   entity: 'city',
   ids,
-  applied,
 })
 
 let close: (() => Promise<void>) | undefined
@@ -65,50 +74,65 @@ afterEach(async () => {
   close = undefined
 })
 
-function setUp() {
+interface Options {
+  readonly wakesOthers?: boolean
+  readonly relayIntervalMs?: () => number | undefined
+  readonly join?: (signal: AbortSignal) => Promise<void>
+  readonly isJoined?: () => boolean
+}
+
+function setUp(options: Options = {}) {
   const clock = new VirtualClock()
   const answers = new Answers(clock)
-  const settled: { floor: Snapshot; unapplied: ReadonlySet<Xid> | undefined }[] = []
   const order: string[] = []
-  const region = {
-    settle: (floor: Snapshot, unapplied: ReadonlySet<Xid> | undefined) => {
-      settled.push({ floor, unapplied })
-      order.push('settle')
-    },
-    reset: () => order.push('reset'),
-  } as unknown as Region
-  const changes: TrustChange[] = []
-  const changed = (change: TrustChange) => void changes.push(change)
-  const trust = new Trust({ regions: [region], boundMs, floorLagMs: 0, changed })
-  const told: { row: OutboxRow; write: WriteId }[] = []
-  const news: Xid[] = []
+  const told: { row: { entity: string; ids: readonly string[] }; write: WriteId }[] = []
+  const probed: { t0: Reading; snapshot: Snapshot }[] = []
+  const proven: { t0: Reading; snapshot: Snapshot }[] = []
   const warnings: string[] = []
-  const tail = new Tail({
+  const tail: Plane = new Tail({
     outbox: answers.outbox,
-    trust,
-    told: (one, write, isNew) => {
-      told.push({ row: one, write })
-      if (isNew) news.push(one.xid)
-      order.push(`told ${one.xid}`)
+    listener: {
+      told: (write, keys) => {
+        told.push({ row: keys, write })
+        order.push(`told ${write.xid}`)
+      },
+      probed: (t0, found) => {
+        probed.push({ t0, snapshot: found })
+        order.push('probed')
+      },
+      proven: (t0, found) => {
+        proven.push({ t0, snapshot: found })
+        order.push('proven')
+      },
+      lost: (reason) => void order.push(`lost ${reason}`),
+      stalled: () => void order.push('stalled'),
     },
     clock,
     log: { ...silent, warn: (_details, message) => void warnings.push(message) },
     pollIntervalMs,
     pollDeadlineMs,
+    join: options.join ?? (() => Promise.resolve()),
+    heard: ({ isAwaited, isRelayDue }) => {
+      if (isAwaited) order.push('awaited')
+      if (isRelayDue) order.push('relay due')
+      return options.isJoined?.() ?? true
+    },
+    relayIntervalMs: options.relayIntervalMs ?? (() => undefined),
+    wakesOthers: options.wakesOthers ?? false,
   })
   close = async () => {
     const closed = tail.close()
     await clock.settle()
     await closed
   }
-  const now = () => ({ monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() })
-  return { clock, answers, trust, tail, told, news, settled, order, warnings, changes, now }
+  return { clock, answers, tail, told, order, warnings, probed, proven }
 }
 
 /** A tail whose first poll has been answered. */
-async function started(first: Poll = poll()) {
-  const all = setUp()
+async function started(first: Poll = poll(), options: Options = {}) {
+  const all = setUp(options)
   const start = all.tail.start()
+  await all.clock.settle()
   all.answers.last.answer.resolve(first)
   await start
   await all.clock.settle()
@@ -116,16 +140,17 @@ async function started(first: Poll = poll()) {
 }
 
 test('the start resolves with the first probe, and rejects when there is none', async () => {
-  const { tail, answers, clock, trust } = setUp()
+  const { tail, answers, clock, proven } = setUp()
   const start = watch(tail.start())
   await clock.settle()
   expect([start.state, answers.last.since]).toEqual(['pending', undefined])
   answers.last.answer.resolve(poll())
   await clock.settle()
-  expect([start.state, trust.newest]).toEqual(['resolved', snapshot('100:100:')])
+  expect([start.state, proven.length]).toEqual(['resolved', 1])
 
   const failing = setUp()
   const failed = watch(failing.tail.start())
+  await failing.clock.settle()
   failing.answers.last.answer.reject(new Error('refused'))
   await failing.clock.settle()
   expect((failed.error as Error).message).toBe('refused')
@@ -148,95 +173,73 @@ test('each poll asks for what its predecessor did not see', async () => {
   expect(answers.asked.map(({ since }) => since?.xmin)).toEqual([undefined, 100, 110, 120, 130])
 })
 
-test('the probe counts from before it was asked for, however late the answer comes', async () => {
-  const { clock, answers, trust, now } = await started()
+test('the probe counts from before it was asked for, by both clocks, however late the answer comes', async () => {
+  const { clock, answers, proven, probed } = await started()
   await clock.advance(pollIntervalMs)
   const askedAtMs = answers.last.atMs
+  const wallMs = clock.wallMs()
   await clock.advance(700)
+  // Somebody sets the wall clock meanwhile.
+  clock.stepWall(5_000)
+  answers.last.answer.resolve(poll({ snapshot: snapshot('110:110:') }))
+  await clock.settle()
+  const last = { t0: { monotonicMs: askedAtMs, wallMs }, snapshot: snapshot('110:110:') }
+  expect([proven.at(-1), probed.at(-1)]).toEqual([last, last])
+})
+
+test('an instance says that it runs before it asks for what it will trust in', async () => {
+  const joined = deferred<void>()
+  const { clock, answers, tail } = setUp({ join: () => joined.promise })
+  const start = watch(tail.start())
+  await clock.settle()
+  expect(answers.asked).toEqual([])
+  joined.resolve()
+  await clock.settle()
   answers.last.answer.resolve(poll())
   await clock.settle()
-  expect(now().monotonicMs).toBe(askedAtMs + 700)
-  expect(trust.ageMs(now())).toBe(700)
-  await clock.advance(boundMs - 700)
-  expect(trust.isProven(now())).toBe(true)
-  clock.stop(0.1)
-  expect(trust.isProven(now())).toBe(false)
+  expect(start.state).toBe('resolved')
+
+  const unknown = setUp({ join: () => Promise.reject(new Error('refused')) })
+  const failed = watch(unknown.tail.start())
+  await unknown.clock.settle()
+  expect([failed.state, unknown.answers.asked.length, unknown.proven]).toEqual(['rejected', 0, []])
 })
 
-test('both clocks are read before the poll: a wall clock set during it proves nothing more', async () => {
-  const { clock, answers, trust, now } = await started()
-  await clock.advance(pollIntervalMs)
-  clock.stepWall(boundMs + 1)
-  answers.last.answer.resolve(poll())
-  await clock.settle()
-  expect(trust.isProven(now())).toBe(false)
-})
-
-test('L1 is told of every row before anything is proven by the poll', async () => {
-  const { order, told } = await started(
-    poll({ rows: [row(97), row(98, false)], snapshot: snapshot('100:100:', incarnationA) }),
-  )
-  expect(order).toEqual(['told 97', 'told 98', 'settle'])
-  expect(told[1]).toEqual({ row: row(98, false), write: { incarnation: incarnationA, xid: 98 } })
-})
-
-test('the regions learn which writes L2 was not told of, and when that is not known', async () => {
-  const { clock, answers, settled, tail } = await started(
-    poll({ rows: [row(97), row(98, false), row(99, false)] }),
-  )
-  expect(settled.at(-1)?.unapplied).toEqual(new Set([98, 99]))
-  expect(tail.unapplied).toBe(2)
-  await clock.advance(pollIntervalMs)
-  answers.last.answer.resolve(poll({ rows: [row(98, false)], missedUnapplied: true }))
-  await clock.settle()
-  expect(settled.at(-1)?.unapplied).toBeUndefined()
-})
-
-test('after more new rows than a poll returns nobody knows which of them L2 was not told of', async () => {
-  // What `missedUnapplied` counts are old rows; those that are new and left out may be unapplied too.
-  const { clock, answers, settled } = await started()
-  await clock.advance(pollIntervalMs)
-  answers.last.answer.resolve(poll({ rows: [row(101)], missedNew: true, missedUnapplied: false }))
-  await clock.settle()
-  expect(settled.at(-1)?.unapplied).toBeUndefined()
-})
-
-test('after an overflow a value that L2 was not yet told to drop does not enter L1', async () => {
-  const clock = new VirtualClock()
-  const answers = new Answers(clock)
-  const region = new L1Region({ maxEntries: 10, maxBytes: 1e6 }, new S3Fifo(10))
-  const trust = new Trust({ regions: [region], boundMs, floorLagMs: 0, changed: () => {} })
-  const told = (one: OutboxRow, write: WriteId) => {
-    for (const id of one.ids) region.told(Number(id), write, !one.applied)
+test('where a crash may have forgotten that it runs, it says so again, and asks again before it trusts', async () => {
+  const order: string[] = []
+  let isJoined = true
+  const join = async (): Promise<void> => {
+    order.push('joined')
+    isJoined = true
   }
-  const log = silent
-  const tail = new Tail({
-    outbox: answers.outbox,
-    trust,
-    told,
-    clock,
-    log,
-    pollIntervalMs,
-    pollDeadlineMs,
+  const { clock, answers, proven } = await started(poll(), { join, isJoined: () => isJoined })
+  const before = proven.length
+  await clock.advance(pollIntervalMs)
+  const askedAtMs = clock.monotonicMs()
+  isJoined = false
+  await clock.advance(10)
+  answers.last.answer.resolve(poll({ snapshot: snapshot('110:110:') }))
+  await clock.settle()
+  expect([order, proven.length]).toEqual([['joined', 'joined', 'joined'], before])
+  answers.last.answer.resolve(poll({ snapshot: snapshot('111:111:') }))
+  await clock.settle()
+  expect(proven.at(-1)).toMatchObject({
+    t0: { monotonicMs: askedAtMs },
+    snapshot: snapshot('111:111:'),
   })
-  close = () => tail.close()
-  const start = tail.start()
-  answers.last.answer.resolve(poll({ snapshot: snapshot('100:100:') }))
-  await start
-  await clock.advance(pollIntervalMs)
-  // 100 to 199 were written, unapplied; the poll returned some, and not that of id 7.
-  const some = { snapshot: snapshot('200:200:'), rows: [row(150, false, ['1'])], missedNew: true }
-  answers.last.answer.resolve(poll(some))
-  await clock.settle()
-  const old = {
-    value: 'of before the write',
-    isShared: true,
-    snapshot: snapshot('100:100:'),
-    loadedAtMs: 0,
-    freshUntilMs: 1e9,
-    weightBytes: 1,
-  }
-  expect(region.fillFromL2(7, old, region.mark)).toBe(false)
+})
+
+test('L1 is told of every row before anything is proven by the poll, and what came along before that', async () => {
+  const { order, told } = await started(
+    poll({ rows: [row(97), row(98, ['2', 'x'])], isAwaited: true, isRelayDue: true }),
+  )
+  expect(order.filter((one) => one !== 'stalled')).toEqual([
+    ...['awaited', 'relay due', 'told 97', 'told 98', 'probed', 'proven'],
+  ])
+  expect(told[1]).toEqual({
+    row: { entity: 'city', ids: ['2', 'x'] },
+    write: { incarnation: incarnationA, xid: 98 },
+  })
 })
 
 test.each<[gap: string, reason: TrustLoss, since: Snapshot, next: Partial<Poll>]>([
@@ -262,51 +265,50 @@ test.each<[gap: string, reason: TrustLoss, since: Snapshot, next: Partial<Poll>]
     'more rows than a poll returns',
     'too-many-rows',
     snapshot('100:100:'),
-    { snapshot: snapshot('300:300:'), rows: [row(150)], missedNew: true },
+    { snapshot: snapshot('300:300:'), rows: [row(150)], missed: true },
   ],
 ])('a gap empties L1 before anything else: %s', async (_, reason, since, next) => {
-  const gap = await started(poll({ snapshot: since }))
-  const { clock, answers, order, trust, warnings, changes, now } = gap
+  const { clock, answers, order, proven, warnings } = await started(poll({ snapshot: since }))
   order.length = 0
   await clock.advance(pollIntervalMs)
   answers.last.answer.resolve(poll(next))
   await clock.settle()
-  expect(order[0]).toBe('reset')
-  expect(order.at(-1)).toBe('settle')
-  expect(warnings).toHaveLength(1)
+  const told = next.rows?.map(({ xid }) => `told ${xid}`) ?? []
   // What was polled is a probe all the same: L1 starts anew under it.
-  expect(changes.slice(1)).toEqual([{ state: 'lost', reason }, { state: 'gained' }])
-  expect(trust.newest).toEqual(next.snapshot)
-  expect(trust.isProven(now())).toBe(true)
+  expect(order).toEqual(['stalled', `lost ${reason}`, ...told, 'probed', 'proven'])
+  expect(warnings).toHaveLength(1)
+  expect(proven.at(-1)?.snapshot).toEqual(next.snapshot)
 })
 
-test('what was removed and the last poll had seen is no gap, nor is an unapplied overflow', async () => {
+test('the first poll has no gap: it asks for no rows, so none can be missing', async () => {
+  const { order } = await started(poll({ pruned: snapshot('100:100:') }))
+  expect(order).not.toContain('lost pruned')
+})
+
+test('what was removed and the last poll had seen is no gap', async () => {
   const { clock, answers, order } = await started(poll({ snapshot: snapshot('100:100:') }))
   await clock.advance(pollIntervalMs)
   const pruned = snapshot('90:100:90')
   answers.last.answer.resolve(poll({ pruned, snapshot: snapshot('300:300:') }))
-  await clock.advance(pollIntervalMs)
-  answers.last.answer.resolve(poll({ missedUnapplied: true, snapshot: snapshot('300:300:') }))
   await clock.settle()
-  expect(order).not.toContain('reset')
+  expect(order.filter((one) => one.startsWith('lost'))).toEqual([])
 })
 
-test('a poll that fails empties nothing; L1 is unproven when B is over, and proven by the next poll', async () => {
-  const { clock, answers, order, trust, now } = await started()
+test('a poll that fails loses nothing and proves nothing, and the next asks for all since the last answer', async () => {
+  const { clock, answers, order, proven } = await started()
   await clock.advance(pollIntervalMs)
+  order.length = 0
   answers.last.answer.reject(new Error('connection reset'))
   await clock.advance(2 * pollIntervalMs)
-  expect(order).not.toContain('reset')
-  expect(trust.isProven(now())).toBe(true)
-  await clock.advance(boundMs - 2 * pollIntervalMs)
-  expect(trust.isProven(now())).toBe(false)
-  answers.last.answer.resolve(poll())
+  expect(order).toEqual(['stalled'])
+  expect(answers.last.since).toEqual(snapshot('100:100:'))
+  answers.last.answer.resolve(poll({ snapshot: snapshot('200:200:') }))
   await clock.settle()
-  expect(trust.isProven(now())).toBe(true)
+  expect(proven.map(({ snapshot }) => snapshot.xmin)).toEqual([100, 200])
 })
 
 test('an answer that comes after its deadline is not acted on', async () => {
-  const { clock, answers, told, trust } = await started()
+  const { clock, answers, told, proven } = await started()
   await clock.advance(pollIntervalMs)
   const late = answers.last
   await clock.advance(pollDeadlineMs)
@@ -314,7 +316,102 @@ test('an answer that comes after its deadline is not acted on', async () => {
   late.answer.resolve(poll({ rows: [row(150)], snapshot: snapshot('200:200:') }))
   await clock.settle()
   expect(told).toEqual([])
-  expect(trust.newest).toEqual(snapshot('100:100:'))
+  expect(proven.length).toBe(1)
+})
+
+test('whoever relays looks more often where nobody else tells the others', async () => {
+  for (const [wakesOthers, polls] of [
+    [true, 5],
+    [false, 1],
+  ] as const) {
+    const { clock, answers } = await started(poll(), { wakesOthers, relayIntervalMs: () => 40 })
+    for (let step = 0; step < 5; step++) {
+      await clock.advance(40)
+      answers.last.answer.resolve(poll())
+      await clock.settle()
+    }
+    expect(answers.asked.length).toBe(1 + polls)
+    await close?.()
+  }
+})
+
+test('whoever relays wakes the others for what has no writer to tell of it, and nobody else does', async () => {
+  for (const [relayIntervalMs, isForeign, times] of [
+    [40, true, 1],
+    [40, false, 0],
+    [undefined, true, 0],
+  ] as const) {
+    const { answers } = await started(poll({ isForeign }), {
+      wakesOthers: true,
+      relayIntervalMs: () => relayIntervalMs,
+    })
+    expect(answers.notified.length).toBe(times)
+    await close?.()
+  }
+})
+
+test('others that can not be woken hold up nothing', async () => {
+  const options = { wakesOthers: true, relayIntervalMs: () => 40 }
+  const all = setUp(options)
+  const { clock, answers, tail, proven } = all
+  answers.notify = () => Promise.reject(new Error('refused'))
+  const start = tail.start()
+  await clock.settle()
+  answers.last.answer.resolve(poll({ isForeign: true }))
+  await clock.settle()
+  await start
+  answers.notify = () => new Promise(() => {})
+  await clock.advance(40)
+  answers.last.answer.resolve(poll({ isForeign: true }))
+  await clock.settle()
+  expect([answers.notified.length, proven.length]).toEqual([2, 2])
+  // Nor does a close wait for them, or leave them waiting.
+  const closed = watch(tail.close())
+  await clock.settle()
+  expect([closed.state, clock.timers, answers.notified.at(-1)?.aborted]).toEqual([
+    ...['resolved', 0, true],
+  ])
+})
+
+test('who is woken polls at once, and however often that is, a hundred times a second at most', async () => {
+  const { clock, answers } = await started()
+  const before = answers.asked.length
+  answers.wake()
+  await clock.settle()
+  expect(answers.asked.length).toBe(before + 1)
+  for (let ms = 0; ms < 200; ms++) {
+    answers.wake()
+    answers.last.answer.resolve(poll())
+    await clock.advance(1)
+  }
+  expect(answers.asked.length - before).toBeLessThanOrEqual(22)
+  expect(answers.asked.length - before).toBeGreaterThan(15)
+})
+
+test('a wake-up that comes too soon is not lost', async () => {
+  const { clock, answers } = await started()
+  answers.wake()
+  await clock.settle()
+  answers.last.answer.resolve(poll())
+  await clock.settle()
+  const before = answers.asked.length
+  answers.wake()
+  await clock.settle()
+  expect(answers.asked.length).toBe(before)
+  await clock.advance(10)
+  expect(answers.asked.length).toBe(before + 1)
+})
+
+test('who is woken after a close does nothing, and leaves no timer', async () => {
+  const { clock, answers } = await started()
+  answers.wake()
+  await clock.settle()
+  await close?.()
+  const before = answers.asked.length
+  answers.wake()
+  answers.wake()
+  await clock.advance(5)
+  expect([answers.asked.length, clock.timers]).toEqual([before, 0])
 })
 
 test('a failing outbox is asked once an interval, and the log says so once', async () => {
@@ -434,70 +531,20 @@ test('a tail that was never started can be closed', async () => {
   await tail.close()
 })
 
-test('a row is new once: not when it comes again unapplied, nor out of the first poll', async () => {
-  const { clock, answers, news } = await started(poll({ rows: [row(98), row(99, false)] }))
-  expect(news).toEqual([])
-  for (const rows of [
-    [row(99, false), row(101, false)],
-    [row(101, false), row(111)],
-  ]) {
-    await clock.advance(pollIntervalMs)
-    answers.last.answer.resolve(poll({ rows, snapshot: snapshot('110:110:') }))
-    await clock.settle()
-  }
-  expect(news).toEqual([101, 111])
-})
-
-test('the backlog is as old as its oldest write has been seen here, polls or no polls', async () => {
-  const { clock, answers, tail, now } = await started(poll({ rows: [row(98, false)] }))
-  const age = () => tail.oldestUnappliedMs(now().monotonicMs)
+test('that time has passed is told with each answer and each failure, before what it proves', async () => {
+  const { clock, answers, order } = await started()
+  order.length = 0
   await clock.advance(pollIntervalMs)
-  answers.last.answer.resolve(poll({ rows: [row(98, false), row(99, false)] }))
-  await clock.settle()
-  expect(age()).toBe(pollIntervalMs)
-  await clock.advance(pollIntervalMs)
-  answers.last.answer.reject(new Error('refused'))
-  await clock.advance(2 * pollIntervalMs)
-  expect(age()).toBe(4 * pollIntervalMs)
-  answers.last.answer.resolve(poll({ rows: [row(99, false)] }))
-  await clock.settle()
-  expect(age(), 'of the other, which came a poll later').toBe(3 * pollIntervalMs)
-  await clock.advance(pollIntervalMs)
+  // No timer ends trust: the process was stopped.
+  clock.stop(5_000)
   answers.last.answer.resolve(poll())
   await clock.settle()
-  expect(age()).toBe(0)
-})
-
-test('the same xid of another life of the database is another write', async () => {
-  const { clock, answers, tail, now } = await started(poll({ rows: [row(98, false)] }))
-  await clock.advance(pollIntervalMs)
-  const other = snapshot('100:100:', incarnationB)
-  const pruned = snapshot('1:1:', incarnationB)
-  answers.last.answer.resolve(poll({ snapshot: other, pruned, rows: [row(98, false)] }))
-  await clock.settle()
-  expect(tail.oldestUnappliedMs(now().monotonicMs)).toBe(0)
-})
-
-test('trust that ran out between two polls is told, also when the second brings it back', async () => {
-  const { clock, answers, changes } = await started()
-  await clock.advance(pollIntervalMs)
-  // No timer ends this: the process was stopped.
-  clock.stop(boundMs + 1)
-  answers.last.answer.resolve(poll())
-  await clock.settle()
-  expect(changes).toEqual([
-    { state: 'gained' },
-    { state: 'lost', reason: 'expired' },
-    { state: 'gained' },
-  ])
-})
-
-test('trust that runs out while polls fail is told by the next that fails', async () => {
-  const { clock, answers, changes } = await started()
-  for (let time = 0; time < 6 && changes.length < 2; time++) {
+  expect(order).toEqual(['stalled', 'probed', 'proven'])
+  order.length = 0
+  for (let time = 0; time < 3; time++) {
     await clock.advance(pollIntervalMs)
     answers.last.answer.reject(new Error('refused'))
     await clock.advance(pollIntervalMs)
   }
-  expect(changes.slice(1)).toEqual([{ state: 'lost', reason: 'expired' }])
+  expect(order).toEqual(['stalled', 'stalled', 'stalled'])
 })

@@ -10,15 +10,15 @@ test('a region is told of each id under the key that L1 has it under', () => {
   const heard: unknown[] = []
   const region = { told: (...args: unknown[]) => heard.push(args) } as unknown as Region
   const told = new ToldRegions(new Map([['city', region]]))
-  told.tell('city', ['42', 'x', '042'], write, true)
+  told.tell('city', ['42', 'x', '042'], write)
   expect(heard).toEqual([
-    [42, write, true],
-    ['x', write, true],
-    ['042', write, true],
+    [42, write],
+    ['x', write],
+    ['042', write],
   ])
 })
 
 test('an entity that this process does not have is nothing to it', () => {
   const told = new ToldRegions(new Map())
-  expect(() => told.tell('country', ['FR'], write, false)).not.toThrow()
+  expect(() => told.tell('country', ['FR'], write)).not.toThrow()
 })

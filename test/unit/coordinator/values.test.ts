@@ -109,7 +109,7 @@ describe('who may share a value', () => {
 describe('a value out of L2', () => {
   const entity = cityEntity({ grace: '10s' })
   const payload = entity.codec.encode(city)
-  const stored = { snapshot: at, payload, freshForMs: 500, ageMs: 200 }
+  const stored = { snapshot: at, payload, freshForMs: 500, ageMs: 200, barrier: undefined }
 
   test('has its life counted on this process’ clock', () => {
     expect(candidateFromL2(entity, stored, 10_000)).toMatchObject({

@@ -3,11 +3,12 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { rowsOf } from '../../../src/coordinator/deletes.ts'
 import type { WriteRequest } from '../../../src/coordinator/write.ts'
 import { LockstepError } from '../../../src/model/errors.ts'
-import type { Drop, L2, Outbox, Source } from '../../../src/model/ports.ts'
+import type { Drop, Source } from '../../../src/model/ports.ts'
 import { visible, type WriteId } from '../../../src/model/snapshot.ts'
 import { parseTicket } from '../../../src/model/ticket.ts'
 import { deferred } from '../../../src/resilience/deadline.ts'
 import { quiet, watch } from '../../support/clock.ts'
+import { over } from '../../support/over.ts'
 import { type MemoryTx, RetryableError } from '../../support/ports.ts'
 import {
   type City,
@@ -81,28 +82,20 @@ function stepsOf() {
       },
     }),
     wrapOutbox: (outbox) =>
-      overOutbox(outbox, {
-        mark: (rowIds, signal) => {
+      over(outbox, {
+        mark: (...args) => {
           steps.push('mark')
-          return outbox.mark(rowIds, signal)
+          return outbox.mark(...args)
         },
       }),
   }
   return { steps, options }
 }
 
-const overOutbox = (outbox: Outbox, over: Partial<Outbox>): Outbox => ({
-  poll: (...args) => outbox.poll(...args),
-  claim: (...args) => outbox.claim(...args),
-  mark: (...args) => outbox.mark(...args),
-  prune: (...args) => outbox.prune(...args),
-  ...over,
-})
-
 /** An L2 whose invalidations fail as the test says: which of them, counted from 1. */
 function failingL2(fails: (call: number) => boolean): NonNullable<ProcessOptions['wrapL2']> {
   let calls = 0
-  return (l2: L2): L2 => ({
+  return (l2) => ({
     ...l2,
     invalidate: async (write, drops) =>
       fails(++calls)
@@ -119,7 +112,7 @@ describe('the steps', () => {
     expect(steps).toEqual(['begin', 'record 42', 'delete 42', 'commit', 'delete 42'])
     await world.clock.advance(timing.pollIntervalMs)
     expect(steps.at(-1)).toBe('mark')
-    expect(world.database.outboxRows.map(({ applied }) => applied)).toEqual([true])
+    expect(await world.owed('l2')).toBe(0)
   })
 
   test('the result is the value, a ticket of this write, and that it was fenced', async () => {
@@ -469,12 +462,11 @@ describe('the COMMIT', () => {
 
   test('a write that committed and could not say so is still told to every tier, by some instance', async () => {
     const [one, other] = [await start(), await start()]
-    other.janitor.start()
     one.outcomes.push('unknown, committed')
     await now(world, other.name(42))
     watch(one.write(42, 'new'))
     await world.clock.advance(timing.writeDeadlineMs + 1_000)
-    expect(world.database.outboxRows.map(({ applied }) => applied)).toEqual([true])
+    expect(await world.owed('l2')).toBe(0)
     expect(await now(world, other.name(42))).toBe('new')
   })
 
@@ -508,7 +500,7 @@ describe('when Redis can not be told', () => {
     expect(fenced).toBe(false)
     await world.clock.advance(timing.pollIntervalMs)
     // The second delete was told, so the row is applied.
-    expect(world.database.outboxRows.map(({ applied }) => applied)).toEqual([true])
+    expect(await world.owed('l2')).toBe(0)
   })
 
   test('with onFenceFailure: reject it is rolled back', async () => {
@@ -532,16 +524,15 @@ describe('when Redis can not be told', () => {
   })
 
   test('a second delete that keeps failing: not fenced, not marked, and some instance finishes', async () => {
-    const one = await start({ wrapL2: failingL2((call) => call > 1) })
+    const one = await start({ isRelaying: false, wrapL2: failingL2((call) => call > 1) })
     const written = watch(one.write(42, 'new'))
     await world.clock.advance(1_000)
     expect(written.value?.fenced).toBe(false)
     await world.clock.advance(1_000)
-    expect(world.database.outboxRows.map(({ applied }) => applied)).toEqual([false])
-    const other = await start()
-    other.janitor.start()
+    expect(await world.owed('l2')).toBe(1)
+    await start()
     await world.clock.advance(1_000)
-    expect(world.database.outboxRows.map(({ applied }) => applied)).toEqual([true])
+    expect(await world.owed('l2')).toBe(0)
   })
 
   test('with onFenceFailure: reject a second delete that fails rejects nothing: it has committed', async () => {
@@ -556,7 +547,7 @@ describe('when Redis can not be told', () => {
     const other = await start()
     await now(world, other.name(42))
     watch(one.write(42, 'new'))
-    await world.clock.advance(1_000)
+    await world.clock.advance(2 * timing.stalenessBoundMs)
     for (const { reader } of [one, other]) {
       const entry = await now(world, reader.getEntry(42, {}))
       // I4 is suspended, I3 is not.
@@ -601,7 +592,7 @@ describe('write-through', () => {
         },
       }),
     })
-    const before = one.trust.newest
+    const before = one.probes.newest
     const { ticket } = await now(world, one.write(42, 'new'))
     const [write] = parseTicket(ticket) as [WriteId]
     const [first, second] = drops

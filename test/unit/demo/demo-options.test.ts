@@ -5,7 +5,8 @@ import { type DemoArguments, parseDemoOptions } from '../../../src/demo/demo-opt
 const thisFile = fileURLToPath(import.meta.url)
 
 test('the defaults', () => {
-  const defaults = { seconds: 20, processes: 3, writes: 0.02, trace: undefined, foreign: false }
+  const chosen = { trace: undefined, foreign: false, kafka: false }
+  const defaults = { seconds: 20, processes: 3, writes: 0.02, ...chosen }
   expect(parseDemoOptions({})).toEqual(defaults)
 })
 
@@ -16,8 +17,10 @@ test('what was given counts', () => {
     writes: '0',
     trace: thisFile,
     foreign: true,
+    kafka: true,
   } as const
-  const parsed = { seconds: 2.5, processes: 8, writes: 0, trace: thisFile, foreign: true }
+  const chosen = { trace: thisFile, foreign: true, kafka: true }
+  const parsed = { seconds: 2.5, processes: 8, writes: 0, ...chosen }
   expect(parseDemoOptions(given)).toEqual(parsed)
 })
 

@@ -20,6 +20,7 @@ const staleRead: Operation = {
   consistency: 'strong',
   ticketVersion: 0,
   tier: 'l2',
+  isProven: true,
 }
 
 test('a read waits until every process has told what it did before', () => {

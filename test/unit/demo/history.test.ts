@@ -16,15 +16,17 @@ const read = fc
     fc.constantFrom('bounded' as const, 'strong' as const),
     fc.nat(2 ** 32 - 1),
     fc.constantFrom(undefined, 'l1' as const, 'l2' as const, 'source' as const),
+    fc.boolean(),
   )
   .map(
-    ([one, time, consistency, ticketVersion, tier]): Operation => ({
+    ([one, time, consistency, ticketVersion, tier, isProven]): Operation => ({
       kind: 'read',
       ...one,
       ...time,
       consistency,
       ticketVersion,
       tier,
+      isProven,
     }),
   )
 

@@ -22,16 +22,23 @@ function wrote(
 /** Process `by` asked at that time, and saw the version. */
 function saw(by: number, version: number, start: number, other: Partial<Read> = {}): Done {
   const times = { startNs: start * ms, endNs: (start + 1) * ms }
-  const kind = { kind: 'read', consistency: 'bounded', ticketVersion: 0, tier: 'l1' } as const
-  return { by, operation: { ...kind, id: 1, version, ...times, ...other } }
+  const kind = { kind: 'read', consistency: 'bounded', ticketVersion: 0 } as const
+  const told = { tier: 'l1', isProven: true } as const
+  return { by, operation: { ...kind, ...told, id: 1, version, ...times, ...other } }
 }
 
 const strong = { consistency: 'strong' } as const
 
-const foreigner = 9
-
 function judge(...history: readonly Done[]): Verdict {
-  const oracle = new Oracle(boundMs, foreigner)
+  return verdictOf(new Oracle(boundMs), history)
+}
+
+/** The rows are those of an entity with foreign writes. */
+function judgeForeign(...history: readonly Done[]): Verdict {
+  return verdictOf(new Oracle(boundMs, true), history)
+}
+
+function verdictOf(oracle: Oracle, history: readonly Done[]): Verdict {
   for (const { by, operation } of history) {
     if (operation.kind === 'write') oracle.addWrite(operation, by)
   }
@@ -155,28 +162,46 @@ describe('which write counts', () => {
   })
 })
 
-describe('what plain SQL wrote', () => {
+describe('what Redis was not told of in time', () => {
+  const foreigner = 9
   const written = wrote(foreigner, 2, 0, 1, { fenced: false })
   const late = 5_000
+  const unproven = { tier: 'l2', isProven: false } as const
+  const untold = { tier: undefined, isProven: false } as const
 
-  test('binds bounded reads that L1 has answered', () => {
-    expect(judge(written, saw(0, 1, late))).toMatchObject({ staleBeyondBound: 1 })
-    expect(judge(written, saw(0, 1, 500))).toMatchObject({ staleBeyondBound: 0 })
-  })
-
-  test('binds no others: Redis hears of it later', () => {
-    for (const other of [{ tier: 'l2' }, { tier: undefined }, strong] as const) {
-      expect(judge(written, saw(0, 1, late, other))).toMatchObject({
-        staleStrong: 0,
-        staleBeyondBound: 0,
-      })
+  test('binds bounded reads that say that they are proven, of any tier', () => {
+    for (const tier of ['l1', 'l2', 'source'] as const) {
+      expect(judge(written, saw(0, 1, late, { tier }))).toMatchObject({ staleBeyondBound: 1 })
+      expect(judge(written, saw(0, 1, 500, { tier }))).toMatchObject({ staleBeyondBound: 0 })
     }
   })
 
+  test('binds no others', () => {
+    for (const other of [unproven, untold, strong]) {
+      const verdict = judge(written, saw(0, 1, late, other))
+      expect(verdict).toMatchObject({ staleStrong: 0, staleBeyondBound: 0 })
+    }
+  })
+
+  test('binds all bounded reads of an entity with foreign writes', () => {
+    for (const other of [unproven, untold, {}]) {
+      const verdict = judgeForeign(written, saw(0, 1, late, other))
+      expect(verdict).toMatchObject({ staleStrong: 0, staleBeyondBound: 1 })
+      expect(judgeForeign(written, saw(0, 1, 900, other))).toMatchObject({ staleBeyondBound: 0 })
+    }
+  })
+
+  test('binds no strong read, also of such an entity', () => {
+    expect(judgeForeign(written, saw(0, 1, late, strong))).toMatchObject({
+      staleStrong: 0,
+      staleBeyondBound: 0,
+    })
+  })
+
   test('hides no write of ours that was missed as well', () => {
-    const history = [written, wrote(1, 3, 2, 3), saw(0, 1, late, { tier: 'l2' })]
+    const history = [written, wrote(1, 3, 2, 3), saw(0, 1, late, unproven)]
     expect(judge(...history)).toMatchObject({ staleBeyondBound: 1 })
-    const overlapping = [written, wrote(1, 3, late - 1, late + 1), saw(0, 1, late, { tier: 'l2' })]
+    const overlapping = [written, wrote(1, 3, late - 1, late + 1), saw(0, 1, late, unproven)]
     expect(judge(...overlapping)).toMatchObject({ staleBeyondBound: 0 })
   })
 })

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { readConfig } from '../../../src/config.ts'
 import { Docket } from '../../../src/demo/docket.ts'
 import { LatencyHistogram } from '../../../src/demo/latency.ts'
 import type { Progress } from '../../../src/demo/messages.ts'
@@ -25,7 +26,14 @@ const services = {
 }
 
 function results(changes: Partial<DemoResults> = {}): DemoResults {
-  const options = { seconds: 10, processes: 3, writes: 0.02, trace: undefined, foreign: false }
+  const options = {
+    seconds: 10,
+    processes: 3,
+    writes: 0.02,
+    trace: undefined,
+    foreign: false,
+    kafka: false,
+  }
   const run = {
     options,
     rows: 171_075,
@@ -126,10 +134,17 @@ test('no password is shown', () => {
 })
 
 test('an environment that names no services is told which name is missing', () => {
-  const config = { namespace: 'x', logLevel: 'warn', databaseUrl: 'a', redisUrl: 'b' } as const
-  expect(addressesOf(config)).toEqual({ databaseUrl: 'a', redisUrl: 'b' })
-  expect(() => addressesOf({ ...config, databaseUrl: undefined })).toThrow(
-    'DATABASE_URL is not set',
-  )
-  expect(() => addressesOf({ ...config, redisUrl: undefined })).toThrow('REDIS_URL is not set')
+  const config = readConfig({ DATABASE_URL: 'a', REDIS_URL: 'b' })
+  const addresses = { databaseUrl: 'a', redisUrl: 'b', kafkaBrokers: undefined }
+  expect(addressesOf(config, false)).toEqual(addresses)
+  const withKafka = { ...config, kafkaBrokers: 'c:9092' }
+  expect(addressesOf(withKafka, true)).toEqual({ ...addresses, kafkaBrokers: 'c:9092' })
+  expect(addressesOf(withKafka, false)).toEqual(addresses)
+  for (const [name, lacking] of Object.entries({
+    DATABASE_URL: { ...withKafka, databaseUrl: undefined },
+    REDIS_URL: { ...withKafka, redisUrl: undefined },
+    KAFKA_BROKERS: config,
+  })) {
+    expect(() => addressesOf(lacking, true)).toThrow(`${name} is not set`)
+  }
 })

@@ -16,7 +16,6 @@ const candidate = (at: Snapshot, value: unknown = 'v', weightBytes = 10): Candid
   weightBytes,
 })
 const valueUnder = (key: L1Key): unknown => region.valueAt(region.find(key) as Slot)
-const none: ReadonlySet<Xid> = new Set()
 const nothing = undefined
 
 let region: L1Region
@@ -26,11 +25,11 @@ beforeEach(() => {
 
 test('without trust nothing enters', () => {
   expect(region.fillFromSource(1, candidate(snapshot('10:10:')))).toBe(false)
-  expect(region.fillFromL2(1, candidate(snapshot('10:10:')), region.mark)).toBe(false)
+  expect(region.fillFromL2(1, candidate(snapshot('10:10:')), snapshot('10:10:'))).toBe(false)
 })
 
 test('an entry keeps its value already resolved', async () => {
-  region.settle(snapshot('10:10:'), none)
+  region.settle(snapshot('10:10:'))
   region.fillFromSource(1, candidate(snapshot('10:10:'), 'Ulm'))
   const slot = region.find(1) as Slot
   expect(region.valueAt(slot)).toBe('Ulm')
@@ -39,78 +38,91 @@ test('an entry keeps its value already resolved', async () => {
 })
 
 test('a loaded value that misses what the floor sees does not enter', () => {
-  region.settle(snapshot('10:10:'), none)
+  region.settle(snapshot('10:10:'))
   expect(region.fillFromSource(1, candidate(snapshot('9:9:')))).toBe(false)
   expect(region.fillFromSource(1, candidate(snapshot('9:12:9')))).toBe(false)
   expect(region.fillFromSource(1, candidate(snapshot('10:10:', incarnationB)))).toBe(false)
   expect(region.fillFromSource(1, candidate(snapshot('10:10:')))).toBe(true)
 })
 
-test('a value out of L2 may be older than the floor, and right', () => {
-  region.settle(snapshot('10:10:'), none)
-  expect(region.fillFromL2(1, candidate(snapshot('3:3:')), region.mark)).toBe(true)
+test('a value out of L2 may be older than the floor, and right, beside a barrier that covers it', () => {
+  region.settle(snapshot('10:12:11'))
+  const old = candidate(snapshot('3:3:'))
+  expect(region.fillFromL2(1, old, undefined)).toBe(false)
+  expect(region.fillFromL2(1, old, snapshot('11:11:'))).toBe(true)
+  // None of these sees all that the floor sees.
+  expect(region.fillFromL2(2, old, snapshot('10:10:'))).toBe(false)
+  expect(region.fillFromL2(2, old, snapshot('10:12:10'))).toBe(false)
+  expect(region.fillFromL2(2, old, snapshot('10:12:10,11'))).toBe(false)
+  expect(region.fillFromL2(2, old, snapshot('20:20:', incarnationB))).toBe(false)
+  expect(region.fillFromL2(2, old, snapshot('10:12:11'))).toBe(true)
+})
+
+test('a value of another life of the database does not enter, whatever lies beside it', () => {
+  region.settle(snapshot('10:10:'))
+  const other = candidate(snapshot('10:10:', incarnationB))
+  expect(region.fillFromL2(1, other, snapshot('10:10:'))).toBe(false)
+  expect(region.fillFromL2(1, other, snapshot('10:10:', incarnationB))).toBe(false)
+})
+
+test('a barrier says nothing of a write that its own snapshot does not see', () => {
+  region.settle(snapshot('10:10:'))
+  region.told(1, write(12))
+  expect(region.fillFromL2(1, candidate(snapshot('10:10:')), snapshot('11:11:'))).toBe(false)
 })
 
 test('a value that misses a told write never enters, wherever it comes from', () => {
-  region.settle(snapshot('10:10:'), none)
-  region.told(1, write(12), false)
+  region.settle(snapshot('10:10:'))
+  region.told(1, write(12))
   expect(region.fillFromSource(1, candidate(snapshot('11:11:')))).toBe(false)
-  expect(region.fillFromL2(1, candidate(snapshot('12:14:12')), region.mark)).toBe(false)
+  expect(region.fillFromL2(1, candidate(snapshot('12:14:12')), snapshot('11:11:'))).toBe(false)
   expect(region.fillFromSource(1, candidate(snapshot('11:14:11')))).toBe(true)
 })
 
 test('a told write drops what does not see it, and nothing else', () => {
-  region.settle(snapshot('10:10:'), none)
+  region.settle(snapshot('10:10:'))
   region.fillFromSource(1, candidate(snapshot('10:10:')))
   region.fillFromSource(2, candidate(snapshot('15:15:')))
-  region.told(1, write(12), false)
-  region.told(2, write(12), false)
+  region.told(1, write(12))
+  region.told(2, write(12))
   expect(region.find(1)).toBeUndefined()
   expect(region.find(2)).toBeDefined()
 })
 
-test('when the floor sees a told write, a value of L2 that was read before no longer enters', () => {
-  region.settle(snapshot('10:10:'), none)
-  const { mark } = region
-  region.told(1, write(12), false)
-  region.settle(snapshot('13:13:'), none)
-  expect(region.fillFromL2(1, candidate(snapshot('10:10:')), mark)).toBe(false)
-  expect(region.fillFromL2(1, candidate(snapshot('13:13:')), region.mark)).toBe(true)
+test('when the floor moves while L2 is asked, what lay there before no longer enters', () => {
+  region.settle(snapshot('10:10:'))
+  const read = { value: candidate(snapshot('10:10:')), barrier: snapshot('10:10:') }
+  region.told(1, write(12))
+  // The xid is forgotten with this: the barrier alone keeps the value out.
+  region.settle(snapshot('13:13:'))
+  expect(region.fillFromL2(1, read.value, read.barrier)).toBe(false)
+  expect(region.fillFromL2(1, candidate(snapshot('13:13:')), snapshot('13:13:'))).toBe(true)
 })
 
-test('a write that L2 was not told of is remembered though the floor sees it', () => {
-  region.settle(snapshot('10:10:'), none)
-  region.told(1, write(8), true)
-  region.settle(snapshot('13:13:'), new Set([8 as Xid]))
-  expect(region.fillFromL2(1, candidate(snapshot('8:8:')), region.mark)).toBe(false)
-  region.settle(snapshot('14:14:'), none)
-  expect(region.fillFromL2(1, candidate(snapshot('14:14:')), region.mark)).toBe(true)
-})
-
-test('while nobody knows what L2 was not told of nothing enters from there', () => {
-  region.settle(snapshot('10:10:'), undefined)
-  expect(region.fillFromL2(1, candidate(snapshot('10:10:')), region.mark)).toBe(false)
-  expect(region.fillFromSource(1, candidate(snapshot('10:10:')))).toBe(true)
-})
-
-test('a value read from L2 while that was not known does not enter when it is known again', () => {
-  region.settle(snapshot('10:10:'), undefined)
-  const { mark } = region
-  region.settle(snapshot('10:10:'), none)
-  expect(region.fillFromL2(1, candidate(snapshot('10:10:')), mark)).toBe(false)
+test('a write that the floor sees is forgotten, and one that it does not see is kept', () => {
+  region.settle(snapshot('10:10:'))
+  region.told(1, write(8))
+  region.told(2, write(12))
+  const seeing = { old: candidate(snapshot('3:3:')), barrier: snapshot('14:14:') }
+  expect(region.fillFromL2(1, seeing.old, seeing.barrier), 'never kept').toBe(true)
+  expect(region.fillFromL2(2, seeing.old, seeing.barrier)).toBe(false)
+  region.settle(snapshot('12:14:12'))
+  expect(region.fillFromL2(2, seeing.old, seeing.barrier), 'still in progress').toBe(false)
+  region.settle(snapshot('14:14:'))
+  expect(region.fillFromL2(2, seeing.old, seeing.barrier)).toBe(true)
 })
 
 test('a value read from L2 while there was no trust does not enter when there is some again', () => {
-  region.settle(snapshot('10:10:'), none)
+  region.settle(snapshot('10:10:'))
   region.reset()
-  const { mark } = region
+  const barrier = snapshot('10:10:')
   // What was written and applied in between is seen by the new floor, and nobody was told of it.
-  region.settle(snapshot('13:13:'), none)
-  expect(region.fillFromL2(1, candidate(snapshot('10:10:')), mark)).toBe(false)
+  region.settle(snapshot('13:13:'))
+  expect(region.fillFromL2(1, candidate(snapshot('10:10:')), barrier)).toBe(false)
 })
 
 test('of two loads the one that sees less does not replace the other, in whatever order they end', () => {
-  region.settle(snapshot('10:10:'), none)
+  region.settle(snapshot('10:10:'))
   region.fillFromSource(1, candidate(snapshot('12:12:'), 'new'))
   expect(region.fillFromSource(1, candidate(snapshot('11:11:'), 'old'))).toBe(false)
   expect(valueUnder(1)).toBe('new')
@@ -119,35 +131,34 @@ test('of two loads the one that sees less does not replace the other, in whateve
 })
 
 test('the writes of another life of the database say nothing about this one', () => {
-  region.settle(snapshot('10:10:'), none)
-  region.told(1, write(500), false)
+  region.settle(snapshot('10:10:'))
+  region.told(1, write(500))
   region.reset()
-  region.settle(snapshot('5:5:', incarnationB), none)
+  region.settle(snapshot('5:5:', incarnationB))
   expect(region.fillFromSource(1, candidate(snapshot('5:5:', incarnationB)))).toBe(true)
 })
 
 test('a write of the life to come keeps values of this one out', () => {
-  region.settle(snapshot('10:10:'), none)
+  region.settle(snapshot('10:10:'))
   region.fillFromSource(1, candidate(snapshot('10:10:')))
-  region.told(1, write(3, incarnationB), false)
+  region.told(1, write(3, incarnationB))
   expect(region.find(1)).toBeUndefined()
   expect(region.fillFromSource(1, candidate(snapshot('10:10:')))).toBe(false)
 })
 
 test('a reset forgets every value, and no write', () => {
-  region.settle(snapshot('10:10:'), none)
-  region.told(1, write(12), false)
+  region.settle(snapshot('10:10:'))
+  region.told(1, write(12))
   region.fillFromSource(2, candidate(snapshot('10:10:')))
-  const { mark } = region
   region.reset()
   expect([region.find(2), region.count, region.weightBytes]).toEqual([nothing, 0, 0])
-  region.settle(snapshot('10:10:'), none)
+  region.settle(snapshot('10:10:'))
   expect(region.fillFromSource(1, candidate(snapshot('11:11:')))).toBe(false)
-  expect(region.fillFromL2(2, candidate(snapshot('10:10:')), mark)).toBe(false)
+  expect(region.fillFromL2(1, candidate(snapshot('11:11:')), snapshot('11:11:'))).toBe(false)
 })
 
 test('the count and the weight are bounded, and who leaves is counted', () => {
-  region.settle(snapshot('10:10:'), none)
+  region.settle(snapshot('10:10:'))
   for (const key of [1, 2, 3, 4]) region.fillFromSource(key, candidate(snapshot('10:10:')))
   expect([region.count, region.evictions, region.find(1)]).toEqual([3, 1, nothing])
   const heavy = 10_000 - 2 * (entryOverheadBytes + 10)
@@ -157,14 +168,14 @@ test('the count and the weight are bounded, and who leaves is counted', () => {
 })
 
 test('a value that is heavier than the region is refused, and nobody is evicted for it', () => {
-  region.settle(snapshot('10:10:'), none)
+  region.settle(snapshot('10:10:'))
   region.fillFromSource(1, candidate(snapshot('10:10:')))
   expect(region.fillFromSource(2, candidate(snapshot('10:10:'), 'v', 10_000))).toBe(false)
   expect([region.count, region.evictions]).toEqual([1, 0])
 })
 
 test('an absent id is an entry like any other, and has a weight', () => {
-  region.settle(snapshot('10:10:'), none)
+  region.settle(snapshot('10:10:'))
   region.fillFromSource(1, { ...candidate(snapshot('10:10:')), value: undefined, weightBytes: 0 })
   expect(region.candidateAt(region.find(1) as Slot)).toMatchObject({ value: undefined })
   expect(region.weightBytes).toBe(entryOverheadBytes)
@@ -173,13 +184,13 @@ test('an absent id is an entry like any other, and has a weight', () => {
 test('what happens to values is counted', () => {
   const at = snapshot('10:10:')
   expect(region.fillFromSource(1, candidate(at))).toBe(false)
-  region.settle(at, none)
+  region.settle(at)
   for (const id of [1, 2, 3, 4]) region.fillFromSource(id, candidate(at))
-  region.fillFromL2(5, candidate(at), region.mark - 1)
-  region.fillFromL2(5, candidate(at), region.mark)
+  region.fillFromL2(5, candidate(at), undefined)
+  region.fillFromL2(5, candidate(at), at)
   const [held] = [1, 2, 3, 4, 5].filter((id) => region.find(id))
-  region.told(held as number, write(10), false)
-  region.told(held as number, write(10), false)
+  region.told(held as number, write(10))
+  region.told(held as number, write(10))
   const { fills, refusedFills, drops, evictions, count } = region
   expect([fills, refusedFills, drops, evictions, count]).toEqual([5, 2, 1, 2, 2])
 })
@@ -187,7 +198,7 @@ test('what happens to values is counted', () => {
 test('what comes to the place of an evicted value has nothing of it', async () => {
   const at = snapshot('10:10:')
   region = new L1Region({ maxEntries: 1, maxBytes: 10_000 }, new S3Fifo(1))
-  region.settle(at, none)
+  region.settle(at)
   const old = { ...candidate(at, 'old', 40), isShared: false, loadedAtMs: 5, freshUntilMs: 6 }
   region.fillFromSource(1, old)
   const before = region.find(1) as Slot
@@ -203,7 +214,7 @@ test('what comes to the place of an evicted value has nothing of it', async () =
 })
 
 test('a value that replaces another is answered at once, and by a promise of its own', async () => {
-  region.settle(snapshot('10:10:'), none)
+  region.settle(snapshot('10:10:'))
   region.fillFromSource(1, candidate(snapshot('10:10:'), 'old'))
   await region.promiseAt(region.find(1) as Slot)
   region.fillFromSource(1, candidate(snapshot('11:11:'), 'new'))
@@ -214,7 +225,7 @@ test('a region grows to its bound and no further, and lets the first newcomers g
   const at = snapshot('10:10:')
   region = new L1Region({ maxEntries: 1_000, maxBytes: 1e9 }, new S3Fifo(1_000))
   for (let life = 0; life < 2; life++) {
-    region.settle(at, none)
+    region.settle(at)
     for (let key = 0; key < 1_500; key++) {
       region.fillFromSource(key, candidate(at, key))
       expect(region.count).toBe(Math.min(key + 1, 1_000))
@@ -228,9 +239,9 @@ test('a region grows to its bound and no further, and lets the first newcomers g
 
 test('a dropped value leaves the order, and who comes to its place is the newest', () => {
   const at = snapshot('10:10:')
-  region.settle(at, none)
+  region.settle(at)
   for (const key of [1, 2, 3]) region.fillFromSource(key, candidate(at))
-  region.told(2, write(12), false)
+  region.told(2, write(12))
   const lying = [4, 5, 6, 7].map((key) => {
     region.fillFromSource(key, candidate(at))
     return [1, 2, 3, 4, 5, 6, 7].filter((one) => region.find(one) !== nothing)
@@ -246,7 +257,7 @@ test('a dropped value leaves the order, and who comes to its place is the newest
 test('a value that comes back soon after it was evicted outlives the newcomers', () => {
   const at = snapshot('10:10:')
   region = new L1Region({ maxEntries: 100, maxBytes: 1e6 }, new S3Fifo(100))
-  region.settle(at, none)
+  region.settle(at)
   const fill = (key: L1Key): boolean => region.fillFromSource(key, candidate(at))
   for (const key of ['a', ...Array(100).keys(), 'a']) fill(key)
   for (let key = 1_000; key < 1_500; key++) fill(key)

@@ -33,6 +33,7 @@ test('the defaults keep their own rules', () => {
     writeDeadlineMs: 500,
     tombstoneRetentionMs: 60_000,
     outboxRetentionMs: 300_000,
+    delayedDeleteMs: 500,
   })
 })
 

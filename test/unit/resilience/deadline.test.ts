@@ -1,5 +1,12 @@
 import { expect, test, vi } from 'vitest'
-import { abortable, deferred, sleep, withDeadline } from '../../../src/resilience/deadline.ts'
+import {
+  abortable,
+  deadlineIn,
+  deferred,
+  sleep,
+  watchDeadlines,
+  withDeadline,
+} from '../../../src/resilience/deadline.ts'
 import { quiet, VirtualClock, watch } from '../../support/clock.ts'
 
 const late = (): Error => new Error('late')
@@ -81,6 +88,17 @@ test('nobody falls asleep under a signal that has aborted', async () => {
   expect(clock.timers).toBe(0)
 })
 
+test('a deadline aborts its signal in its time, with a reason, unless it is ended before', async () => {
+  const clock = new VirtualClock()
+  const [kept, ended] = [deadlineIn(100, clock), deadlineIn(100, clock)]
+  ended.end()
+  await clock.advance(99)
+  expect(kept.signal.aborted).toBe(false)
+  await clock.advance(1)
+  expect(kept.signal.reason).toEqual(new Error('no answer in 100 ms'))
+  expect([ended.signal.aborted, clock.timers]).toEqual([false, 0])
+})
+
 test('a call that is in time has its outcome, and leaves neither timer nor listener', async () => {
   const clock = new VirtualClock()
   const { controller, listeners } = watchedSignal()
@@ -149,4 +167,46 @@ test('many calls under one long-lived signal leave no listeners behind', async (
   }
   await quiet()
   expect([listeners(), clock.timers]).toEqual([0, 0])
+})
+
+const dueAt = (...times: readonly number[]) => times.map((deadlineAtMs) => ({ deadlineAtMs }))
+
+test('many deadlines share one timer, and each is told of once, in their order', async () => {
+  const clock = new VirtualClock()
+  const nowMs = clock.monotonicMs()
+  const items = dueAt(nowMs + 30, nowMs + 10, nowMs + 10, nowMs + 20)
+  const told: number[] = []
+  watchDeadlines(items, clock, ({ deadlineAtMs }) => void told.push(deadlineAtMs - nowMs))
+  expect(clock.timers).toBe(1)
+  await clock.advance(9.9)
+  expect(told).toEqual([])
+  await clock.advance(0.1)
+  expect([told, clock.timers]).toEqual([[10, 10], 1])
+  // Several have passed before the timer fires: the process was stopped.
+  clock.stop(100)
+  await clock.advance(0)
+  expect([told, clock.timers]).toEqual([[10, 10, 20, 30], 0])
+})
+
+test('a deadline that has passed already is told of at the next turn, not at once', async () => {
+  const clock = new VirtualClock()
+  const told: unknown[] = []
+  watchDeadlines(dueAt(clock.monotonicMs() - 5), clock, (item) => void told.push(item))
+  expect(told).toEqual([])
+  await clock.advance(0)
+  expect(told.length).toBe(1)
+})
+
+test('who ends the watch is told of nothing more, and without deadlines there is no timer', async () => {
+  const clock = new VirtualClock()
+  const told: unknown[] = []
+  const times = [10, 20].map((ms) => clock.monotonicMs() + ms)
+  const end = watchDeadlines(dueAt(...times), clock, (item) => void told.push(item))
+  await clock.advance(10)
+  end()
+  expect([told.length, clock.timers]).toEqual([1, 0])
+  await clock.advance(100)
+  expect(told.length).toBe(1)
+  watchDeadlines([], clock, () => {})()
+  expect(clock.timers).toBe(0)
 })

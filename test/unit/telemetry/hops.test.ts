@@ -3,11 +3,12 @@ import { defineEntity } from '../../../src/model/entity.ts'
 import type { Dropped, FillAnswer, L2, Lookup, Outbox, Source } from '../../../src/model/ports.ts'
 import type { WriteId } from '../../../src/model/snapshot.ts'
 import { HopWatch } from '../../../src/telemetry/hops.ts'
+import { snapshot } from '../../support/arbitrary.ts'
 import { VirtualClock } from '../../support/clock.ts'
 
 const entity = defineEntity('city', { load: async () => [], id: (row: { id: number }) => row.id })
 const cause = new Error('no answer')
-const miss: Lookup = { kind: 'miss', isCorrupt: false }
+const miss: Lookup = { kind: 'miss', why: 'absent' }
 const { signal } = new AbortController()
 
 let clock: VirtualClock
@@ -30,7 +31,7 @@ async function after<T>(ms: number, answer: T): Promise<T> {
 const refuse = (): Promise<never> => after(30, undefined).then(() => Promise.reject(cause))
 
 test('a call to Redis is measured by batch, and its answer passed on', async () => {
-  const dropped: Dropped = { kind: 'dropped', nonces: [] }
+  const dropped: Dropped = { kind: 'dropped', nonces: [], values: 0 }
   const l2 = watch.l2({
     lookup: () => after(2, [miss, miss]),
     fill: () => after(3, ['filled'] as FillAnswer[]),
@@ -101,20 +102,43 @@ test('a transaction is measured statement by statement', async () => {
   expect(Object.fromEntries(watch.failures.source)).toEqual({ commit: 1 })
 })
 
-test('the outbox is measured, and its rows are summed up', async () => {
+test('the outbox is measured, and its rows are summed up, by destination', async () => {
+  const poll = { snapshot: 'one' }
+  const passed: unknown[] = []
   const outbox = watch.outbox({
     poll: refuse,
-    mark: () => after(1, undefined),
-    claim: () => after(2, 3),
+    probe: () => after(1, poll),
+    listen: (wake: () => void) => void passed.push(wake),
+    notify: () => after(1, undefined),
+    mark: (...args: unknown[]) => after(1, void passed.push(args)),
+    claim: (destination: string) => after(2, destination === 'l2' ? 3 : 4),
     prune: () => after(3, 7),
+    lead: (...args: unknown[]) => after(1, passed.push(args) > 0),
+    progress: () => after(1, 'progress'),
+    page: (...args: unknown[]) => after(1, args),
+    repeated: (...args: unknown[]) => after(1, void passed.push(args)),
   } as unknown as Outbox)
   await expect(outbox.poll(undefined, signal)).rejects.toBe(cause)
-  await outbox.mark(['1'], signal)
+  expect(await outbox.probe(signal)).toBe(poll)
+  const wake = (): void => {}
+  outbox.listen(wake)
+  await outbox.notify(signal)
+  await outbox.mark(['1'], ['l2', 'log'], signal)
   for (let times = 0; times < 2; times++) {
-    expect(await outbox.claim(0, async () => [], signal)).toBe(3)
+    expect(await outbox.claim('l2', 0, async () => [], signal)).toBe(3)
+    expect(await outbox.claim('log', 0, async () => [], signal)).toBe(4)
     expect(await outbox.prune(0, signal)).toBe(7)
   }
-  expect([watch.finishedRows, watch.prunedRows]).toEqual([6, 14])
-  expect(answered.length).toBe(5)
+  expect(await outbox.lead('me', signal)).toBe(true)
+  expect(await outbox.progress({}, signal)).toBe('progress')
+  const [since, until] = [snapshot('1:1:'), snapshot('2:2:')]
+  expect(await outbox.page(since, until, '7', signal)).toEqual([since, until, '7', signal])
+  await outbox.repeated(until, signal)
+  expect(passed).toEqual([wake, [['1'], ['l2', 'log'], signal], ['me', signal], [until, signal]])
+  expect([Object.fromEntries(watch.relayedRows), watch.prunedRows]).toEqual([{ l2: 6, log: 8 }, 14])
+  expect(answered.map((one) => one.split(' ')[1])).toEqual([
+    ...['poll', 'notify', 'mark', 'claim', 'claim', 'prune', 'claim', 'claim', 'prune'],
+    ...['lead', 'progress', 'page', 'mark'],
+  ])
   expect(Object.fromEntries(watch.failures.source)).toEqual({ poll: 1 })
 })

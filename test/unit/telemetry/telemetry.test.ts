@@ -24,8 +24,12 @@ beforeEach(() => {
   present = {
     isTrusted: true,
     trustAgeMs: 250,
-    unappliedWrites: 3,
-    oldestUnappliedMs: 1_500,
+    isRelaying: true,
+    owed: (destination) => ({
+      rows: destination === 'l2' ? 3 : 4,
+      oldestMs: destination === 'l2' ? 1_500 : 2_500,
+      isTold: false,
+    }),
     runningLoads: 8,
     waitingLoads: 2,
     breaker: 'half-open',
@@ -38,6 +42,7 @@ function open(options: Partial<TelemetryOptions> = {}): Telemetry {
     clock,
     log: silent,
     hasL2: true,
+    hasLog: false,
     entities: () => entities,
     present: () => present,
     boundMs: 1_000,
@@ -55,13 +60,16 @@ test('what the coordinator knows now is read at each scrape, in base units', asy
       'l1_trusted',
       'trust_age_seconds',
       'staleness_bound_seconds',
-      'outbox_unapplied_writes',
-      'outbox_oldest_unapplied_seconds',
+      'relaying',
+      'outbox_backlog_rows',
+      'outbox_backlog_seconds',
       'loads_running',
       'loads_waiting',
       'loads_limit',
-    ].map((name) => numbers.value(`lockstep_${name}`))
-  expect(gauges(first)).toEqual([1, 0.25, 1, 3, 1.5, 8, 2, 8])
+    ].map((name) =>
+      numbers.value(`lockstep_${name}`, name.startsWith('outbox') ? { destination: 'l2' } : {}),
+    )
+  expect(gauges(first)).toEqual([1, 0.25, 1, 1, 3, 1.5, 8, 2, 8])
   const states = first.series('lockstep_breaker_state').map(({ labels, value }) => [labels, value])
   expect(states).toEqual([
     [{ hop: 'l2', state: 'closed' }, 0],
@@ -70,6 +78,53 @@ test('what the coordinator knows now is read at each scrape, in base units', asy
   ])
   present = { ...present, isTrusted: false, trustAgeMs: Number.POSITIVE_INFINITY }
   expect(gauges(await scrape(telemetry)).slice(0, 2)).toEqual([0, Number.POSITIVE_INFINITY])
+})
+
+test('what is owed is told of each destination that there is, by whoever knows', async () => {
+  const backlog = async (options: Partial<TelemetryOptions>) => {
+    const numbers = await scrape(open(options))
+    return ['rows', 'seconds'].flatMap((unit) =>
+      numbers
+        .series(`lockstep_outbox_backlog_${unit}`)
+        .map(({ labels, value }) => [labels.destination, value]),
+    )
+  }
+  expect(await backlog({ hasLog: true })).toEqual([
+    ...[
+      ['l2', 3],
+      ['log', 4],
+      ['l2', 1.5],
+      ['log', 2.5],
+    ],
+  ])
+  expect(await backlog({ hasL2: false, hasLog: true })).toEqual([
+    ['log', 4],
+    ['log', 2.5],
+  ])
+  expect(await backlog({ hasL2: false })).toEqual([])
+  present = { ...present, isRelaying: false, owed: () => undefined }
+  expect(await backlog({ hasLog: true })).toEqual([])
+  expect((await scrape(open())).value('lockstep_relaying')).toBe(0)
+})
+
+test('what was relayed, replayed and repeated here is counted', async () => {
+  const telemetry = open({ hasLog: true })
+  count(telemetry.hops.relayedRows, 'log', 5)
+  telemetry.relayed.replayedRows = 6
+  telemetry.relayed.repeatedRows = 7
+  telemetry.relayed.repeatedValues = 8
+  telemetry.hops.prunedRows = 9
+  const numbers = await scrape(telemetry)
+  const relayed = numbers
+    .series('lockstep_outbox_relayed_rows_total')
+    .map(({ labels, value }) => [labels.destination, value])
+  expect(relayed).toEqual([
+    ['l2', 0],
+    ['log', 5],
+  ])
+  const totals = ['outbox_replayed_rows', 'delayed_deletes', 'delayed_delete_values']
+  expect(totals.map((name) => numbers.value(`lockstep_${name}_total`))).toEqual([6, 7, 8])
+  expect(numbers.value('lockstep_outbox_pruned_rows_total')).toBe(9)
 })
 
 test('counters are those of the reads, by entity, however often they are scraped', async () => {
@@ -102,8 +157,8 @@ test('what is there from the start is 0 from the start, and says nothing of a Re
   expect(hops.map(({ hop, operation }) => `${hop} ${operation}`)).toEqual([
     ...['l2 lookup', 'l2 acquire', 'l2 fill', 'l2 invalidate', 'source load', 'source replica'],
     'source begin',
-    ...['source record', 'source commit', 'source poll', 'source mark', 'source claim'],
-    'source prune',
+    ...['source record', 'source commit', 'source poll', 'source notify', 'source mark'],
+    ...['source claim', 'source lead', 'source progress', 'source page', 'source prune'],
   ])
   expect(numbers.series('lockstep_hop_failures_total').map(({ labels }) => labels)).toEqual(hops)
   expect(numbers.value('lockstep_write_seconds_count')).toBe(0)

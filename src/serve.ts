@@ -1,0 +1,95 @@
+/** `lockstep serve`: what instances of a cache do beside answering, in a process of its own. */
+import { openAdmin, type Readiness } from './admin/http.ts'
+import type { Config } from './config.ts'
+import { stderrLog } from './demo/stderr-log.ts'
+import { daemon } from './lockstep.ts'
+import { LockstepError } from './model/errors.ts'
+import type { RunningCache } from './running-cache.ts'
+
+export interface ServeOptions {
+  readonly host: string
+  readonly port: number
+}
+
+export interface ServeArguments {
+  readonly host?: string
+  readonly port?: string
+}
+
+/** Without an answer of PostgreSQL for so long it can do nothing of what it is for. */
+const readyForMs = 3_000
+const closeTimeoutMs = 5_000
+
+export function parseServeOptions({ host, port }: ServeArguments, config: Config): ServeOptions {
+  const given = port ?? config.servePort
+  const number = /^\d{1,5}$/.test(given) ? Number(given) : Number.NaN
+  if (!(number <= 65_535)) {
+    throw new LockstepError(
+      'OPTION_INVALID',
+      `option "--port" is ${JSON.stringify(given)}; 0 to 65535 would do`,
+    )
+  }
+  return { host: host || config.serveHost, port: number }
+}
+
+/** Runs until the signal aborts, and ends in order then. */
+export async function serve(
+  { host, port }: ServeOptions,
+  { databaseUrl, redisUrl, kafka, logLevel, namespace }: Config,
+  signal: AbortSignal,
+  serving: (place: { readonly namespace: string; readonly url: string }) => void,
+): Promise<void> {
+  const log = stderrLog(logLevel, 'lockstep serve')
+  if (databaseUrl === undefined) {
+    throw new LockstepError(
+      'OPTION_INVALID',
+      'DATABASE_URL is not set; postgres://user@host:5432/database would do',
+    )
+  }
+  const cache = await daemon({
+    namespace,
+    postgres: databaseUrl,
+    redis: redisUrl,
+    kafka,
+    logger: log,
+  })
+  try {
+    const { registry } = cache.telemetry
+    const admin = await openAdmin({
+      host,
+      port,
+      log,
+      metrics: async () => ({
+        contentType: registry.contentType,
+        text: await registry.metrics(),
+      }),
+      readiness: () => readinessOf(cache),
+    })
+    try {
+      serving({ namespace, url: admin.url })
+      await aborted(signal)
+      log.info({}, 'ending')
+    } finally {
+      await admin.close()
+    }
+  } finally {
+    await cache.close(closeTimeoutMs)
+  }
+  log.info({}, 'ended')
+}
+
+function readinessOf({ health }: RunningCache): Readiness {
+  const { sourceAgeMs, isRelaying, isTrusted } = health
+  const isReady = sourceAgeMs !== undefined && sourceAgeMs <= readyForMs
+  return {
+    isReady,
+    details: { source: isReady ? 'answers' : 'silent', relaying: isRelaying, proven: isTrusted },
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) return resolve()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+}

@@ -1,0 +1,93 @@
+/** An instance in a process of its own, which a test stops, continues and kills. */
+import { execFileSync, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { onTestFinished } from 'vitest'
+import type { Timing } from '../../src/model/defaults.ts'
+import { until } from './until.ts'
+import type { Item, World } from './world.ts'
+
+interface InstanceEntry {
+  readonly value?: Item
+  readonly tier: string
+  readonly proven: boolean
+}
+
+export interface Instance {
+  entry(id: number, request?: { consistency: 'strong' }): Promise<InstanceEntry>
+  peek(id: number): Promise<Item | null>
+  write(id: number): Promise<unknown>
+  isRelaying(): Promise<boolean>
+  close(): Promise<unknown>
+  /** SIGSTOP; resolves when it stands still. */
+  stop(): Promise<void>
+  /** SIGCONT. */
+  goOn(): void
+  /** SIGKILL; resolves when it has ended. */
+  kill(): Promise<void>
+}
+
+export interface InstanceOptions {
+  readonly redisUrl?: string
+  readonly databaseUrl?: string
+  readonly timing?: Timing
+}
+
+/** Runs what is built: `node scripts/build.mjs` comes first. */
+export async function startInstance(
+  world: World,
+  options: InstanceOptions = {},
+): Promise<Instance> {
+  const { redisUrl = world.redisUrl, databaseUrl = world.databaseUrl, timing = {} } = options
+  const settings = {
+    namespace: world.namespace,
+    postgres: databaseUrl,
+    redis: redisUrl,
+    kafka: world.kafka,
+    table: world.table,
+    timing,
+  }
+  const script = fileURLToPath(new URL('./children/instance.mjs', import.meta.url))
+  const child = fork(script, [JSON.stringify(settings)])
+  onTestFinished(() => void child.kill('SIGKILL'))
+  const exited = once(child, 'exit')
+  await Promise.race([
+    once(child, 'message'),
+    exited.then(([code]) => Promise.reject(new Error(`the instance ended with ${code}`))),
+  ])
+  let calls = 0
+  const open = new Map<number, { resolve: (value: never) => void; reject: (e: Error) => void }>()
+  child.on('message', ({ call, value, error }: { call: number; value: never; error?: string }) => {
+    const waiting = open.get(call)
+    open.delete(call)
+    if (error === undefined) waiting?.resolve(value)
+    else waiting?.reject(new Error(error))
+  })
+  const ask = <T>(act: string, ...args: unknown[]): Promise<T> =>
+    new Promise<T>((resolve, reject) => {
+      const call = ++calls
+      open.set(call, { resolve, reject })
+      child.send({ call, act, args })
+    })
+  return {
+    entry: (id, request) => ask('entry', id, ...(request ? [request] : [])),
+    peek: (id) => ask('peek', id),
+    write: (id) => ask('write', id),
+    isRelaying: () => ask('isRelaying'),
+    close: () => ask('close'),
+    stop: async () => {
+      child.kill('SIGSTOP')
+      await until('the process is stopped', () => stateOf(child.pid as number) === 'T')
+    },
+    goOn: () => void child.kill('SIGCONT'),
+    kill: async () => {
+      child.kill('SIGKILL')
+      await exited
+    },
+  }
+}
+
+export function stateOf(pid: number): string {
+  const found = execFileSync('ps', ['-o', 'state=', '-p', String(pid)], { encoding: 'utf8' })
+  return found.trim().charAt(0)
+}
