@@ -19,6 +19,15 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'proof',
+          include: ['test/{simulation,history}/**/*.test.ts'],
+          testTimeout: 300_000,
+          // By itself, after all others: it takes all the cores that there are.
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
           name: 'types',
           include: [],
           typecheck: { enabled: true, only: true, include: ['test/types/**/*.test-d.ts'] },

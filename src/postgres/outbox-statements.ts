@@ -44,7 +44,10 @@ export const claimStatement = (destination: Destination): string => `
   with claimed as (
     select row_id, xid, entity, ids from lockstep.outbox
     where namespace = $1 and not ${toldColumn[destination]} and row_id > $4
-      and (not told_by_writer or created_at <= clock_timestamp() - $2 * interval '1 ms')
+      and (
+        not told_by_writer or created_at <= clock_timestamp() - $2 * interval '1 ms'
+        or created_at > clock_timestamp()
+      )
     order by row_id limit $3
     for update skip locked
   ), counted as (

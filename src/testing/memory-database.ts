@@ -116,6 +116,10 @@ export class MemoryDatabase extends MemoryTransactions implements Outbox {
     this.#outboxRows = this.#outboxRows.filter((row) => row.xid !== xid)
   }
 
+  protected override forgetAll(lost: ReadonlySet<Xid>): void {
+    this.#outboxRows = this.#outboxRows.filter(({ xid }) => !lost.has(xid))
+  }
+
   get versions(): ReadonlyMap<string, readonly number[]> {
     return this.#options.versions
   }
@@ -173,12 +177,13 @@ export class MemoryDatabase extends MemoryTransactions implements Outbox {
     await this.travel(signal)
     const { claimBatch, clock, mostIdsAClaim, versions } = this.#options
     const claimed = this.#claimed[destination]
-    const bornBefore = clock.wallMs() - minAgeMs
+    const nowMs = clock.wallMs()
+    // One that seems to come from the future was written before the clock was set back.
+    const isOld = ({ createdAtMs }: MemoryOutboxRow): boolean =>
+      createdAtMs <= nowMs - minAgeMs || createdAtMs > nowMs
     const waiting = this.#committed().filter(
       (row) =>
-        !row.told.has(destination) &&
-        (row.isForeign || row.createdAtMs <= bornBefore) &&
-        !claimed.has(row.rowId),
+        !row.told.has(destination) && (row.isForeign || isOld(row)) && !claimed.has(row.rowId),
     )
     const later = waiting.filter((row) => Number(row.rowId) > this.#claimedUpTo[destination])
     const found = (later.length > 0 ? later : waiting).slice(0, claimBatch)

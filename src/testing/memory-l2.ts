@@ -42,6 +42,8 @@ export interface L2Call {
   readonly ids: readonly string[]
 }
 
+const longestLeaseMs = 10_000
+
 let owners = 0
 
 export function memoryL2(options: MemoryL2Options): L2 {
@@ -186,7 +188,8 @@ function acquireOne(
   }
   const fence = redis.openFence(keys.fence, asker.retentionMs, asker.proposedNonce)
   const { untilMs, tombstones } = fence
-  if (untilMs !== undefined && untilMs > nowMs && fence.owner !== asker.owner) {
+  const isHeld = untilMs !== undefined && untilMs > nowMs && untilMs - nowMs <= longestLeaseMs
+  if (isHeld && fence.owner !== asker.owner) {
     redis.await(keys.fence)
     return { kind: 'wait', pollAfterMs: untilMs - nowMs, tombstones }
   }

@@ -58,13 +58,27 @@ export class MemoryTransactions {
   crash(): void {
     for (const xid of this.#open) this.forget(xid)
     this.#open.clear()
-    const committed = [...this.#states].filter(([, state]) => state === 'committed')
-    const last = Math.max(99, ...committed.map(([xid]) => xid))
     for (const [xid, state] of this.#states) if (state !== 'committed') this.#states.delete(xid)
+    const last = Math.max(99, ...this.#states.keys())
     this.#incarnations++
     this.#nextXid = last + 1
     this.#lastFinished = last
   }
+
+  /** A standby takes over that has replayed no more than this: commits that it doesn't see are lost. */
+  failOver(replayed: Snapshot): void {
+    const lost = new Set<Xid>()
+    for (const [xid, state] of this.#states) {
+      const write = { incarnation: replayed.incarnation, xid }
+      if (state === 'committed' && !visible(write, replayed)) lost.add(xid)
+    }
+    for (const xid of lost) this.#states.delete(xid)
+    this.#rows.lose(lost)
+    this.forgetAll(lost)
+    this.crash()
+  }
+
+  protected forgetAll(_lost: ReadonlySet<Xid>): void {}
 
   takeXid(): Xid {
     const xid = this.#nextXid++ as Xid

@@ -35,6 +35,16 @@ export class VersionedRows {
     this.#finish(xid, (_own, others) => others)
   }
 
+  /** As if these transactions had never been, though they have committed. */
+  lose(xids: ReadonlySet<Xid>): void {
+    for (const [key, versions] of this.#versions) {
+      this.#versions.set(
+        key,
+        versions.filter(({ xid }) => !xids.has(xid)),
+      )
+    }
+  }
+
   #finish(
     xid: Xid,
     left: (own: readonly Version[], others: readonly Version[]) => readonly Version[],

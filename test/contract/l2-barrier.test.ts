@@ -82,7 +82,7 @@ describe.each(l2Rigs)('the barrier of L2 in %s', (_name, openRig) => {
     test('lies beside each of many values, wherever they lie', async () => {
       const { one, two } = await open()
       const ids = Array.from({ length: 700 }, (_, index) => `id ${index}`)
-      const options = { incarnation: present, leaseMs: 60_000, insist: false }
+      const options = { incarnation: present, leaseMs: 9_000, insist: false }
       const grants = await one.acquire(thing(), ids, options)
       const leases = grants.flatMap((grant) => (grant.kind === 'lease' ? grant : []))
       await one.fill(

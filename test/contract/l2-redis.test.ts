@@ -124,7 +124,7 @@ describe('something else under the key of a fence', () => {
   test.each(foreign)('%s keeps no value out: acquire and fill repair it', async (_what, plant) => {
     const { l2, redis, fenceKey } = await open()
     await plant(redis, fenceKey('a'))
-    const options = { incarnation: present, leaseMs: 60_000, insist: false }
+    const options = { incarnation: present, leaseMs: 9_000, insist: false }
     const grants = await l2.acquire(thing(), ['b', 'a', 'c'], options)
     expect(grants.map(({ kind }) => kind)).toEqual(['lease', 'lease', 'lease'])
     const fills = grants.flatMap((grant) =>
@@ -179,7 +179,7 @@ describe('something else under the key of a fence', () => {
     const leases = [await lease(l2, 'a'), await lease(l2, 'b')]
     await redis.del(fenceKey('a'))
     await plant(redis, fenceKey('a'))
-    expect(await l2.renew(thing(), leases, 60_000)).toEqual(['lost', 'held'])
+    expect(await l2.renew(thing(), leases, 9_000)).toEqual(['lost', 'held'])
   })
 })
 
@@ -215,7 +215,7 @@ describe('a corrupt envelope', () => {
     const { l2, redis, valueKey } = await open()
     const ids = await plantEveryFlip(redis, valueKey, intact())
     // Who finds it insists, as for any value that won't do.
-    const options = { incarnation: present, leaseMs: 60_000, insist: true }
+    const options = { incarnation: present, leaseMs: 9_000, insist: true }
     const grants = await l2.acquire(thing(), ids, options)
     const fills = grants.map((grant) => {
       if (grant.kind !== 'lease') throw new Error(`a lease was expected, not ${grant.kind}`)
@@ -239,7 +239,7 @@ describe('a corrupt envelope', () => {
     const { l2, redis, valueKey } = await open()
     await put(l2, 'c', upTo(100))
     const ids = await plantEveryFlip(redis, valueKey, intact())
-    const options = { incarnation: present, leaseMs: 60_000, insist: false }
+    const options = { incarnation: present, leaseMs: 9_000, insist: false }
     const grants = await l2.acquire(thing(), [...ids, 'b', 'c'], options)
     expect(grants.slice(-2).map(({ kind }) => kind)).toEqual(['lease', 'value'])
     expect(grants.slice(0, -2).filter(({ kind }) => kind === 'value')).toEqual([])
@@ -315,7 +315,7 @@ test('a renewed lease makes no fence live longer', async () => {
   const { l2, redis, fenceKey } = await open()
   const leased = await lease(l2, 'a')
   await redis.pexpire(fenceKey('a'), 30_000)
-  expect(await l2.renew(thing(), [leased], 60_000)).toEqual(['held'])
+  expect(await l2.renew(thing(), [leased], 9_000)).toEqual(['held'])
   expect(await redis.pttl(fenceKey('a'))).toBeLessThanOrEqual(30_000)
 })
 
@@ -338,7 +338,7 @@ test('a fill finds a forgotten tombstone by itself, and stays out', async () => 
 test('no call holds Redis up with more than 256 ids', async () => {
   const { l2, redis } = await openOwn()
   const ids = Array.from({ length: 600 }, (_, index) => `id ${index}`)
-  const options = { incarnation: present, leaseMs: 60_000, insist: false }
+  const options = { incarnation: present, leaseMs: 9_000, insist: false }
   const acquireAll = () => l2.acquire(thing(), ids, options)
   /** How many scripts Redis runs for it; before, it has been done once, so that Redis knows the script. */
   const scripts = async (act: () => Promise<unknown>) => {
@@ -350,7 +350,7 @@ test('no call holds Redis up with more than 256 ids', async () => {
   expect(await scripts(acquireAll)).toBe(3)
   const leases = (await acquireAll()).flatMap((grant) => (grant.kind === 'lease' ? grant : []))
   const fills = leases.map((one) => fillOf(one, upTo(100)))
-  expect(await scripts(() => l2.renew(thing(), leases, 60_000))).toBe(3)
+  expect(await scripts(() => l2.renew(thing(), leases, 9_000))).toBe(3)
   expect(await scripts(() => l2.fill(thing(), fills))).toBe(3)
   expect(await scripts(() => invalidate(l2, write(100), ids))).toBe(3)
   expect(await scripts(() => l2.release(thing(), leases))).toBe(3)
@@ -508,7 +508,7 @@ test('a server that has forgotten the scripts gets them again, for each act', as
   await forget()
   const leased = await lease(l2, 'a')
   await forget()
-  expect(await l2.renew(thing(), [leased], 60_000)).toEqual(['held'])
+  expect(await l2.renew(thing(), [leased], 9_000)).toEqual(['held'])
   await forget()
   expect(await fill(l2, fillOf(leased, upTo(100)))).toBe('filled')
   await forget()
@@ -537,7 +537,7 @@ test('a server that is full still takes invalidations, and refuses fills', async
   expect(await found(l2, 'c')).toBe('miss')
   expect(await fill(l2, fillOf(waiting, upTo(101)))).toBe('unavailable')
   expect((await acquire(l2, 'd')).kind).toBe('unavailable')
-  expect(await l2.renew(thing(), [waiting], 60_000)).toEqual(['held'])
+  expect(await l2.renew(thing(), [waiting], 9_000)).toEqual(['held'])
   await l2.release(thing(), [waiting])
   await redis.del('ballast')
   await until('there is room again', async () => (await acquire(l2, 'd')).kind === 'lease')
@@ -551,7 +551,7 @@ test('a server that evicts what it likes makes no stale fill possible', async ()
     config: { maxmemory: '6mb', 'maxmemory-policy': 'allkeys-random' },
   })
   const ids = Array.from({ length: 300 }, (_, index) => `id ${index}`)
-  const options = { incarnation: present, leaseMs: 60_000, insist: false }
+  const options = { incarnation: present, leaseMs: 9_000, insist: false }
   const grants = await l2.acquire(thing(), ids, options)
   await invalidate(l2, write(100), ids)
   let evicted = 0

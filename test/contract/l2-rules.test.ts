@@ -103,7 +103,7 @@ function answerTo({ value, snapshot, over }: Case, tombstones: readonly Tombston
 
 test('a fill is answered as the model answers it, and never against a write', async () => {
   const { l2, redis, keys } = await open()
-  const asked = { incarnation: present, leaseMs: 60_000, insist: true }
+  const asked = { incarnation: present, leaseMs: 9_000, insist: true }
   let round = 0
   const answered = new Set<string>()
   await fc.assert(

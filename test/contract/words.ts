@@ -60,7 +60,7 @@ export interface Asked {
 }
 
 export async function acquire(l2: L2, id: string, asked: Asked = {}): Promise<Grant> {
-  const { entity = thing(), incarnation = present, leaseMs = 60_000, insist = false } = asked
+  const { entity = thing(), incarnation = present, leaseMs = 9_000, insist = false } = asked
   const grants = await l2.acquire(entity, [id], { incarnation, leaseMs, insist })
   expect(grants).toHaveLength(1)
   return grants[0] as Grant

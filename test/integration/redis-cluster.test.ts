@@ -101,7 +101,7 @@ test('the slot of a key is the one that Redis says', async () => {
 test('many ids are read with one command per node', async () => {
   const { l2, redis, cluster } = await place(await sharedCluster())
   const ids = Array.from({ length: 600 }, (_, index) => `id ${index}`)
-  const asked = { incarnation: present, leaseMs: 60_000, insist: false }
+  const asked = { incarnation: present, leaseMs: 9_000, insist: false }
   const grants = await l2.acquire(thing(), ids, asked)
   expect(grants.map((grant) => grant.kind === 'lease' && grant.id)).toEqual(ids)
   const leases = grants.flatMap((grant) => (grant.kind === 'lease' ? grant : []))
@@ -128,7 +128,7 @@ test('no round holds a node up with more than 256 ids', async () => {
   const { l2, cluster, redis, idsOn } = await place(await sharedCluster())
   const ids = await idsOn(cluster.nodes[1] as ClusterServer, 300)
   const writes = (redis as unknown as Cluster).nodes().map(countWrites)
-  await l2.acquire(thing(), ids, { incarnation: present, leaseMs: 60_000, insist: false })
+  await l2.acquire(thing(), ids, { incarnation: present, leaseMs: 9_000, insist: false })
   expect(writes.map((count) => count()).sort()).toEqual([0, 0, 2])
 })
 
@@ -153,7 +153,7 @@ test('a node that has forgotten the scripts gets them again, in the middle of th
   await cluster.nodes[1]?.admin.script('FLUSH')
   expect(await invalidate(l2, write(100), ids)).toHaveLength(60)
   await cluster.nodes[2]?.admin.script('FLUSH')
-  const asked = { incarnation: present, leaseMs: 60_000, insist: true }
+  const asked = { incarnation: present, leaseMs: 9_000, insist: true }
   const grants = await l2.acquire(thing(), ids, asked)
   expect(new Set(grants.map(({ kind }) => kind))).toEqual(new Set(['lease']))
 })

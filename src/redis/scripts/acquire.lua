@@ -64,7 +64,9 @@ for _, i in ipairs(left) do
   else
     local fence = openFence(fenceKey, now, tonumber(retentionMs), nonce)
     local holder, untilMs = struct.unpack('>c12I6', fence.lease)
-    if untilMs > now and holder ~= owner then
+    -- No lease is that long: Redis' clock was set back since, and who had it may be gone.
+    local isHeld = untilMs > now and untilMs - now <= 10000
+    if isHeld and holder ~= owner then
       fence.kind = 'W'
       answers[i] = { 'wait', untilMs - now, tombstonesOf(fence) }
     else
