@@ -19,7 +19,7 @@ export interface Version {
 }
 
 export interface Violation {
-  readonly invariant: 'I1' | 'I2' | 'I3' | 'I4' | 'I8' | 'I10' | 'no such value'
+  readonly invariant: 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'I8' | 'I10' | 'no such value'
   readonly atMs: number
   readonly text: string
 }

@@ -85,7 +85,7 @@ function settingsOf(world: SimulatedWorld, place: number, line: Line) {
     isolation: scenario.isolation,
     writeThrough: place < scenario.writeThrough,
     foreignWrites: scenario.foreignWrites,
-    ttl: '3s',
+    ttl: scenario.ttl,
     grace: '2s',
   })
   const settings = settle({
@@ -93,7 +93,11 @@ function settingsOf(world: SimulatedWorld, place: number, line: Line) {
     postgres: 'in memory',
     entities: { item },
     clock: own,
-    timing: { ...timing, outboxRetention: scenario.isForgetful ? '2s' : '5m' },
+    timing: {
+      ...timing,
+      pollInterval: scenario.pollIntervalMs,
+      outboxRetention: scenario.isForgetful ? '2s' : '5m',
+    },
   })
   const { next: random } = world.chance.of(`random ${place}`)
   return { item, settings: { ...settings, random } }

@@ -308,7 +308,9 @@ class Run {
     const chance = this.#world.chance.of(`ticket ${act.number}`)
     const wanted = demand === 'tickets' ? 2 : demand === 'ticket' ? 1 : 0
     const tickets =
-      known.length === 0 ? [] : Array.from({ length: wanted }, () => chance.pick(known.slice(-8)))
+      known.length === 0
+        ? []
+        : Array.from({ length: wanted }, () => chance.pick(known.slice(wanted > 1 ? -3 : -8)))
     const ask = oracle.ask({
       id,
       process: process.name,
@@ -374,8 +376,12 @@ class Run {
     await clock.advance(lateMs)
     for (const process of this.#processes) {
       for (const id of this.#world.ids) {
+        let tier: string | undefined
         for (const request of [{}, { consistency: 'strong' as const }, {}]) {
-          await this.#judgeQuietRead(process, id, request)
+          tier = await this.#judgeQuietRead(process, id, request)
+        }
+        if (tier === 'source') {
+          oracle.violate('I5', `when all is quiet ${process.name} loads ${id} again and again`)
         }
       }
     }
@@ -388,12 +394,14 @@ class Run {
     { item, name }: SimulatedProcess,
     id: number,
     request: { consistency?: 'strong' },
-  ): Promise<void> {
+  ): Promise<string | undefined> {
     const { oracle } = this.#world
     const due = oracle.due(id)
     let isAnswered = false
+    let from: string | undefined
     const read = item.reader.getEntry(id, request).then(
       ({ value, tier }) => {
+        from = tier
         const number = (value as Item | undefined)?.number ?? -1
         this.#note(`${name} has ${number} of ${id} in ${tier} when all is quiet`)
         if (number < due) {
@@ -411,6 +419,7 @@ class Run {
       isAnswered = true
     })
     await this.#until(quietReadMs, () => isAnswered)
+    return from
   }
 
   /** Lets time pass until it holds, or for so long. */

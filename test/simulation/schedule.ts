@@ -33,6 +33,8 @@ export interface Scenario {
   readonly unknownCommits: number
   /** Rows are soon removed. */
   readonly isForgetful: boolean
+  readonly ttl: string
+  readonly pollIntervalMs: number
   readonly weights: Readonly<Record<Act['kind'], number>>
 }
 
@@ -109,7 +111,6 @@ export interface Schedule {
 /** Short, so that a schedule is many of them. */
 export const timing = {
   stalenessBound: '200ms',
-  pollInterval: '100ms',
   redisDeadline: '60ms',
   loadDeadline: '150ms',
   readDeadline: '600ms',
@@ -174,6 +175,8 @@ export function drawScenario(seed: number): Scenario {
     failingLoads: some(0.03),
     unknownCommits: some(0.05),
     isForgetful: chance.hits(0.5),
+    ttl: chance.pick(['3s', '10m', '10m']),
+    pollIntervalMs: chance.pick([100, 100, 100, 40]),
     weights: weights as Scenario['weights'],
   }
 }
@@ -246,6 +249,7 @@ function drawAct(kind: Act['kind'], number: number, scenario: Scenario, chance: 
         'strong',
         'ticket',
         'tickets',
+        'tickets',
       ] as const)
       return { ...when, kind, process, id, demand }
     }
@@ -259,7 +263,7 @@ function drawAct(kind: Act['kind'], number: number, scenario: Scenario, chance: 
         part: chance.pick(['fence', 'fence', 'value', 'both', 'barrier', 'all']),
       }
     case 'fail over Redis':
-      return { ...when, kind, howLongAgo: chance.pick([1, 2, 5, 30]) }
+      return { ...when, kind, howLongAgo: chance.pick([1, 2, 5, 30, 300]) }
     case 'crash PostgreSQL':
     case 'fail over PostgreSQL':
     case 'end relay':
@@ -270,13 +274,13 @@ function drawAct(kind: Act['kind'], number: number, scenario: Scenario, chance: 
         ...when,
         kind,
         of,
-        ms: chance.pick([-120_000, -3_600_000, -500, -150, 150, 500, 70_000, 3_600_000]),
+        ms: chance.pick([-120_000, -3_600_000, -500, -150, 150, 500, 1_900, 70_000, 3_600_000]),
       }
     }
     case 'suspend':
       return { ...when, kind, ms: chance.pick([100, 300, 5_000, 400_000]) }
     case 'stop':
-      return { ...when, kind, process, ms: chance.pick([20, 150, 250, 300, 700, 4_000]) }
+      return { ...when, kind, process, ms: chance.pick([20, 150, 250, 300, 700, 4_000, 8_000]) }
     case 'kill':
       return { ...when, kind, process, afterSteps: chance.below(24) }
     case 'cut off': {

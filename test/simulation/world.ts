@@ -15,7 +15,7 @@ import type { EvictedPart, LogTrouble, Scenario, Schedule } from './schedule.ts'
 import type { OpenTransaction } from './transactions.ts'
 
 export const boundMs = 200
-const mostSaved = 30
+const mostSaved = 300
 
 export class SimulatedWorld {
   readonly clock = new VirtualClock()

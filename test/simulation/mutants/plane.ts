@@ -1,21 +1,8 @@
 /** What makes the durable plane and the relay exact (DESIGN §6). */
-import type { Log, Outbox, OutboxRow, Poll } from '../../../src/model/ports.ts'
-import type { Parts } from '../../../src/running-cache.ts'
-import { over } from '../../support/over.ts'
-import type { Place } from '../mutation.ts'
+import type { OutboxRow, Poll } from '../../../src/model/ports.ts'
 import type { SimulatedWorld } from '../world.ts'
 import { type Mutant, noTrouble, quiet, rough } from './mutant.ts'
-
-const outboxOf =
-  (replaced: (outbox: Outbox, world: SimulatedWorld) => Partial<Outbox>) =>
-  (parts: Parts, { world }: Place): Parts => ({
-    ...parts,
-    outbox: over<Outbox>(parts.outbox, replaced(parts.outbox, world)),
-  })
-
-const logOf =
-  (replaced: (log: Log) => Partial<Log>) =>
-  (parts: Parts): Parts => ({ ...parts, log: parts.log && over<Log>(parts.log, replaced(parts.log)) })
+import { l2Of, logOf, outboxOf } from './ports.ts'
 
 /** Nobody hears of a write but by the durable plane; nothing else is wrong. */
 const tail = { ...quiet, isDeaf: true, ids: 2, weights: noTrouble }
@@ -153,7 +140,7 @@ export const planeMutants: readonly Mutant[] = [
     name: 'rest past the retention',
     what: 'who slept longer than rows are kept goes on as if it had heard all',
     breaks: ['I1', 'I3'],
-    where: { ...tail, isForgetful: true, weights: { ...noTrouble, stop: 25 } },
+    where: { ...tail, isForgetful: true, ttl: '10m', weights: { ...noTrouble, stop: 2 } },
     mutation: {
       parts: outboxOf((outbox) => ({
         poll: async (since, signal) => {
@@ -167,14 +154,21 @@ export const planeMutants: readonly Mutant[] = [
     name: 'marked though Redis was not told',
     what: 'the row is done with when the event is out, though the second delete failed',
     breaks: ['I1', 'I3', 'I4'],
-    where: { ...logged, lostCalls: 0.4, weights: noTrouble },
+    where: { ...logged, weights: noTrouble },
     mutation: {
       parts: outboxOf((outbox) => ({
         mark: (ids, told, signal) => outbox.mark(ids, [...told, 'l2'], signal),
+        // Nor does the delayed delete tell of it.
         page: async (since, until, after, signal) => {
           const page = await outbox.page(since, until, after, signal)
           return { ...page, rows: [] }
         },
+      })),
+      arrived: l2Of((l2) => ({
+        invalidate: async (write, drops, options) =>
+          write.xid % 3 === 0
+            ? { kind: 'unavailable', cause: new Error('Redis did not answer in time') }
+            : l2.invalidate(write, drops, options),
       })),
     },
   },
@@ -196,13 +190,16 @@ export const planeMutants: readonly Mutant[] = [
     name: 'barrier before its rows',
     what: 'the relay writes the barrier of a snapshot before the rows that it sees are told of',
     breaks: ['I1', 'I3'],
-    where: { ...logged, weights: foreign },
+    where: { ...logged, brokenStatements: 0.3, delaysMs: rough, weights: foreign },
     mutation: {
       parts: outboxOf((outbox) => ({
         progress: async (asked, signal) => {
           const progress = await outbox.progress(asked, signal)
           const { l2, log } = progress.owed
-          return { ...progress, owed: { l2: { ...l2, isTold: true }, log: { ...log, isTold: true } } }
+          return {
+            ...progress,
+            owed: { l2: { ...l2, isTold: true }, log: { ...log, isTold: true } },
+          }
         },
       })),
     },
@@ -221,7 +218,9 @@ export const planeMutants: readonly Mutant[] = [
             heard: (partition, record) =>
               listener.heard(
                 partition,
-                record.kind === 'barrier' ? { ...record, snapshot: seesAll(record.snapshot) } : record,
+                record.kind === 'barrier'
+                  ? { ...record, snapshot: seesAll(record.snapshot) }
+                  : record,
               ),
           }),
       })),

@@ -1,25 +1,40 @@
 /** What makes trust exact: in L1 by its clock, its floor and its stripes, in L2 by the barrier beside the value (DESIGN §3, §6, §7). */
-import type { Candidate, Lookup, Outbox, Poll, Region, Source, Stored } from '../../../src/model/ports.ts'
-import { covers, type Snapshot, visible, type WriteId } from '../../../src/model/snapshot.ts'
+
+import type { AnyEntity } from '../../../src/model/entity.ts'
 import type { L1Key } from '../../../src/model/id.ts'
+import type {
+  Candidate,
+  Lookup,
+  Outbox,
+  Poll,
+  Region,
+  Source,
+  Stored,
+} from '../../../src/model/ports.ts'
+import { covers, type Snapshot, visible, type WriteId } from '../../../src/model/snapshot.ts'
 import type { Parts } from '../../../src/running-cache.ts'
 import type { MemoryTx } from '../../../src/testing/memory-source.ts'
-import { over } from '../../support/over.ts'
 import type { Mutation, Place } from '../mutation.ts'
 import { rowsUnder } from '../process.ts'
-import { l2Of } from './fence.ts'
 import { type Mutant, noTrouble, quiet, rough } from './mutant.ts'
 import { seesAll } from './plane.ts'
+import { l2Of, outboxOf, regionOf } from './ports.ts'
 
 const deaf = { ...quiet, isDeaf: true, ids: 2, delaysMs: rough }
 const foreign = { ...noTrouble, 'foreign write': 30, write: 20 }
 
 /** The clock of a process, with one of the two made of something else. */
 const clocks =
-  (readings: (place: { monotonicMs: () => number; wallMs: () => number; stoppedMs: () => number }) => {
-    monotonicMs: () => number
-    wallMs: () => number
-  }): Mutation['clock'] =>
+  (
+    readings: (place: {
+      monotonicMs: () => number
+      wallMs: () => number
+      stoppedMs: () => number
+    }) => {
+      monotonicMs: () => number
+      wallMs: () => number
+    },
+  ): NonNullable<Mutation['clock']> =>
   (clock, _world, line) => ({
     ...clock,
     ...readings({
@@ -29,20 +44,15 @@ const clocks =
     }),
   })
 
-const regionOf =
-  (replaced: (region: Region, place: Place) => Partial<Region>) =>
-  (parts: Parts, place: Place): Parts => ({
-    ...parts,
-    regions: new Map(
-      [...parts.regions].map(([name, region]) => [name, over<Region>(region, replaced(region, place))]),
-    ),
-  })
-
 /** A barrier beside each value, in place of the one that lay there. */
-const besides = (barrierOf: (stored: Stored, place: Place['world']) => Snapshot | undefined): Mutation['parts'] =>
+const besides = (
+  barrierOf: (stored: Stored, place: Place['world']) => Snapshot | undefined,
+): NonNullable<Mutation['parts']> =>
   l2Of((l2, world) => ({
     lookup: async (entity, ids) =>
-      (await l2.lookup(entity, ids)).map((found) => withBarrier(found, (one) => barrierOf(one, world))),
+      (await l2.lookup(entity, ids)).map((found) =>
+        withBarrier(found, (one) => barrierOf(one, world)),
+      ),
   }))
 
 function withBarrier(found: Lookup, barrierOf: (stored: Stored) => Snapshot | undefined): Lookup {
@@ -78,14 +88,14 @@ export const trustMutants: readonly Mutant[] = [
     breaks: ['I3'],
     where: { ...deaf, hasL2: false, weights: foreign },
     mutation: {
-      parts: (parts) => ({ ...parts, outbox: over<Outbox>(parts.outbox, earlier(parts.outbox)) }),
+      parts: outboxOf(earlier),
     },
   },
   {
     name: 'no floor',
     what: 'what is loaded need not see what trust stands on',
     breaks: ['I1', 'I3'],
-    where: { ...deaf, hasReplicas: true, weights: { ...foreign, stop: 10, 'crash PostgreSQL': 0 } },
+    where: { ...deaf, weights: { ...foreign, 'crash PostgreSQL': 8 } },
     mutation: {
       parts: regionOf((region) => {
         let floor: Snapshot | undefined
@@ -120,20 +130,22 @@ export const trustMutants: readonly Mutant[] = [
     name: 'last write only',
     what: 'a stripe remembers one write, the last',
     breaks: ['I1', 'I3'],
-    where: { ...deaf, weights: foreign },
+    where: { ...deaf, isDeaf: false, weights: foreign },
     mutation: {
       parts: regionOf((region) => {
-        const last = new Map<L1Key, WriteId>()
+        let last: WriteId | undefined
+        const admits = ({ snapshot }: Candidate): boolean => !last || visible(last, snapshot)
         return {
           told: (key, write) => {
-            last.set(key, write)
+            last = write
             const slot = region.find(key)
             if (slot === undefined || visible(write, region.candidateAt(slot).snapshot)) return
             region.told(key, write)
           },
-          fillFromSource: (key, candidate) => admits(last, key, candidate) && region.fillFromSource(key, candidate),
+          fillFromSource: (key, candidate) =>
+            admits(candidate) && region.fillFromSource(key, candidate),
           fillFromL2: (key, candidate, barrier) =>
-            admits(last, key, candidate) && region.fillFromL2(key, candidate, barrier),
+            admits(candidate) && region.fillFromL2(key, candidate, barrier),
         }
       }),
     },
@@ -161,9 +173,11 @@ export const trustMutants: readonly Mutant[] = [
       parts: l2Of((l2, world) => ({
         lookup: async (entity, ids) => {
           const found = await l2.lookup(entity, ids)
-          await world.pause(60)
+          await world.pause(500)
           const later = await l2.lookup(entity, ids)
-          const barrier = later.flatMap((one) => ('stored' in one ? one.stored.barrier ?? [] : []))[0]
+          const barrier = later.flatMap((one) =>
+            'stored' in one ? (one.stored.barrier ?? []) : [],
+          )[0]
           return found.map((one) => withBarrier(one, () => barrier))
         },
       })),
@@ -187,15 +201,12 @@ export const trustMutants: readonly Mutant[] = [
     breaks: ['I1', 'I3', 'I4'],
     where: { ...deaf, weights: { ...foreign, 'fail over Redis': 12 } },
     mutation: {
-      parts: (parts) => ({
-        ...parts,
-        outbox: over<Outbox>(parts.outbox, {
-          page: async (since, until, after, signal) => {
-            const page = await parts.outbox.page(since, until, after, signal)
-            return until === undefined ? { ...page, rows: [] } : page
-          },
-        }),
-      }),
+      parts: outboxOf((outbox) => ({
+        page: async (since, until, after, signal) => {
+          const page = await outbox.page(since, until, after, signal)
+          return until === undefined ? { ...page, rows: [] } : page
+        },
+      })),
     },
   },
   {
@@ -205,7 +216,8 @@ export const trustMutants: readonly Mutant[] = [
     where: {
       ...deaf,
       isForgetful: true,
-      weights: { ...foreign, 'fail over Redis': 12, suspend: 12 },
+      ttl: '10m',
+      weights: { ...foreign, 'fail over Redis': 1, suspend: 3 },
     },
     mutation: {
       parts: l2Of((l2) => ({
@@ -244,18 +256,20 @@ function earlier(outbox: Outbox): Pick<Outbox, 'poll'> {
 }
 
 /** Fills what is refused because of the floor, as if it had been loaded under it. */
-function fillLabelled(region: Region, key: L1Key, candidate: Candidate, floor: Snapshot | undefined): boolean {
+function fillLabelled(
+  region: Region,
+  key: L1Key,
+  candidate: Candidate,
+  floor: Snapshot | undefined,
+): boolean {
   const isBehind = floor !== undefined && !covers(candidate.snapshot, floor)
   return region.fillFromSource(key, isBehind ? { ...candidate, snapshot: floor } : candidate)
 }
 
-const admits = (last: ReadonlyMap<L1Key, WriteId>, key: L1Key, { snapshot }: Candidate): boolean => {
-  const write = last.get(key)
-  return !write || visible(write, snapshot)
-}
-
 /** Which of what it shows a replica may be asked for. */
-function replicas(isWanted: (shown: Snapshot, least: Snapshot) => boolean): Mutation['parts'] {
+function replicas(
+  isWanted: (shown: Snapshot, least: Snapshot) => boolean,
+): NonNullable<Mutation['parts']> {
   return (parts, { world }) => {
     const source = parts.source as unknown as Source<MemoryTx>
     return {
@@ -264,7 +278,12 @@ function replicas(isWanted: (shown: Snapshot, least: Snapshot) => boolean): Muta
         ...source,
         replicas: {
           isReady: true,
-          load: async (entity, ids, least, signal) => {
+          load: async (
+            entity: AnyEntity,
+            ids: readonly unknown[],
+            least: Snapshot,
+            signal: AbortSignal,
+          ) => {
             const shown = world.replayed
             if (shown.incarnation !== least.incarnation || !isWanted(shown, least)) return undefined
             return entity.load([...ids], { db: rowsUnder(world, shown), signal })

@@ -1,9 +1,10 @@
 /** What a write is known by: incarnation, xid, ticket (DESIGN §1 I10, “Incarnation”). */
+
+import type { Source } from '../../../src/model/ports.ts'
 import type { Incarnation, WriteId } from '../../../src/model/snapshot.ts'
 import { formatTicket, parseTicket } from '../../../src/model/ticket.ts'
-import type { Source } from '../../../src/model/ports.ts'
-import type { MemoryTx } from '../../../src/testing/memory-source.ts'
 import type { Parts } from '../../../src/running-cache.ts'
+import type { MemoryTx } from '../../../src/testing/memory-source.ts'
 import { type Mutant, noTrouble, quiet, rough } from './mutant.ts'
 
 const busy = { ...quiet, ids: 2, delaysMs: rough }
@@ -24,8 +25,17 @@ export const xidMutants: readonly Mutant[] = [
   {
     name: 'no xid of its own',
     what: 'an invalidation without a transaction takes the xmax of a snapshot for its xid',
-    breaks: ['I1', 'I3', 'I4'],
-    where: { ...busy, weights: { ...noTrouble, invalidate: 40, write: 6, 'foreign write': 0, 'idle transaction': 6 } },
+    breaks: ['I1', 'I3', 'I4', 'I5'],
+    where: {
+      ...busy,
+      weights: {
+        ...noTrouble,
+        invalidate: 40,
+        write: 6,
+        'foreign write': 0,
+        'idle transaction': 6,
+      },
+    },
     mutation: {
       parts: (parts, { world }) => {
         const source = parts.source as unknown as Source<MemoryTx>
