@@ -56,7 +56,7 @@ export type Command =
       owner: number
       isFormer: boolean
       xid: number
-      /** So many writes one after the other, each of the next xid. */
+      /** So many writes one after the other, each of the next xid; the last of `xid`. */
       writes: number
       drops: readonly DropOf[]
       quiet: boolean
@@ -115,7 +115,7 @@ export function textOf(one: Command): string {
     case 'wait':
       return `${by(one.owner)} waits for ${at(one.spot)} v${one.version}`
     case 'invalidate': {
-      const writes = one.writes === 1 ? `${one.xid}` : `${one.xid} to ${one.xid + one.writes - 1}`
+      const writes = one.writes === 1 ? `${one.xid}` : `${one.xid - one.writes + 1} to ${one.xid}`
       const drops = one.drops.map(({ spot, versions, through }) => {
         const filled =
           through &&

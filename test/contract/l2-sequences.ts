@@ -135,7 +135,12 @@ const steps = fc.oneof<fc.WeightedArbitrary<readonly Command[]>[]>(
     [5, fc.tuple(invalidate(spot, fc.constant(1)))],
     [
       1,
-      fc.tuple(invalidate(fc.constant(spots[0] as Spot), fc.integer({ min: 2, max: mostWrites }))),
+      fc.tuple(
+        invalidate(
+          fc.constant(spots[0] as Spot),
+          mostly(fc.integer({ min: 33, max: mostWrites }), fc.integer({ min: 2, max: 32 })),
+        ),
+      ),
     ],
     [1, fc.tuple(barrier)],
     [2, fc.tuple(barrier, restore, lookup)],

@@ -172,7 +172,7 @@ export class Side {
     const { xid, writes, drops, quiet, isFormer } = command
     const all: unknown[] = []
     for (let nth = 0; nth < writes; nth++) {
-      const write = { incarnation: incarnationOf(isFormer), xid: this.#xid(xid + nth) }
+      const write = { incarnation: incarnationOf(isFormer), xid: this.#xid(xid - writes + 1 + nth) }
       const dropped = await this.#owner(command).invalidate(
         write,
         drops.map((drop) => this.#drop(drop, write)),
