@@ -3,7 +3,7 @@ import type { Clock } from '../model/clock.ts'
 import type { Logger } from '../model/log.ts'
 import type { Claim, Destination, L2, Log, NodeChange, Outbox } from '../model/ports.ts'
 import { covers, type Snapshot } from '../model/snapshot.ts'
-import { withDeadline } from '../resilience/deadline.ts'
+import { unanswered, withDeadline } from '../resilience/deadline.ts'
 import { tellL2 } from './tell-l2.ts'
 
 export interface RelayDestination {
@@ -15,7 +15,7 @@ export interface RelayDestination {
 }
 
 export function logDestination(log: Log, clock: Clock, deadlineMs: number): RelayDestination {
-  const late = (): Error => new Error(`the log did not answer in ${deadlineMs} ms`)
+  const late = unanswered(deadlineMs, 'the log')
   return {
     name: 'log',
     tell: async ({ incarnation, rows }, signal) => {
@@ -82,7 +82,7 @@ export class L2Destination implements RelayDestination {
   /** The last page's snapshot is younger than the change that was noticed. */
   async #replay(signal: AbortSignal): Promise<{ snapshot: Snapshot; pruned: Snapshot }> {
     const { clock, deadlineMs, l2, outbox, replayed } = this.#options
-    const late = (): Error => new Error(`the outbox did not answer in ${deadlineMs} ms`)
+    const late = unanswered(deadlineMs, 'the outbox')
     let after: string | undefined
     for (;;) {
       const page = await withDeadline(deadlineMs, late, signal, clock, (inTime) =>

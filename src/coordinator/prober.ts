@@ -5,7 +5,14 @@
 import type { Clock, Reading } from '../model/clock.ts'
 import type { Logger } from '../model/log.ts'
 import type { Snapshot } from '../model/snapshot.ts'
-import { abortable, type Deferred, deferred, sleep, withDeadline } from '../resilience/deadline.ts'
+import {
+  abortable,
+  type Deferred,
+  deferred,
+  sleep,
+  unanswered,
+  withDeadline,
+} from '../resilience/deadline.ts'
 
 export interface ProberOptions {
   /** `t0`: read before the source is asked, or it would prove more than it knows. */
@@ -113,7 +120,7 @@ export class Prober {
       const t0: Reading = { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }
       const snapshot = await withDeadline(
         deadlineMs,
-        () => new Error(`the outbox did not answer in ${deadlineMs} ms`),
+        unanswered(deadlineMs, 'the outbox'),
         this.#closing.signal,
         clock,
         (signal) => ask(t0, signal),

@@ -10,7 +10,7 @@
 import type { Clock } from '../model/clock.ts'
 import type { Logger } from '../model/log.ts'
 import type { Destination, Outbox, Owed, Progress } from '../model/ports.ts'
-import { abortable, deferred, sleep, withDeadline } from '../resilience/deadline.ts'
+import { abortable, deferred, sleep, unanswered, withDeadline } from '../resilience/deadline.ts'
 import type { RelayDestination } from './destinations.ts'
 import { Errand, type ErrandOptions } from './errand.ts'
 import type { Repeats } from './repeats.ts'
@@ -183,7 +183,7 @@ export class Relay {
 
   #inTime<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const { clock, deadlineMs } = this.#options
-    const late = (): Error => new Error(`the outbox did not answer in ${deadlineMs} ms`)
+    const late = unanswered(deadlineMs, 'the outbox')
     return withDeadline(deadlineMs, late, this.#closing.signal, clock, call)
   }
 }

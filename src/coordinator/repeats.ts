@@ -7,7 +7,7 @@
 import type { Clock } from '../model/clock.ts'
 import type { L2, Outbox, Progress } from '../model/ports.ts'
 import type { Snapshot } from '../model/snapshot.ts'
-import { withDeadline } from '../resilience/deadline.ts'
+import { unanswered, withDeadline } from '../resilience/deadline.ts'
 import { tellL2 } from './tell-l2.ts'
 
 /** How exact the delay is: this share of it. */
@@ -84,7 +84,7 @@ export class Repeats {
 
   #inTime<T>(signal: AbortSignal, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const { clock, deadlineMs } = this.#options
-    const late = (): Error => new Error(`the outbox did not answer in ${deadlineMs} ms`)
+    const late = unanswered(deadlineMs, 'the outbox')
     return withDeadline(deadlineMs, late, signal, clock, call)
   }
 }

@@ -9,7 +9,7 @@
 import type { Reading } from '../model/clock.ts'
 import type { Poll } from '../model/ports.ts'
 import { covers, type Snapshot } from '../model/snapshot.ts'
-import { withDeadline } from '../resilience/deadline.ts'
+import { unanswered, withDeadline } from '../resilience/deadline.ts'
 import type { TrustLoss } from '../telemetry/events.ts'
 import type { Plane, PlaneOptions } from './plane.ts'
 import { Prober } from './prober.ts'
@@ -94,7 +94,7 @@ export class Tail implements Plane {
   /** Whoever isn't reached polls a little later. */
   #wakeOthers(): void {
     const { clock, log, outbox, pollDeadlineMs } = this.#options
-    const late = (): Error => new Error('the outbox did not answer in time')
+    const late = unanswered(pollDeadlineMs, 'the outbox')
     const { signal: closing } = this.#closing
     withDeadline(pollDeadlineMs, late, closing, clock, (signal) => outbox.notify(signal)).catch(
       (error: unknown) => log.debug({ err: error }, 'the others could not be woken'),
