@@ -94,24 +94,44 @@ function command<A extends Act>(
 const lookup = command('lookup', { owner, version, grace: wholes, spots: someOfOne })
 const barrier = command('barrier', { owner, snapshot })
 const renew = command('renew', { owner, spot, ago, lease: halves })
-const generation = fc.option(snapshot, { nil: undefined, freq: 1 })
+const generation = fc.option(snapshot, { nil: undefined, freq: 3 })
 const restore = command('restore', { owner, ago, snapshot, generation })
+const save = command('save', {})
 
-const acquire = (some: readonly Spot[], insist = fc.boolean()): fc.Arbitrary<Command> =>
+/** Of which only some is said; the rest is by chance. */
+interface Given {
+  readonly owner?: number
+  readonly version?: number
+  readonly insist?: boolean
+}
+
+const or = <T>(given: T | undefined, chance: fc.Arbitrary<T>): fc.Arbitrary<T> =>
+  given === undefined ? chance : fc.constant(given)
+
+const acquire = (some: readonly Spot[], given: Given = {}): fc.Arbitrary<Command> =>
   command('acquire', {
-    owner,
-    version,
+    owner: or(given.owner, owner),
+    version: or(given.version, version),
     spots: fc.constant(some),
     isFormer: isRare,
     lease: halves,
-    insist,
+    insist: or(given.insist, fc.boolean()),
   })
-const fill = (some: readonly Spot[]): fc.Arbitrary<Command> =>
+
+const fill = (some: readonly Spot[], given: Given = {}): fc.Arbitrary<Command> =>
   command('fill', {
-    owner,
-    version,
+    owner: or(given.owner, owner),
+    version: or(given.version, version),
     fills: fc.tuple(...some.map((one) => fc.record({ spot: fc.constant(one), ...loaded }))),
   })
+
+const release = (some: readonly Spot[], given: Given = {}): fc.Arbitrary<Command> =>
+  command('release', {
+    owner: or(given.owner, owner),
+    version: or(given.version, version),
+    spots: fc.constant(some),
+  })
+
 const invalidate = (of: fc.Arbitrary<Spot>, writes: fc.Arbitrary<number>): fc.Arbitrary<Command> =>
   command('invalidate', {
     owner,
@@ -122,59 +142,74 @@ const invalidate = (of: fc.Arbitrary<Spot>, writes: fc.Arbitrary<number>): fc.Ar
     quiet: isRare,
   })
 
-/** Some mean little without the next. */
-const steps = fc.oneof<fc.WeightedArbitrary<readonly Command[]>[]>(
-  ...weighed([
-    [2, fc.tuple(lookup)],
-    [3, someOfOne.chain((some) => fc.tuple(acquire(some)))],
-    [2, someOfOne.chain((some) => fc.tuple(fill(some)))],
-    [5, someOfOne.chain((some) => fc.tuple(acquire(some, fc.constant(true)), fill(some)))],
-    [2, someOfOne.chain((some) => fc.tuple(acquire(some), renew))],
-    [1, fc.tuple(command('release', { owner, version, spots: someOfOne }))],
-    [1, fc.tuple(command('wait', { owner, version, spot }))],
-    [5, fc.tuple(invalidate(spot, fc.constant(1)))],
-    [
-      1,
-      fc.tuple(
-        invalidate(
-          fc.constant(spots[0] as Spot),
-          mostly(fc.integer({ min: 33, max: mostWrites }), fc.integer({ min: 2, max: 32 })),
-        ),
-      ),
-    ],
-    [1, fc.tuple(barrier)],
-    [2, fc.tuple(barrier, restore, lookup)],
-  ]),
-  ...weighed([
-    [1, fc.tuple(command('evict', { spot, what: fc.constantFrom('fence', 'values', 'both') }))],
-    [
-      1,
-      fc.tuple(
-        command('damage', { spot, version, what: fc.constantFrom('head', 'payload', 'end') }),
-      ),
-    ],
-    [
-      1,
-      fc.oneof(
-        ...weighed([
-          [1, fc.tuple(command('evict the barrier', {}))],
-          [1, fc.tuple(command('damage the barrier', {}))],
-          [1, fc.tuple(command('flush', {}))],
-          [1, fc.tuple(command('restart empty', {}))],
-          [3, fc.tuple(command('save', {}))],
-          [3, fc.tuple(command('fail over', { ago }))],
-        ]),
-      ),
-    ],
-    [2, fc.tuple(command('elapse', { units: fc.constantFrom(1, 2, 4) }))],
-  ]),
+/** More than a fence lists, most of the time. */
+const burst = invalidate(
+  fc.constant(spots[0] as Spot),
+  mostly(fc.integer({ min: 33, max: mostWrites }), fc.integer({ min: 2, max: 32 })),
 )
 
-function weighed(
-  all: readonly [number, fc.Arbitrary<readonly Command[]>][],
-): fc.WeightedArbitrary<readonly Command[]>[] {
-  return all.map(([weight, arbitrary]) => ({ weight, arbitrary }))
+// ---------------------------------------------------------------- steps
+
+type Steps = fc.Arbitrary<readonly Command[]>
+
+/** One has the lease and another waits, until the first is done with it. */
+const waits: Steps = fc.tuple(spot, version, owner, owner).chain(([one, version, first, second]) =>
+  fc.tuple(
+    acquire([one], { owner: first, version }),
+    acquire([one], { owner: second, version }),
+    command('wait', {
+      owner: fc.constant(second),
+      version: fc.constant(version),
+      spot: fc.constant(one),
+    }),
+    fc.oneof(release([one], { owner: first, version }), fill([one], { owner: first, version })),
+  ),
+)
+
+/** What lies there is proven, or outlived, from then on. */
+const proofs: Steps = someOfOne.chain((some) =>
+  fc.tuple(barrier, restore, lookup, acquire(some, { insist: false })),
+)
+
+/** Another server answers, which has lost nothing. */
+const promotion = fc.tuple(save, command('fail over', { ago: fc.constant(0) }), barrier, restore)
+
+function one(of: readonly [number, Steps][]): Steps {
+  return fc.oneof(...of.map(([weight, arbitrary]) => ({ weight, arbitrary })))
 }
+
+const calls = one([
+  [4, fc.tuple(lookup)],
+  [3, someOfOne.chain((some) => fc.tuple(acquire(some)))],
+  [2, someOfOne.chain((some) => fc.tuple(fill(some)))],
+  [5, someOfOne.chain((some) => fc.tuple(acquire(some, { insist: true }), fill(some)))],
+  [2, someOfOne.chain((some) => fc.tuple(acquire(some), renew))],
+  [1, someOfOne.chain((some) => fc.tuple(release(some)))],
+  [2, waits],
+  [5, fc.tuple(invalidate(spot, fc.constant(1)))],
+  [1, fc.tuple(burst)],
+  [1, fc.tuple(barrier)],
+  [4, proofs],
+])
+
+const damaged = fc.constantFrom('head' as const, 'payload' as const, 'end' as const)
+const faults = one([
+  [4, fc.tuple(command('evict', { spot, what: fc.constantFrom('fence', 'values', 'both') }))],
+  [2, fc.tuple(command('damage', { spot, version, what: damaged }))],
+  [1, fc.tuple(command('evict the barrier', {}))],
+  [1, fc.tuple(command('damage the barrier', {}))],
+  [1, fc.tuple(command('flush', {}))],
+  [1, fc.tuple(command('restart empty', {}))],
+  [2, fc.tuple(save)],
+  [2, fc.tuple(command('fail over', { ago }))],
+  [5, promotion],
+  [8, fc.tuple(command('elapse', { units: fc.constantFrom(1, 1, 2, 4) }))],
+])
+
+const steps = one([
+  [5, calls],
+  [1, faults],
+])
 
 export const sequences: fc.Arbitrary<Sequence> = fc.record({
   base: fc.constantFrom(...bases),
