@@ -196,7 +196,8 @@ export class RunningCache {
     const { signal } = this.#closing
     await withDeadline(timing.stalenessBoundMs, late, signal, clock, async (inTime) => {
       await this.#relay.begun(inTime)
-      await this.#plane.fresh(inTime)
+      // Its first barriers are younger than the first probe.
+      if (this.#relay.isRelaying) await this.#plane.fresh(inTime)
     }).catch(() => {})
   }
 

@@ -3,8 +3,8 @@ import type { Clock } from '../model/clock.ts'
 import type { Logger } from '../model/log.ts'
 import type { Claim, Destination, L2, Log, NodeChange, Outbox } from '../model/ports.ts'
 import { covers, type Snapshot } from '../model/snapshot.ts'
-import { withDeadline } from '../resilience/deadline.ts'
-import { tellL2 } from './tell-l2.ts'
+import { unanswered, withDeadline } from '../resilience/deadline.ts'
+import { tellAgain, tellL2 } from './tell-l2.ts'
 
 export interface RelayDestination {
   readonly name: Destination
@@ -15,7 +15,7 @@ export interface RelayDestination {
 }
 
 export function logDestination(log: Log, clock: Clock, deadlineMs: number): RelayDestination {
-  const late = (): Error => new Error(`the log did not answer in ${deadlineMs} ms`)
+  const late = unanswered(deadlineMs, 'the log')
   return {
     name: 'log',
     tell: async ({ incarnation, rows }, signal) => {
@@ -67,32 +67,21 @@ export class L2Destination implements RelayDestination {
   }
 
   async #restore(change: NodeChange, snapshot: Snapshot, signal: AbortSignal): Promise<void> {
-    const { l2, log } = this.#options
+    const { l2, log, replayed } = this.#options
     const { node, found } = change
     if (found) log.warn({ node }, 'Redis may have forgotten what it was told; it is told again')
-    const replay = await this.#replay(signal)
+    // Its snapshot is younger than the change that was noticed.
+    const replay = await tellAgain(
+      { ...this.#options, told: replayed },
+      undefined,
+      undefined,
+      signal,
+    )
     // Read after the replay: what was removed before it was replayed lies in it too.
     const isAll = found !== undefined && covers(found, replay.pruned)
     if (found && !isAll) {
       log.warn({ node }, 'nobody knows all that Redis has forgotten; its values are loaded anew')
     }
     await l2.restore(change, snapshot, isAll ? undefined : replay.snapshot)
-  }
-
-  /** The last page's snapshot is younger than the change that was noticed. */
-  async #replay(signal: AbortSignal): Promise<{ snapshot: Snapshot; pruned: Snapshot }> {
-    const { clock, deadlineMs, l2, outbox, replayed } = this.#options
-    const late = (): Error => new Error(`the outbox did not answer in ${deadlineMs} ms`)
-    let after: string | undefined
-    for (;;) {
-      const page = await withDeadline(deadlineMs, late, signal, clock, (inTime) =>
-        outbox.page(undefined, undefined, after, inTime),
-      )
-      const { rowIds } = await tellL2(l2, page, { quiet: true, isOver: () => signal.aborted })
-      replayed(rowIds.length)
-      if (rowIds.length < page.rows.length) throw new Error('Redis could not be told of all again')
-      if (page.next === undefined) return page
-      after = page.next
-    }
   }
 }

@@ -3,7 +3,7 @@ import type { Clock } from '../model/clock.ts'
 import type { Logger } from '../model/log.ts'
 import type { Destination, Outbox, Progress } from '../model/ports.ts'
 import type { Snapshot } from '../model/snapshot.ts'
-import { withDeadline } from '../resilience/deadline.ts'
+import { unanswered, withDeadline } from '../resilience/deadline.ts'
 import type { RelayDestination } from './destinations.ts'
 
 export interface ErrandOptions {
@@ -112,7 +112,7 @@ export class Errand {
   async #claim(): Promise<{ claimed: number; told: number }> {
     const { clock, closing, deadlineMs, destination, minAgeMs, outbox } = this.#options
     let claimed = 0
-    const late = (): Error => new Error(`the outbox did not answer in ${deadlineMs} ms`)
+    const late = unanswered(deadlineMs, 'the outbox')
     const told = await withDeadline(deadlineMs, late, closing, clock, (signal) =>
       outbox.claim(
         this.name,

@@ -8,7 +8,7 @@ import type { Logger } from '../model/log.ts'
 import type { Instances, Probe } from '../model/ports.ts'
 import type { Incarnation, Snapshot, WriteId } from '../model/snapshot.ts'
 import { parseTicket, type Ticket } from '../model/ticket.ts'
-import { sleep, withDeadline } from '../resilience/deadline.ts'
+import { sleep, unanswered, withDeadline } from '../resilience/deadline.ts'
 import type { Probes } from './probes.ts'
 
 export interface EverywhereOptions {
@@ -114,7 +114,7 @@ export class Everywhere {
     const { boundMs, clock, instance, instances, log } = this.#options
     await this.#acknowledging
     if (!this.#joinedAt) return
-    const late = (): Error => new Error('no answer in time')
+    const late = unanswered(boundMs)
     await withDeadline(boundMs, late, undefined, clock, (signal) =>
       instances.leave(instance, signal),
     ).catch((error: unknown) => log.debug({ err: error }, 'left without a word'))
@@ -123,7 +123,7 @@ export class Everywhere {
   /** Never rejects; the newest snapshot is the one that counts. */
   async #acknowledge(): Promise<void> {
     const { boundMs, clock, closing, instance, instances, log } = this.#options
-    const late = (): Error => new Error('no answer in time')
+    const late = unanswered(boundMs)
     for (let next = this.#next; next && !closing.aborted; next = this.#next) {
       const snapshot = next
       this.#next = undefined

@@ -1,7 +1,7 @@
 import type { Clock } from '../model/clock.ts'
 import type { Logger } from '../model/log.ts'
 import type { Destination, Log, LoggedWrite, Outbox } from '../model/ports.ts'
-import { withDeadline } from '../resilience/deadline.ts'
+import { unanswered, withDeadline } from '../resilience/deadline.ts'
 
 const flushAfterMs = 5
 /** Behind marks that nobody waits for. */
@@ -98,7 +98,7 @@ export class Finisher {
   /** Never rejects. */
   async #tried(call: (signal: AbortSignal) => Promise<void>): Promise<void> {
     const { clock, deadlineMs, log } = this.#options
-    const late = (): Error => new Error(`no answer in ${deadlineMs} ms`)
+    const late = unanswered(deadlineMs)
     try {
       await withDeadline(deadlineMs, late, undefined, clock, call)
     } catch (error) {

@@ -12,7 +12,7 @@ import { messageOf } from '../model/errors.ts'
 import { type PoisonReason, type Published, parseEvent } from '../model/event.ts'
 import type { Logger } from '../model/log.ts'
 import type { EntityIds, EventSource, Invalidations, Recording } from '../model/ports.ts'
-import { sleep, withDeadline } from '../resilience/deadline.ts'
+import { sleep, unanswered, withDeadline } from '../resilience/deadline.ts'
 
 export interface ForeignEventsOptions {
   readonly namespace: string
@@ -123,7 +123,7 @@ export class ForeignEvents {
     run: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     const { clock, deadlineMs, log, random } = this.#options
-    const late = (): Error => new Error(`no answer in ${deadlineMs} ms`)
+    const late = unanswered(deadlineMs)
     for (let failures = 0; ; failures++) {
       signal.throwIfAborted()
       try {

@@ -7,7 +7,7 @@
  * probes under way are forgotten with it.
  */
 import type { Reading } from '../model/clock.ts'
-import type { Log, LogRecord } from '../model/ports.ts'
+import type { Log, LogRecord, Probe } from '../model/ports.ts'
 import { covers, type Snapshot } from '../model/snapshot.ts'
 import type { TrustLoss } from '../telemetry/events.ts'
 import type { Plane, PlaneOptions } from './plane.ts'
@@ -20,6 +20,16 @@ interface PendingProbe {
   readonly covered: Set<number>
 }
 
+/** Since when all is heard. */
+interface Position {
+  readonly partitions: number
+}
+
+interface PositionedProbe extends Probe {
+  /** That of the plane when the source was asked. */
+  readonly position: Position | undefined
+}
+
 /** Probes that wait for their barriers, evenly over B: loads may ask for hundreds a second. */
 const mostPending = 64
 
@@ -29,25 +39,25 @@ export interface LogPlaneOptions extends PlaneOptions {
 
 export class LogPlane implements Plane {
   readonly #options: LogPlaneOptions
-  readonly #prober: Prober
-  /** Since when all is heard; `undefined`: what is heard now may not be all. */
-  #position: { readonly partitions: number } | undefined
+  readonly #prober: Prober<PositionedProbe>
+  /** `undefined`: what is heard now may not be all. */
+  #position: Position | undefined
   #pending: PendingProbe[] = []
   #last: Snapshot | undefined
   #isClosed = false
 
   constructor(options: LogPlaneOptions) {
-    const { clock, listener, log, outbox, pollDeadlineMs, pollIntervalMs } = options
+    const { outbox, pollIntervalMs } = options
     this.#options = options
     this.#prober = new Prober({
-      ask: (t0, signal) => this.#probe(t0, signal),
-      failed: () => listener.stalled(),
-      clock,
-      log,
+      ...options,
+      ask: async (signal) => {
+        const position = this.#position
+        return { ...(await outbox.probe(signal)), position }
+      },
+      answered: (t0, probe) => this.#probed(t0, probe),
       intervalMs: () => pollIntervalMs,
-      deadlineMs: pollDeadlineMs,
     })
-    outbox.listen(() => this.#prober.wake())
   }
 
   async start(): Promise<void> {
@@ -84,22 +94,12 @@ export class LogPlane implements Plane {
     await Promise.all([this.#prober.close(), this.#options.source.close()])
   }
 
-  async #probe(t0: Reading, signal: AbortSignal): Promise<Snapshot> {
-    const { heard, join, listener, outbox } = this.#options
-    const position = this.#position
-    await join(signal)
-    const probe = await outbox.probe(signal)
-    // Too late: another one may have been asked meanwhile, and answered.
-    signal.throwIfAborted()
-    const { snapshot } = probe
-    if (!heard(probe)) return this.#probe(t0, signal)
-    listener.stalled()
+  #probed(t0: Reading, { position, snapshot }: PositionedProbe): void {
     if (this.#last && this.#last.incarnation !== snapshot.incarnation) this.#forget('incarnation')
     this.#last = snapshot
-    listener.probed(t0, snapshot)
+    this.#options.listener.probed(t0, snapshot)
     // Positioned anew meanwhile: what it sees may have been told before that.
     if (position && position === this.#position) this.#await(t0, snapshot)
-    return snapshot
   }
 
   #await(t0: Reading, snapshot: Snapshot): void {

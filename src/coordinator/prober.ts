@@ -1,28 +1,34 @@
 /**
  * Asks the source for its snapshot a few times a second, and at once for whoever needs one that is
- * younger than now.
+ * younger than now: what both planes do, each with what it asks for beside the snapshot.
  */
-import type { Clock, Reading } from '../model/clock.ts'
-import type { Logger } from '../model/log.ts'
+import type { Reading } from '../model/clock.ts'
+import type { Probe } from '../model/ports.ts'
 import type { Snapshot } from '../model/snapshot.ts'
-import { abortable, type Deferred, deferred, sleep, withDeadline } from '../resilience/deadline.ts'
+import {
+  abortable,
+  type Deferred,
+  deferred,
+  sleep,
+  unanswered,
+  withDeadline,
+} from '../resilience/deadline.ts'
+import type { PlaneOptions } from './plane.ts'
 
-export interface ProberOptions {
-  /** `t0`: read before the source is asked, or it would prove more than it knows. */
-  readonly ask: (t0: Reading, signal: AbortSignal) => Promise<Snapshot>
-  /** The source has no answer, once more. */
-  readonly failed: () => void
-  readonly clock: Clock
-  readonly log: Logger
+/** `T`: what the source is asked for. */
+export interface ProberOptions<T extends Probe> extends PlaneOptions {
+  readonly ask: (signal: AbortSignal) => Promise<T>
+  /** `t0`: read before the source was asked, or it would prove more than it knows. */
+  readonly answered: (t0: Reading, answer: T) => void
+  /** How often it is asked where nobody needs to know sooner. */
   readonly intervalMs: () => number
-  readonly deadlineMs: number
 }
 
 /** Between two polls that somebody asked for: who wakes often doesn't make the source busy. */
 const leastPauseMs = 10
 
-export class Prober {
-  readonly #options: ProberOptions
+export class Prober<T extends Probe> {
+  readonly #options: ProberOptions<T>
   readonly #closing = new AbortController()
   #asked: Deferred<Snapshot>[] = []
   #nap = new AbortController()
@@ -31,8 +37,9 @@ export class Prober {
   #wakeAtMs = 0
   #cancelWake: (() => void) | undefined
 
-  constructor(options: ProberOptions) {
+  constructor(options: ProberOptions<T>) {
     this.#options = options
+    options.outbox.listen(() => this.#wake())
   }
 
   /** Resolves with the first probe; rejects when there is none to be had. */
@@ -56,7 +63,7 @@ export class Prober {
   }
 
   /** Asks soon: whoever calls it often is heard some times a second. */
-  wake(): void {
+  #wake(): void {
     if (this.#closing.signal.aborted) return
     const { clock } = this.#options
     const waitMs = this.#wakeAtMs - clock.monotonicMs()
@@ -66,7 +73,7 @@ export class Prober {
     } else {
       this.#cancelWake ??= clock.after(waitMs, () => {
         this.#cancelWake = undefined
-        this.wake()
+        this.#wake()
       })
     }
   }
@@ -95,8 +102,8 @@ export class Prober {
   }
 
   async #failed(error: unknown): Promise<void> {
-    const { clock, failed, intervalMs, log } = this.#options
-    failed()
+    const { clock, intervalMs, listener, log } = this.#options
+    listener.stalled()
     if (this.#closing.signal.aborted) return
     if (!this.#isFailing)
       log.warn({ err: error }, 'the source has no snapshot to give; L1 will not be served')
@@ -106,22 +113,36 @@ export class Prober {
   }
 
   async #ask(): Promise<void> {
-    const { ask, clock, deadlineMs } = this.#options
+    const { clock, pollDeadlineMs } = this.#options
     const asked = this.#asked
     this.#asked = []
     try {
       const t0: Reading = { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }
       const snapshot = await withDeadline(
-        deadlineMs,
-        () => new Error(`the outbox did not answer in ${deadlineMs} ms`),
+        pollDeadlineMs,
+        unanswered(pollDeadlineMs, 'the outbox'),
         this.#closing.signal,
         clock,
-        (signal) => ask(t0, signal),
+        (signal) => this.#probe(t0, signal),
       )
       for (const one of asked) one.resolve(snapshot)
     } catch (error) {
       for (const one of asked) one.reject(error)
       throw error
+    }
+  }
+
+  async #probe(t0: Reading, signal: AbortSignal): Promise<Snapshot> {
+    const { answered, ask, heard, join, listener } = this.#options
+    for (;;) {
+      await join(signal)
+      const answer = await ask(signal)
+      // Too late: another one may have been asked meanwhile, and answered.
+      signal.throwIfAborted()
+      if (!heard(answer)) continue
+      listener.stalled()
+      answered(t0, answer)
+      return answer.snapshot
     }
   }
 }

@@ -10,7 +10,7 @@
 import type { Clock } from '../model/clock.ts'
 import type { Logger } from '../model/log.ts'
 import type { Destination, Outbox, Owed, Progress } from '../model/ports.ts'
-import { abortable, deferred, sleep, withDeadline } from '../resilience/deadline.ts'
+import { abortable, deferred, sleep, unanswered, withDeadline } from '../resilience/deadline.ts'
 import type { RelayDestination } from './destinations.ts'
 import { Errand, type ErrandOptions } from './errand.ts'
 import type { Repeats } from './repeats.ts'
@@ -126,7 +126,7 @@ export class Relay {
         this.#progress = undefined
       }
     }
-    await Promise.all([...this.#errands.map((errand) => errand.ended()), this.#chores])
+    await Promise.all([this.#errandsEnded(), this.#chores])
   }
 
   /** Until somebody else does it. */
@@ -144,17 +144,20 @@ export class Relay {
       }
       const asked = Object.fromEntries(this.#errands.map(({ name, asked }) => [name, asked]))
       const progress = await this.#inTime((signal) => outbox.progress(asked, signal))
+      const isFirst = this.#progress === undefined
       this.#progress = progress
       for (const errand of this.#errands) errand.consider(progress)
-      void Promise.all(this.#errands.map((errand) => errand.ended())).then(() =>
-        this.#begun.resolve(),
-      )
+      if (isFirst) void this.#errandsEnded().then(() => this.#begun.resolve())
       repeats?.note(progress)
       this.#chores ??= this.#tidy().finally(() => {
         this.#chores = undefined
       })
       await sleep(intervalMs, this.#closing.signal, clock)
     }
+  }
+
+  async #errandsEnded(): Promise<void> {
+    await Promise.all(this.#errands.map((errand) => errand.ended()))
   }
 
   #change(isRelaying: boolean): void {
@@ -183,7 +186,7 @@ export class Relay {
 
   #inTime<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const { clock, deadlineMs } = this.#options
-    const late = (): Error => new Error(`the outbox did not answer in ${deadlineMs} ms`)
+    const late = unanswered(deadlineMs, 'the outbox')
     return withDeadline(deadlineMs, late, this.#closing.signal, clock, call)
   }
 }

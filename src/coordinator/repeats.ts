@@ -7,8 +7,8 @@
 import type { Clock } from '../model/clock.ts'
 import type { L2, Outbox, Progress } from '../model/ports.ts'
 import type { Snapshot } from '../model/snapshot.ts'
-import { withDeadline } from '../resilience/deadline.ts'
-import { tellL2 } from './tell-l2.ts'
+import { unanswered, withDeadline } from '../resilience/deadline.ts'
+import { tellAgain } from './tell-l2.ts'
 
 /** How exact the delay is: this share of it. */
 const stepsPerDelay = 5
@@ -56,35 +56,22 @@ export class Repeats {
 
   /** Repeats what is due; rejects when Redis or the source can't be reached, and goes on from there. */
   async run(signal: AbortSignal): Promise<void> {
-    const { clock, delayMs } = this.#options
+    const { clock, deadlineMs, delayMs, outbox, repeated } = this.#options
     const due = this.#waiting.findLast(({ atMs }) => clock.monotonicMs() - atMs >= delayMs)
     if (!due || !this.#upTo) return
-    const rows = await this.#repeat(this.#upTo, due.snapshot, signal)
+    let count = 0
+    const told = (rows: number, values: number): void => {
+      count += rows
+      repeated(rows, values)
+    }
+    await tellAgain({ ...this.#options, told }, this.#upTo, due.snapshot, signal)
     this.#upTo = due.snapshot
     this.#waiting = this.#waiting.filter(({ atMs }) => atMs > due.atMs)
     // Without rows the next one who does this repeats nothing that has been.
-    if (rows > 0)
-      await this.#inTime(signal, (inTime) => this.#options.outbox.repeated(due.snapshot, inTime))
-  }
-
-  async #repeat(since: Snapshot, until: Snapshot, signal: AbortSignal): Promise<number> {
-    const { l2, outbox, repeated } = this.#options
-    let count = 0
-    let after: string | undefined
-    do {
-      const page = await this.#inTime(signal, (inTime) => outbox.page(since, until, after, inTime))
-      const told = await tellL2(l2, page, { quiet: true, isOver: () => signal.aborted })
-      repeated(told.rowIds.length, told.values)
-      if (told.rowIds.length < page.rows.length) throw new Error('Redis could not be told again')
-      count += page.rows.length
-      after = page.next
-    } while (after !== undefined)
-    return count
-  }
-
-  #inTime<T>(signal: AbortSignal, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    const { clock, deadlineMs } = this.#options
-    const late = (): Error => new Error(`the outbox did not answer in ${deadlineMs} ms`)
-    return withDeadline(deadlineMs, late, signal, clock, call)
+    if (count === 0) return
+    const late = unanswered(deadlineMs, 'the outbox')
+    await withDeadline(deadlineMs, late, signal, clock, (inTime) =>
+      outbox.repeated(due.snapshot, inTime),
+    )
   }
 }

@@ -9,7 +9,7 @@
 import type { Reading } from '../model/clock.ts'
 import type { Poll } from '../model/ports.ts'
 import { covers, type Snapshot } from '../model/snapshot.ts'
-import { withDeadline } from '../resilience/deadline.ts'
+import { unanswered, withDeadline } from '../resilience/deadline.ts'
 import type { TrustLoss } from '../telemetry/events.ts'
 import type { Plane, PlaneOptions } from './plane.ts'
 import { Prober } from './prober.ts'
@@ -23,22 +23,19 @@ export interface TailOptions extends PlaneOptions {
 
 export class Tail implements Plane {
   readonly #options: TailOptions
-  readonly #prober: Prober
+  readonly #prober: Prober<Poll>
   readonly #closing = new AbortController()
   #last: Snapshot | undefined
 
   constructor(options: TailOptions) {
-    const { clock, listener, log, outbox, pollDeadlineMs, pollIntervalMs } = options
+    const { outbox, pollIntervalMs } = options
     this.#options = options
     this.#prober = new Prober({
-      ask: (t0, signal) => this.#poll(t0, signal),
-      failed: () => listener.stalled(),
-      clock,
-      log,
+      ...options,
+      ask: (signal) => outbox.poll(this.#last, signal),
+      answered: (t0, poll) => this.#polled(t0, poll),
       intervalMs: () => this.#relayIntervalMs() ?? pollIntervalMs,
-      deadlineMs: pollDeadlineMs,
     })
-    outbox.listen(() => this.#prober.wake())
   }
 
   start(): Promise<void> {
@@ -62,22 +59,9 @@ export class Tail implements Plane {
     return this.#options.wakesOthers ? this.#options.relayIntervalMs() : undefined
   }
 
-  async #poll(t0: Reading, signal: AbortSignal): Promise<Snapshot> {
-    const { heard, outbox, join } = this.#options
-    await join(signal)
-    const poll = await outbox.poll(this.#last, signal)
-    // Too late: another one may have been asked meanwhile, and answered.
-    signal.throwIfAborted()
-    if (!heard(poll)) return this.#poll(t0, signal)
-    this.#apply(t0, poll)
-    if (poll.isForeign && this.#relayIntervalMs() !== undefined) this.#wakeOthers()
-    return poll.snapshot
-  }
-
-  #apply(t0: Reading, poll: Poll): void {
+  #polled(t0: Reading, poll: Poll): void {
     const { listener, log } = this.#options
     const last = this.#last
-    listener.stalled()
     const gap = last && gapOf(last, poll)
     if (gap) {
       log.warn({ gap }, 'writes may have been missed; L1 is emptied')
@@ -89,12 +73,13 @@ export class Tail implements Plane {
     this.#last = poll.snapshot
     listener.probed(t0, poll.snapshot)
     listener.proven(t0, poll.snapshot)
+    if (poll.isForeign && this.#relayIntervalMs() !== undefined) this.#wakeOthers()
   }
 
   /** Whoever isn't reached polls a little later. */
   #wakeOthers(): void {
     const { clock, log, outbox, pollDeadlineMs } = this.#options
-    const late = (): Error => new Error('the outbox did not answer in time')
+    const late = unanswered(pollDeadlineMs, 'the outbox')
     const { signal: closing } = this.#closing
     withDeadline(pollDeadlineMs, late, closing, clock, (signal) => outbox.notify(signal)).catch(
       (error: unknown) => log.debug({ err: error }, 'the others could not be woken'),

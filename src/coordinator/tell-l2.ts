@@ -1,6 +1,10 @@
 /** Tells L2 of rows of the outbox. Repeated or late it changes nothing. */
+
+import type { Clock } from '../model/clock.ts'
 import { idsInFlight } from '../model/defaults.ts'
-import type { Claim, L2, OutboxRow } from '../model/ports.ts'
+import type { Claim, L2, Outbox, OutboxRow, RowPage } from '../model/ports.ts'
+import type { Snapshot } from '../model/snapshot.ts'
+import { unanswered, withDeadline } from '../resilience/deadline.ts'
 
 /** A row of more is told of in rounds, so that the claim that it is in can end in time. */
 const mostIdsACall = 2_000
@@ -39,6 +43,41 @@ export async function tellL2(
     }
   }
   return { rowIds, values }
+}
+
+export interface TellAgainOptions {
+  readonly l2: L2
+  readonly outbox: Outbox
+  readonly clock: Clock
+  /** Of one page. */
+  readonly deadlineMs: number
+  /** After each page, of which not all may have been told. */
+  readonly told: (rows: number, values: number) => void
+}
+
+/**
+ * Tells L2 once more of the rows that `until` sees and `since` doesn't, a page at a time; where they
+ * are `undefined`, of all. The last page, which is younger than the call. Rejects when L2 or the
+ * outbox can't be reached.
+ */
+export async function tellAgain(
+  { l2, outbox, clock, deadlineMs, told }: TellAgainOptions,
+  since: Snapshot | undefined,
+  until: Snapshot | undefined,
+  signal: AbortSignal,
+): Promise<RowPage> {
+  const late = unanswered(deadlineMs, 'the outbox')
+  let after: string | undefined
+  for (;;) {
+    const page = await withDeadline(deadlineMs, late, signal, clock, (inTime) =>
+      outbox.page(since, until, after, inTime),
+    )
+    const { rowIds, values } = await tellL2(l2, page, { quiet: true, isOver: () => signal.aborted })
+    told(rowIds.length, values)
+    if (rowIds.length < page.rows.length) throw new Error('Redis could not be told of all again')
+    if (page.next === undefined) return page
+    after = page.next
+  }
 }
 
 /** Rows that L2 is told of side by side; one that has more ids than fit is alone, and goes out in rounds. */

@@ -10,8 +10,16 @@ import { encodeLetter } from '../model/dead-letter.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
 import type { EventSource } from '../model/ports.ts'
 import { type Deferred, deferred, sleep, withDeadline } from '../resilience/deadline.ts'
+import { again } from './again.ts'
 import { openClient, withAdmin } from './client.ts'
 import { eventsGroup } from './groups.ts'
+import {
+  heartbeatMs,
+  joinDeadlineMs,
+  leaveDeadlineMs,
+  membership,
+  requestTimeoutMs,
+} from './membership.ts'
 import { eventsTopicOf } from './options.ts'
 import { Publisher } from './publisher.ts'
 import type { Place } from './reading.ts'
@@ -20,18 +28,8 @@ import { deadLettersTopic, ensureLooseTopic, eventsTopic } from './topic.ts'
 
 type Apply = Parameters<EventSource['listen']>[0]
 
-const longPollMs = 500
-const requestTimeoutMs = 3_000
-const heartbeatMs = 2_000
-const sessionTimeoutMs = 10_000
-const joinDeadlineMs = 15_000
-const leaveDeadlineMs = 1_000
-const mostBytesAPartition = 1024 * 1024
 const mostBytes = 2 * 1024 * 1024
-const firstDelayMs = 100
-const longestDelayMs = 10_000
-/** A session that held this long was a good one: the next failure is the first again. */
-const steadyMs = 30_000
+const pace = { firstDelayMs: 100, longestDelayMs: 10_000, steadyMs: 30_000 }
 
 /** Connects when it is listened to. Closed by `close()`. */
 export function openEvents(place: Place): EventSource {
@@ -59,27 +57,21 @@ export function openEvents(place: Place): EventSource {
   }
 }
 
-async function readOn(place: Place, apply: Apply, signal: AbortSignal): Promise<void> {
+function readOn(place: Place, apply: Apply, signal: AbortSignal): Promise<void> {
   const { clock, log, settings } = place
-  const topic = eventsTopicOf(settings)
-  let failures = 0
-  let said: string | undefined
-  while (!signal.aborted) {
-    const begunAtMs = clock.monotonicMs()
+  return again({ clock, signal, ...pace }, async () => {
     const error = await new Session(place, apply).run(signal)
-    if (signal.aborted) return
-    failures = clock.monotonicMs() - begunAtMs > steadyMs ? 1 : failures + 1
-    const why = messageOf(error)
-    // Once for each cause, however often it is tried.
-    if (why !== said) {
-      const details = { topic, err: plain(refusalOf(error) ?? error) }
-      if (refusalOf(error)) log.error(details, 'Kafka refuses to hand out the events of others')
-      else log.warn(details, 'the events of others are not read; it is tried again until they are')
+    const refusal = refusalOf(error)
+    return {
+      why: messageOf(error),
+      say: () => {
+        const details = { topic: eventsTopicOf(settings), err: plain(refusal ?? error) }
+        if (refusal) log.error(details, 'Kafka refuses to hand out the events of others')
+        else
+          log.warn(details, 'the events of others are not read; it is tried again until they are')
+      },
     }
-    said = why
-    const delayMs = Math.min(longestDelayMs, firstDelayMs * 2 ** Math.min(failures, 10))
-    await sleep(delayMs * (0.5 + Math.random() / 2), signal, clock)
-  }
+  })
 }
 
 /** One membership of the group, until something breaks that KafkaJS doesn't mend. */
@@ -103,13 +95,8 @@ class Session {
     if (signal.aborted) end()
     const consumer = client.kafka.consumer({
       groupId: eventsGroup(settings.namespace),
-      allowAutoTopicCreation: false,
-      maxWaitTimeInMs: longPollMs,
-      maxBytesPerPartition: mostBytesAPartition,
+      ...membership,
       maxBytes: mostBytes,
-      sessionTimeout: sessionTimeoutMs,
-      heartbeatInterval: heartbeatMs,
-      rebalanceTimeout: joinDeadlineMs,
     })
     const begun = this.#begin(consumer).catch((error) => this.#end(error))
     const why = await this.#over.promise

@@ -6,7 +6,7 @@
  */
 import type { Producer } from 'kafkajs'
 import { LockstepError } from '../model/errors.ts'
-import { withDeadline } from '../resilience/deadline.ts'
+import { unanswered, withDeadline } from '../resilience/deadline.ts'
 import { type Client, openClient, withAdmin } from './client.ts'
 import type { Place } from './reading.ts'
 import { unavailable } from './refusal.ts'
@@ -144,7 +144,7 @@ export class Publisher {
 
   #send(messages: readonly Message[]): Promise<void> {
     const { settings, clock } = this.#place
-    const late = (): Error => new Error(`no answer in ${sendDeadlineMs} ms`)
+    const late = unanswered(sendDeadlineMs)
     const controller = new AbortController()
     this.#abortSend = () => controller.abort(closed())
     return withDeadline(sendDeadlineMs, late, controller.signal, clock, async (signal) => {

@@ -14,6 +14,7 @@ import type { LogListener } from '../model/ports.ts'
 import { type Deferred, deferred, withDeadline } from '../resilience/deadline.ts'
 import { type Client, openClient, withAdmin } from './client.ts'
 import { newGroup, removeGroups } from './groups.ts'
+import { joinDeadlineMs, leaveDeadlineMs, membership, requestTimeoutMs } from './membership.ts'
 import type { KafkaSettings } from './options.ts'
 import { type End, Positions, type ReadBatch } from './position.ts'
 import { decodeRecord } from './record.ts'
@@ -32,19 +33,10 @@ export interface Loss {
   readonly wasPositioned: boolean
 }
 
-/** An answer is there as soon as a record is; without one, this long after it was asked for. */
-const longPollMs = 500
-const requestTimeoutMs = 3_000
 /** A broker that hasn't answered by then hangs. KafkaJS would notice after its retries and its farewells. */
 const stalledMs = 2_000
 const lookEveryMs = 500
-const heartbeatMs = 2_000
-const sessionTimeoutMs = 10_000
-/** A broker may wait 3 s before it lets the first member of a group begin. */
-const joinDeadlineMs = 15_000
-const leaveDeadlineMs = 1_000
 const metadataMaxAgeMs = 30_000
-const mostBytesAPartition = 1024 * 1024
 const mostBytes = 4 * 1024 * 1024
 
 /** Resolves when it is over; all that it opened is closed by then, and its group removed. */
@@ -97,13 +89,8 @@ class Reading {
       groupId: this.#group,
       // A transaction that somebody leaves open in this topic would hold all readers up.
       readUncommitted: true,
-      allowAutoTopicCreation: false,
-      maxWaitTimeInMs: longPollMs,
-      maxBytesPerPartition: mostBytesAPartition,
+      ...membership,
       maxBytes: mostBytes,
-      sessionTimeout: sessionTimeoutMs,
-      heartbeatInterval: heartbeatMs,
-      rebalanceTimeout: joinDeadlineMs,
       metadataMaxAge: metadataMaxAgeMs,
     })
     this.#watch(consumer)

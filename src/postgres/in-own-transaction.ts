@@ -1,10 +1,8 @@
 import type { Client } from 'pg'
 import type { Pool } from './pool.ts'
+import { transact } from './transact.ts'
 
-/**
- * Runs in a transaction over a connection of its own beside the pool. `begin`: the statement that it
- * begins with, and whatever is to hold in it alone. Rolled back when `run` rejects.
- */
+/** As `transact`, over a connection of its own beside the pool. */
 export async function inOwnTransaction<T>(
   pool: Pool,
   begin: string,
@@ -12,13 +10,7 @@ export async function inOwnTransaction<T>(
 ): Promise<T> {
   const connection = await pool.connect()
   try {
-    await connection.query(begin)
-    const result = await run(connection)
-    await connection.query('commit')
-    return result
-  } catch (error) {
-    await connection.query('rollback').catch(() => {})
-    throw error
+    return await transact(connection, begin, run)
   } finally {
     connection.end().catch(() => {})
   }

@@ -1,10 +1,12 @@
 import type { Client } from 'pg'
 import { hold } from './abort.ts'
 import { type Pool, type RawClient, unavailable } from './pool.ts'
+import { transact } from './transact.ts'
 
 /** An instance that is stopped in the middle would keep its rows locked, and nobody else could tell of them. */
 export const silenceMs = 2_000
 
+/** Nobody waits for the disk. */
 const beginStatements = `
   begin isolation level read committed;
   set local synchronous_commit = off;
@@ -19,14 +21,7 @@ export async function inTransaction<T>(
   try {
     const { connection, release } = await hold(pool.knex.client as RawClient, signal)
     try {
-      // So nobody waits for the disk.
-      await connection.query(beginStatements)
-      const result = await run(connection)
-      await connection.query('commit')
-      return result
-    } catch (error) {
-      await connection.query('rollback').catch(() => {})
-      throw error
+      return await transact(connection, beginStatements, run)
     } finally {
       await release()
     }

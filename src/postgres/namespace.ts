@@ -154,3 +154,7 @@ async function checkNames(
     `entity "${clash.name}" cannot be added to namespace "${namespace}", which has "${clash.other}" already: an id of "${short}" that begins with "${long?.slice((short ?? '').length + 1)}:" would have the same keys in Redis as one of "${long}"; another name, or a namespace of its own, would do`,
   )
 }
+
+export function unregistered(namespace: string): Error {
+  return new Error(`namespace "${namespace}" is not registered`)
+}

@@ -5,13 +5,7 @@
  */
 import type { Client } from 'pg'
 import type { Clock } from '../model/clock.ts'
-import {
-  mostIdsAClaim,
-  mostIdsAPoll,
-  mostOwedCounted,
-  mostRowsAPoll,
-  outboxBatch,
-} from '../model/defaults.ts'
+import { mostIdsAClaim, mostOwedCounted, outboxBatch } from '../model/defaults.ts'
 import type {
   Asked,
   Claim,
@@ -22,28 +16,13 @@ import type {
   Progress,
   RowPage,
 } from '../model/ports.ts'
-import {
-  formatSnapshot,
-  type Incarnation,
-  parseIncarnation,
-  parseSnapshot,
-  type Snapshot,
-} from '../model/snapshot.ts'
-import { inTransaction, silenceMs } from './in-transaction.ts'
-import { lockNotAvailable, type Registration, register } from './namespace.ts'
-import {
-  claimStatement,
-  hasIds,
-  listenStatement,
-  markStatement,
-  notifyStatement,
-  outboxRow,
-  pageStatement,
-  pollStatement,
-  type Row,
-} from './outbox-statements.ts'
+import { formatSnapshot, parseSnapshot, type Snapshot } from '../model/snapshot.ts'
+import { inTransaction } from './in-transaction.ts'
+import { lockNotAvailable, type Registration, unregistered } from './namespace.ts'
+import { OutboxClaims } from './outbox-claims.ts'
+import { hasIds, notifyStatement, outboxRow, pageStatement, type Row } from './outbox-statements.ts'
+import { OutboxTail } from './outbox-tail.ts'
 import { OwnConnection } from './own-connection.ts'
-import { outboxPlane } from './plane.ts'
 import type { Pool } from './pool.ts'
 import { prune, pruneOthers } from './prune.ts'
 import {
@@ -55,60 +34,38 @@ import {
   repeatedStatement,
 } from './relay.ts'
 import { sqlState } from './retryable.ts'
-import { beginIncarnation, incarnationOf } from './snapshot.ts'
+import { incarnationOf } from './snapshot.ts'
 import { type VersionsRow, versionsOf } from './versions.ts'
 
-/** Often enough for a database that takes whoever is silent for dead. */
-const beatMs = silenceMs / 4
-
-interface Head {
+interface PageRow extends Partial<Row>, VersionsRow {
   readonly snapshot: string
   readonly incarnation: string | null
-}
-
-interface PollRow extends Partial<Row>, Head {
-  readonly pruned: string
-  readonly is_relay_due: boolean
-  readonly is_awaited: boolean
-  readonly told_by_writer?: boolean
-}
-
-interface ClaimRow extends Row, VersionsRow {
-  readonly incarnation: string | null
-}
-
-interface PageRow extends Partial<Row>, VersionsRow, Head {
   readonly pruned: string
 }
 
 export class PostgresOutbox implements Outbox {
   readonly #pool: Pool
-  readonly #clock: Clock
   readonly #registration: Registration
   readonly #namespace: string
-  /** What trust stands on: it waits for nothing else. */
-  readonly #tail: OwnConnection
+  readonly #tail: OutboxTail
+  readonly #claims: OutboxClaims
   readonly #relay: OwnConnection
   /** The relay's connection is in the transaction that holds the lock. */
   #isLeading = false
-  #wake = (): void => {}
-  #incarnation: Incarnation | undefined
-  /** The next claim begins after this row. */
-  readonly #claimedUpTo: Record<Destination, string> = { l2: '0', log: '0' }
 
   constructor(pool: Pool, registration: Registration, clock: Clock) {
     this.#pool = pool
-    this.#clock = clock
     this.#registration = registration
     this.#namespace = registration.namespace
-    this.#tail = new OwnConnection(pool, (connection) => this.#listenOn(connection))
+    this.#tail = new OutboxTail(pool, registration, clock)
+    this.#claims = new OutboxClaims(pool, registration, clock)
     this.#relay = new OwnConnection(pool, async () => {
       this.#isLeading = false
     })
   }
 
   poll(since: Snapshot | undefined, signal: AbortSignal): Promise<Poll> {
-    return this.#tail.run(signal, (connection) => this.#poll(connection, since))
+    return this.#tail.poll(since, signal)
   }
 
   async probe(signal: AbortSignal): Promise<Probe> {
@@ -116,7 +73,7 @@ export class PostgresOutbox implements Outbox {
   }
 
   listen(wake: () => void): void {
-    this.#wake = wake
+    this.#tail.listen(wake)
   }
 
   async notify(signal: AbortSignal): Promise<void> {
@@ -125,88 +82,21 @@ export class PostgresOutbox implements Outbox {
     )
   }
 
-  async claim(
+  claim(
     destination: Destination,
     minAgeMs: number,
     tell: (claim: Claim) => Promise<readonly string[]>,
     signal: AbortSignal,
   ): Promise<number> {
-    return this.#inTransaction(signal, async (connection) => {
-      const found = await this.#claim(connection, destination, minAgeMs)
-      const first = found[0]
-      if (!first?.incarnation) return 0
-      const rows = found.filter(hasIds)
-      // As if nothing could be told, which is what a claim that fails has shown.
-      this.#claimedUpTo[destination] = rows.at(-1)?.row_id ?? '0'
-      const endBeats = this.#beat(connection)
-      const told = await tell({
-        incarnation: parseIncarnation(first.incarnation),
-        rows: rows.map(outboxRow),
-        versions: versionsOf(first.versions),
-      }).finally(endBeats)
-      const marked = told.length > 0 ? await this.#mark(connection, told, [destination]) : 0
-      const isAll = found.length < outboxBatch && rows.length === found.length
-      const toldIds = new Set(told)
-      const last = rows.findLast(({ row_id }) => toldIds.has(row_id))
-      if (isAll) this.#claimedUpTo[destination] = '0'
-      else if (last) this.#claimedUpTo[destination] = last.row_id
-      return marked
-    })
+    return this.#claims.claim(destination, minAgeMs, tell, signal)
   }
 
-  /** Says that this process runs, for as long as it tells somebody of rows that it holds. */
-  #beat(connection: Client): () => void {
-    let cancel = (): void => {}
-    const next = (): void => {
-      cancel = this.#clock.after(beatMs, () => {
-        // One that fails breaks the transaction, and so the claim.
-        connection.query('select').catch(() => {})
-        next()
-      })
-    }
-    next()
-    return () => cancel()
-  }
-
-  async #claim(
-    connection: Client,
-    destination: Destination,
-    minAgeMs: number,
-  ): Promise<readonly ClaimRow[]> {
-    const ask = async (): Promise<readonly ClaimRow[]> => {
-      const after = this.#claimedUpTo[destination]
-      const values = [this.#namespace, minAgeMs, outboxBatch, after, mostIdsAClaim]
-      return (await connection.query<ClaimRow>(claimStatement(destination), values)).rows
-    }
-    const rows = await ask()
-    if (rows.length > 0 || this.#claimedUpTo[destination] === '0') return rows
-    this.#claimedUpTo[destination] = '0'
-    return ask()
-  }
-
-  async mark(
+  mark(
     rowIds: readonly string[],
     told: readonly Destination[],
     signal: AbortSignal,
   ): Promise<void> {
-    await this.#inTransaction(signal, (connection) => this.#mark(connection, rowIds, told))
-  }
-
-  /** The number of rows. Without a log there is nobody else to publish a row to. */
-  async #mark(
-    connection: Client,
-    rowIds: readonly string[],
-    told: readonly Destination[],
-  ): Promise<number> {
-    const { plane } = this.#registration
-    const { rowCount } = await connection.query(markStatement, [
-      rowIds,
-      told.includes('l2'),
-      told.includes('log') || plane === outboxPlane,
-      this.#namespace,
-      plane,
-    ])
-    return rowCount ?? 0
+    return this.#claims.mark(rowIds, told, signal)
   }
 
   async prune(retentionMs: number, signal: AbortSignal): Promise<number> {
@@ -259,7 +149,7 @@ export class PostgresOutbox implements Outbox {
         asked.l2 ? formatSnapshot(asked.l2) : null,
         asked.log ? formatSnapshot(asked.log) : null,
       ])
-      if (!rows[0]) throw this.#unregistered()
+      if (!rows[0]) throw unregistered(this.#namespace)
       return progressOf(rows[0], asked)
     })
   }
@@ -283,7 +173,7 @@ export class PostgresOutbox implements Outbox {
         mostIdsAClaim,
       ])
       const first = rows[0]
-      if (!first) throw this.#unregistered()
+      if (!first) throw unregistered(this.#namespace)
       const incarnation = incarnationOf(first.incarnation)
       if (!incarnation) throw new Error('the database has begun a new incarnation')
       const found = rows.filter((row): row is PageRow & Row => row.row_id != null)
@@ -315,51 +205,6 @@ export class PostgresOutbox implements Outbox {
   close(): void {
     this.#tail.close()
     this.#relay.close()
-  }
-
-  async #listenOn(connection: Client): Promise<void> {
-    connection.on('notification', ({ payload }) => {
-      if (payload === this.#namespace) this.#wake()
-    })
-    await connection.query(listenStatement)
-  }
-
-  async #poll(connection: Client, since: Snapshot | undefined): Promise<Poll> {
-    const { rows } = await connection.query<PollRow>(pollStatement, [
-      this.#namespace,
-      // Without a snapshot nothing is new.
-      String(since?.xmax ?? Number.MAX_SAFE_INTEGER),
-      since?.xip.map(String) ?? [],
-      mostRowsAPoll + 1,
-      mostIdsAPoll,
-    ])
-    const first = rows[0]
-    if (!first) throw this.#unregistered()
-    if (!first.incarnation) {
-      await beginIncarnation(connection)
-      return this.#poll(connection, since)
-    }
-    const incarnation = parseIncarnation(first.incarnation)
-    if (incarnation !== this.#incarnation) {
-      // A failover may have lost the registration; nothing is filled under the new incarnation before.
-      if (this.#incarnation) await register(this.#pool, this.#registration, this.#clock)
-      this.#incarnation = incarnation
-    }
-    const found = rows.filter((row): row is PollRow & Row => row.row_id != null)
-    const whole = found.filter(hasIds)
-    return {
-      snapshot: parseSnapshot(first.snapshot, incarnation),
-      rows: whole.map(outboxRow),
-      missed: found.length > Math.min(whole.length, mostRowsAPoll),
-      isForeign: found.some((row) => row.told_by_writer === false),
-      isRelayDue: first.is_relay_due,
-      isAwaited: first.is_awaited,
-      pruned: parseSnapshot(first.pruned, incarnation),
-    }
-  }
-
-  #unregistered(): Error {
-    return new Error(`namespace "${this.#namespace}" is not registered`)
   }
 
   #inTransaction<T>(signal: AbortSignal, run: (connection: Client) => Promise<T>): Promise<T> {

@@ -1,7 +1,7 @@
 import type { Clock } from '../model/clock.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
 import type { Logger } from '../model/log.ts'
-import { withDeadline } from '../resilience/deadline.ts'
+import { unanswered, withDeadline } from '../resilience/deadline.ts'
 import { withoutCommand } from './refusal.ts'
 
 /** What it takes of ioredis. */
@@ -89,7 +89,7 @@ export class NamespaceClaim {
   }
 
   #ask(deadlineMs: number): Promise<boolean> {
-    const late = (): Error => new Error(`no answer in ${Math.round(deadlineMs)} ms`)
+    const late = unanswered(Math.round(deadlineMs))
     return withDeadline(deadlineMs, late, this.#closing.signal, this.#clock, () => {
       this.#asked ??= this.#isAnothers().finally(() => {
         this.#asked = undefined

@@ -3,7 +3,7 @@ import { Cluster, type Redis } from 'ioredis'
 import { systemClock } from '../model/clock.ts'
 import type { LockstepError } from '../model/errors.ts'
 import type { Logger } from '../model/log.ts'
-import { withDeadline } from '../resilience/deadline.ts'
+import { unanswered, withDeadline } from '../resilience/deadline.ts'
 import type { RedisClient } from './call.ts'
 import { openCommands, openListener, type RedisConnectionOptions } from './open.ts'
 import { checkInfo, checkRights, refusalOf, withoutCommand } from './refusal.ts'
@@ -89,7 +89,7 @@ function disconnect(commands: RedisClient): void {
 
 /** Rejects when the deadline is over; `call` goes on, to no effect. */
 function inTime(deadlineMs: number, call: (signal: AbortSignal) => Promise<void>): Promise<void> {
-  const late = (): Error => new Error(`no answer in ${deadlineMs} ms`)
+  const late = unanswered(deadlineMs)
   return withDeadline(deadlineMs, late, undefined, systemClock, call)
 }
 

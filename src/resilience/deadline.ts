@@ -49,7 +49,8 @@ export interface Deadline {
 
 export function deadlineIn(ms: number, clock: Clock): Deadline {
   const controller = new AbortController()
-  const end = clock.after(ms, () => controller.abort(new Error(`no answer in ${ms} ms`)))
+  const late = unanswered(ms)
+  const end = clock.after(ms, () => controller.abort(late()))
   return { signal: controller.signal, end }
 }
 
@@ -75,6 +76,12 @@ export async function withDeadline<T>(
     cancel()
     parent?.removeEventListener('abort', follow)
   }
+}
+
+/** For `withDeadline`: `who` did not answer in time. */
+export function unanswered(ms: number, who?: string): () => Error {
+  const what = who === undefined ? 'no answer' : `${who} did not answer`
+  return () => new Error(`${what} in ${ms} ms`)
 }
 
 /** One timer for many deadlines; calls `late` for each that passes, until the returned function ends it. */

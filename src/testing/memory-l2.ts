@@ -47,7 +47,7 @@ const longestLeaseMs = 10_000
 let owners = 0
 
 export function memoryL2(options: MemoryL2Options): L2 {
-  const { redis, tombstoneRetentionMs = 60_000, calls } = options
+  const { redis, tombstoneRetentionMs: retentionMs = 60_000, calls } = options
   const owner = `owner-${++owners}`
   let nonces = 0
   const barriers = new MemoryBarriers(redis)
@@ -82,7 +82,7 @@ export function memoryL2(options: MemoryL2Options): L2 {
         { act: 'acquire', ids },
         () =>
           ids.map((id) => {
-            const asker = { owner, proposedNonce: newNonce(), retentionMs: tombstoneRetentionMs }
+            const asker = { owner, proposedNonce: newNonce(), retentionMs }
             return acquireOne(redis, keysOf(entity, id), id, wanted, asker, barriers.beside())
           }),
         (cause) => ids.map(() => unavailable(cause)),
@@ -92,10 +92,9 @@ export function memoryL2(options: MemoryL2Options): L2 {
       call<readonly FillAnswer[]>(
         { act: 'fill', ids: fills.map(({ lease }) => lease.id) },
         () =>
-          fills.map((fill) => {
-            const keys = keysOf(entity, fill.lease.id)
-            return fillOne(redis, keys, fill, owner, tombstoneRetentionMs)
-          }),
+          fills.map((fill) =>
+            fillOne(redis, keysOf(entity, fill.lease.id), fill, owner, retentionMs),
+          ),
         () => fills.map(() => 'unavailable'),
       ),
 
@@ -119,7 +118,7 @@ export function memoryL2(options: MemoryL2Options): L2 {
       ),
 
     filled: (entity, id, pollAfterMs, signal) =>
-      redis.wait(keysOf(entity, id).value, pollAfterMs, signal),
+      redis.waits.wait(owner, keysOf(entity, id).value, pollAfterMs, signal),
 
     invalidate: (write, drops, { quiet = false } = {}) =>
       call<Dropped>(
@@ -129,7 +128,7 @@ export function memoryL2(options: MemoryL2Options): L2 {
           const nonces = drops.map((drop) => {
             const proposed = newNonce()
             values += dropValues(redis, write, drop)
-            return fenceOff(redis, write, drop, tombstoneRetentionMs, proposed)
+            return fenceOff(redis, write, drop, retentionMs, proposed)
           })
           const keys = drops.map(({ entity, id }) => ({ entity, id }))
           if (!quiet) redis.tell({ write, keys })
@@ -191,6 +190,7 @@ function acquireOne(
   const isHeld = untilMs !== undefined && untilMs > nowMs && untilMs - nowMs <= longestLeaseMs
   if (isHeld && fence.owner !== asker.owner) {
     redis.await(keys.fence)
+    redis.waits.asked(asker.owner, keys.value)
     return { kind: 'wait', pollAfterMs: untilMs - nowMs, tombstones }
   }
   redis.lease(keys.fence, asker.owner, Math.ceil(leaseMs))
@@ -210,7 +210,7 @@ function fillOne(
   const expireMs = expireMsOf(fill)
   const answer = redis.fillOne(keys, fence, fill.lease.nonce, bytes, expireMs, fill.over)
   if (answer !== 'filled') redis.endLease(keys.fence, owner)
-  if (fence?.isAwaited) redis.wake(keys.value)
+  if (fence?.isAwaited) redis.waits.wake(keys.value)
   return answer
 }
 
@@ -220,7 +220,7 @@ function releaseOne(redis: MemoryRedis, keys: Keys, owner: string): void {
   if (!held) return
   const { isAwaited } = held
   redis.endWait(keys.fence)
-  if (isAwaited) redis.wake(keys.value)
+  if (isAwaited) redis.waits.wake(keys.value)
 }
 
 /** What invalidate.lua drops of one id: the number of values that are gone. */
@@ -254,7 +254,7 @@ function fenceOff(
   const value = valueKey(entity, through.version, id)
   const bytes = envelopeOf(through, redis.nowMs())
   redis.fillOne({ fence, value }, read, through.lease.nonce, bytes, expireMsOf(through), [])
-  if (read.isAwaited) redis.wake(value)
+  if (read.isAwaited) redis.waits.wake(value)
   return read.nonce as Nonce
 }
 

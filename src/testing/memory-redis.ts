@@ -6,6 +6,7 @@ import type { Clock } from '../model/clock.ts'
 import type { FastPlane, FillAnswer, Told, Tombstone } from '../model/ports.ts'
 import { covers, type Incarnation, visible, type WriteId } from '../model/snapshot.ts'
 import { barrierKey, fenceKey, valueKey } from './memory-keys.ts'
+import { MemoryWaits } from './memory-waits.ts'
 import { copyOf, type StoredFence } from './stored-fence.ts'
 import { type Header, headerOf } from './stored-header.ts'
 
@@ -36,7 +37,7 @@ export class MemoryRedis {
   readonly #clock: Clock
   readonly #values = new Map<string, StoredValue>()
   readonly #fences = new Map<string, StoredFence>()
-  readonly #waits = new Map<string, Set<() => void>>()
+  readonly waits: MemoryWaits
   readonly #listeners: ((message: Told) => void)[] = []
   /** Of the server that answers, as `NodeChange` has it. */
   identity = newIdentity()
@@ -45,6 +46,7 @@ export class MemoryRedis {
 
   constructor(clock: Clock) {
     this.#clock = clock
+    this.waits = new MemoryWaits(clock)
   }
 
   nowMs(): number {
@@ -106,7 +108,7 @@ export class MemoryRedis {
 
   /** Readers that wait for a fill. */
   get waiting(): number {
-    return [...this.#waits.values()].reduce((sum, waits) => sum + waits.size, 0)
+    return this.waits.count
   }
 
   fastPlane(): FastPlane {
@@ -213,7 +215,7 @@ export class MemoryRedis {
     const { incarnation } = write
     const toldAtMs = this.nowMs()
     if (read.tombstones.length < mostTombstones) {
-      fence.tombstones.set(field(write, false), { ...write, merged: false, toldAtMs })
+      put(fence, { ...write, merged: false, toldAtMs })
       return
     }
     let largest = write.xid
@@ -222,8 +224,7 @@ export class MemoryRedis {
       fence.tombstones.delete(field(tombstone, tombstone.merged))
       if (tombstone.xid > largest) largest = tombstone.xid
     }
-    const merged = { incarnation, xid: largest, merged: true, toldAtMs }
-    fence.tombstones.set(field(merged, true), merged)
+    put(fence, { incarnation, xid: largest, merged: true, toldAtMs })
   }
 
   fillOne(
@@ -258,28 +259,6 @@ export class MemoryRedis {
     for (const listener of this.#listeners) listener(message)
   }
 
-  wake(key: string): void {
-    for (const done of [...(this.#waits.get(key) ?? [])]) done()
-  }
-
-  wait(key: string, pollAfterMs: number, signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const waits = this.#waits.get(key) ?? new Set()
-      const done = (): void => {
-        cancel()
-        signal.removeEventListener('abort', done)
-        waits.delete(done)
-        if (waits.size === 0) this.#waits.delete(key)
-        resolve()
-      }
-      const cancel = this.#clock.after(pollAfterMs, done)
-      if (signal.aborted) return done()
-      signal.addEventListener('abort', done, { once: true })
-      waits.add(done)
-      this.#waits.set(key, waits)
-    })
-  }
-
   #fence(key: string): StoredFence | undefined {
     const fence = this.#fences.get(key)
     if (!fence || fence.expiresAtMs > this.nowMs()) return fence
@@ -290,6 +269,12 @@ export class MemoryRedis {
 
 let servers = 0
 const newIdentity = (): string => String(++servers).padStart(20, '0')
+
+/** One that is told again comes last. */
+function put({ tombstones }: StoredFence, one: Tombstone & { readonly toldAtMs: number }): void {
+  tombstones.delete(field(one, one.merged))
+  tombstones.set(field(one, one.merged), one)
+}
 
 const field = ({ incarnation, xid }: WriteId, merged: boolean): string =>
   `${merged ? 'm' : 't'}${incarnation}${xid}`

@@ -1015,6 +1015,17 @@ describe.each(l2Rigs)('L2 in %s', (_name, open) => {
       await Promise.all(woken)
     })
 
+    test('goes on at once when it was woken before it began to wait', async () => {
+      const { one, two } = await open()
+      const leased = await lease(one, 'a')
+      const { signal } = new AbortController()
+      await acquire(two, 'a')
+      const woken = two.filled(thing(), 'a', long, signal)
+      await fill(one, fillOf(leased, upTo(100)))
+      await woken
+      await two.filled(thing(), 'a', long, signal)
+    })
+
     test('goes on after its poll when nobody wakes it', async () => {
       const { two } = await open()
       await two.filled(thing(), 'a', 5, new AbortController().signal)

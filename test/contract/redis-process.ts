@@ -17,6 +17,8 @@ export interface RedisProcess {
   readonly l2: RedisL2
   readonly fastPlane: RedisFastPlane
   readonly redis: Redis
+  /** Resolves when it has heard what was published before. */
+  arrived(): Promise<unknown>
 }
 
 export interface RedisProcessOptions {
@@ -59,5 +61,7 @@ export async function openRedisProcess(options: RedisProcessOptions): Promise<Re
     ),
     // A cluster has all of the methods that tests ask for.
     redis: connections.commands as Redis,
+    // The answer comes over the same connection as the messages.
+    arrived: () => connections.subscriber.ping(),
   }
 }
