@@ -3,10 +3,10 @@ import type { ReadLine } from './format.ts'
 import type { Fault, KnownWrite, Witness } from './record.ts'
 
 /**
- * An invariant of DESIGN §1, or `value`: an answer that was never there to be read; `told`: a write
- * was told what isn't so.
+ * An invariant of DESIGN §1, or `everywhere`: of a write that waited for all instances, one missed it;
+ * `value`: an answer that was never there to be read; `told`: a write was told what isn't so.
  */
-export type Rule = 'I1' | 'I2' | 'I3' | 'I4' | 'I10' | 'value' | 'told'
+export type Rule = 'I1' | 'I2' | 'I3' | 'I4' | 'I10' | 'everywhere' | 'value' | 'told'
 
 export interface Violation {
   readonly rule: Rule

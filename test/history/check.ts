@@ -11,6 +11,7 @@
  * I1: in the end every place has what PostgreSQL has; and a bounded answer of Redis without a proof
  * misses no write that returned fenced more than the bound before, while Redis keeps what it had.
  * I2: what was acknowledged is there.
+ * And no L1 misses a write that returned, before the read began, after it had waited for all instances.
  */
 import { Accusations, type Violation } from './accusations.ts'
 import { readHistory } from './format.ts'

@@ -9,7 +9,7 @@ import {
   type Rule,
 } from './accusations.ts'
 import type { ReadLine } from './format.ts'
-import type { KnownWrite, Recorded, Row } from './record.ts'
+import { isAcknowledged, type KnownWrite, type Recorded, type Row } from './record.ts'
 import { type RedisLosses, redisLosses } from './redis-losses.ts'
 import { StrongReads, type WentBack } from './strong-reads.ts'
 
@@ -89,11 +89,27 @@ export class ReadJudge {
 
   #judgeBounded(one: Case): void {
     const { tier, proven } = one.read
+    if (tier === 'l1') this.#judgeEverywhere(one)
     const staleNs = staleNsOf(one)
     if (tier === 'l1' || proven) this.#maxStaleNs = Math.max(this.#maxStaleNs, staleNs)
-    const isHeld = tier !== 'l2' || proven || this.#recorded.header.foreignWrites
+    const isHeld = tier !== 'l2' || proven || this.#isForeign(one.read.id)
     if (!isHeld) this.#judgeUnproven(one)
     else if (staleNs > this.#boundNs) this.#beyondBound('I3', one, staleNs)
+  }
+
+  #judgeEverywhere(one: Case): void {
+    const { read, row } = one
+    if ((row.everywhereEnds[read.version + 1] ?? never) >= read.begin) return
+    const missed = row.writes
+      .slice(read.version + 1)
+      .find((write) => write?.isEverywhere && isAcknowledged(write) && write.end < read.begin)
+    const why = 'had waited for all instances before it began'
+    this.#accuse('everywhere', one, `missed version ${missed?.saidVersion}, which ${why}`, missed)
+  }
+
+  #isForeign(id: number): boolean {
+    const { foreignWrites } = this.#recorded.header
+    return typeof foreignWrites === 'boolean' ? foreignWrites : foreignWrites.includes(id)
   }
 
   /** Without a proof Redis may miss what it was not told of, and nothing else as long as it keeps that. */

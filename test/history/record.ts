@@ -26,6 +26,7 @@ export interface KnownWrite extends Omit<WriteLine, 'kind'> {
   outcome: Outcome
   /** What the call said, where it did. */
   saidVersion: number | undefined
+  isEverywhere: boolean
 }
 
 /** It shows that a version had committed before `at`. */
@@ -44,6 +45,8 @@ export interface Row {
   readonly witnesses: readonly (Witness | undefined)[]
   /** When the first call that returned fenced, of this and all later versions, did so. */
   readonly fencedEnds: readonly number[]
+  /** The same, of those that waited for all instances. */
+  readonly everywhereEnds: readonly number[]
 }
 
 export interface Fault extends Omit<FaultLine, 'kind'> {
@@ -142,18 +145,20 @@ class Recorder {
       endLine: 0,
       outcome: null,
       saidVersion: undefined,
+      isEverywhere: false,
     }
     this.#writes.set(tag, { ...line, line: number, ...open })
   }
 
-  #wrote({ process, n, end, outcome, version }: WroteLine, number: number): void {
+  #wrote({ process, n, end, outcome, version, wait }: WroteLine, number: number): void {
     const tag = `${process}:${n}`
     const write = this.#writes.get(tag)
     if (!write) throw this.#error(`line ${number} ends the write ${tag}, which never began`)
     if (write.endLine > 0) throw this.#error(`line ${number} ends the write ${tag} a second time`)
     if (end < write.begin)
       throw this.#error(`line ${number}: the write ${tag} ends before it begins`)
-    Object.assign(write, { end, endLine: number, outcome, saidVersion: version })
+    const isEverywhere = wait === 'everywhere'
+    Object.assign(write, { end, endLine: number, outcome, saidVersion: version, isEverywhere })
   }
 
   #read({ id, version, end, tier }: ReadLine, number: number): void {
@@ -181,15 +186,13 @@ class Recorder {
   #row({ id, version, versions }: TruthLine): Row {
     const writes = [undefined, ...versions.map((tag) => this.#writeOf(tag, id))]
     const witnesses: (Witness | undefined)[] = new Array(version + 1).fill(undefined)
-    const fencedEnds: number[] = new Array(version + 1).fill(Number.POSITIVE_INFINITY)
     const seen = this.#seen.get(id) ?? []
     for (let at = version; at > 0; at--) {
-      const write = writes[at]
-      witnesses[at] = earliest(returned(write), seen[at], witnesses[at + 1])
-      const own = write?.outcome === 'fenced' ? write.end : Number.POSITIVE_INFINITY
-      fencedEnds[at] = Math.min(own, fencedEnds[at + 1] ?? Number.POSITIVE_INFINITY)
+      witnesses[at] = earliest(returned(writes[at]), seen[at], witnesses[at + 1])
     }
-    return { version, tags: ['', ...versions], writes, witnesses, fencedEnds }
+    const fencedEnds = firstEnds(writes, ({ outcome }) => outcome === 'fenced')
+    const everywhereEnds = firstEnds(writes, (write) => isAcknowledged(write) && write.isEverywhere)
+    return { version, tags: ['', ...versions], writes, witnesses, fencedEnds, everywhereEnds }
   }
 
   #writeOf(tag: string, id: number): KnownWrite | undefined {
@@ -232,6 +235,20 @@ export function isAcknowledged({ outcome }: KnownWrite): boolean {
 function returned(write: KnownWrite | undefined): Witness | undefined {
   if (!write || !isAcknowledged(write)) return undefined
   return { at: write.end, line: write.endLine }
+}
+
+/** By version: when the first call returned of those, of this and all later versions. */
+function firstEnds(
+  writes: readonly (KnownWrite | undefined)[],
+  isOne: (write: KnownWrite) => boolean,
+): readonly number[] {
+  const ends: number[] = new Array(writes.length).fill(Number.POSITIVE_INFINITY)
+  for (let at = writes.length - 1; at > 0; at--) {
+    const write = writes[at]
+    const own = write && isOne(write) ? write.end : Number.POSITIVE_INFINITY
+    ends[at] = Math.min(own, ends[at + 1] ?? Number.POSITIVE_INFINITY)
+  }
+  return ends
 }
 
 function earliest(...witnesses: readonly (Witness | undefined)[]): Witness | undefined {
