@@ -71,7 +71,7 @@ export interface ReadLine {
   readonly proven: boolean
 }
 
-export interface FailedReadLine {
+interface FailedReadLine {
   readonly kind: 'failed read'
   readonly process: number
   readonly id: number
@@ -111,7 +111,7 @@ export interface LeftLine {
   readonly proven: boolean
 }
 
-export interface EndLine {
+interface EndLine {
   readonly kind: 'end'
   readonly at: number
 }

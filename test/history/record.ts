@@ -16,7 +16,7 @@ import type {
 import { HistoryError, readHistory } from './format.ts'
 
 /** `null`: killed before it could say. */
-export type Outcome = WroteLine['outcome'] | null
+type Outcome = WroteLine['outcome'] | null
 
 export interface KnownWrite extends Omit<WriteLine, 'kind'> {
   readonly line: number
@@ -53,7 +53,7 @@ export interface Fault extends Omit<FaultLine, 'kind'> {
   readonly line: number
 }
 
-export interface Left extends Omit<LeftLine, 'kind'> {
+interface Left extends Omit<LeftLine, 'kind'> {
   readonly line: number
 }
 

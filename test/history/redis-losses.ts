@@ -14,10 +14,12 @@ const losses: Readonly<Record<string, Loss>> = {
   'redis-flush': 'forgets',
   'redis-evict': 'forgets',
   'redis-stopped': 'keeps',
+  // A replica: nobody asks it.
+  'redis-killed': 'keeps',
 }
 
 /** Times at which faults of some kinds went on. */
-export class Times {
+class Times {
   /** In the order in which they began, with the latest end of all up to there. */
   readonly #begins: number[] = []
   readonly #ends: number[] = []
