@@ -80,6 +80,7 @@ async function runParts(asked, before) {
   try {
     const command = [...before, process.execPath, vitest, 'run', ...config, ...files]
     const code = await run(command, environment)
+    if (existsSync(stop)) throw new Error('ended before its time: nothing follows from it')
     const found = asked.parts.map((part) => [part, readJson(results[part])])
     const missing = found.filter(([, result]) => !result).map(([part]) => part)
     if (missing.length > 0) throw new Error(`no result: ${missing.join(', ')}`)
