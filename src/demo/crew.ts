@@ -14,8 +14,18 @@ export interface CrewOptions {
   readonly hear: (process: number, chunk: Uint8Array, untilNs: number, progress: Progress) => void
   readonly news: (process: number, news: string) => void
   /** All are ready, and the run begins at that time of the machine's monotonic clock. */
-  readonly begun: (epochNs: bigint) => void
+  readonly begun: (epochNs: bigint, crew: Crew) => void
+  /** What is heard of that process from now on is another's. */
+  readonly replaced: (process: number) => void
   readonly signal: AbortSignal
+}
+
+/** What may be done to the processes while they work. */
+export interface Crew {
+  readonly size: number
+  /** Kills one, and resolves when another works in its place. */
+  replace(process: number): Promise<void>
+  send(process: number, signal: 'SIGSTOP' | 'SIGCONT'): void
 }
 
 const workerFile = new URL('./worker.js', import.meta.url)
@@ -28,43 +38,84 @@ const stopDeadlineMs = 3_000
 const headStartMs = 100
 
 interface Worker {
-  readonly child: ChildProcess
-  readonly ready: Deferred<void>
+  /** The one that works now, when others before it were killed. */
+  child: ChildProcess
+  exited: Promise<unknown>
+  ready: Deferred<void>
   readonly done: Deferred<void>
-  readonly exited: Promise<unknown>
 }
 
 /** Resolves when the run is over; rejects when a process fails, dies or hangs, or the signal aborts. */
 export async function work(options: CrewOptions): Promise<void> {
   const { settings, seconds, signal } = options
   const workers: Worker[] = []
+  const over = new AbortController()
   try {
     signal.throwIfAborted()
     for (const one of settings) workers.push(hire(one, workers, options))
     await all(workers, 'ready', 'start', startDeadlineMs, signal)
     const epochNs = process.hrtime.bigint() + BigInt(headStartMs) * 1_000_000n
-    options.begun(epochNs)
-    for (const { child } of workers) send(child, { kind: 'go', epochNs, seconds })
+    const go: ToWorker = { kind: 'go', epochNs, seconds }
+    options.begun(epochNs, crewOf(workers, { ...options, signal: over.signal }, go))
+    for (const { child } of workers) send(child, go)
     await all(workers, 'done', 'end', headStartMs + seconds * 1_000 + endDeadlineMs, signal)
   } finally {
+    // Nobody is hired any more.
+    over.abort()
     await Promise.all(workers.map(dismiss))
   }
 }
 
+function crewOf(workers: readonly Worker[], options: CrewOptions, go: ToWorker): Crew {
+  return {
+    size: workers.length,
+    send: (process, signal) => void workers[process]?.child.kill(signal),
+    replace: async (process) => {
+      options.signal.throwIfAborted()
+      const worker = workers[process] as Worker
+      const { child, exited } = worker
+      worker.ready = quietly(deferred<void>())
+      Object.assign(worker, employ(options.settings[process] as WorkerSettings, workers, options))
+      child.kill('SIGKILL')
+      await exited
+      await all([worker], 'ready', 'start', startDeadlineMs, options.signal)
+      options.replaced(process)
+      send(worker.child, go)
+    },
+  }
+}
+
 function hire(settings: WorkerSettings, workers: readonly Worker[], options: CrewOptions): Worker {
+  const [ready, done] = [quietly(deferred<void>()), quietly(deferred<void>())]
+  return { ready, done, ...employ(settings, workers, options) }
+}
+
+function quietly(one: Deferred<void>): Deferred<void> {
+  one.promise.catch(() => {})
+  return one
+}
+
+/** One process; what it says and does is heard as long as its place is its own. */
+function employ(
+  settings: WorkerSettings,
+  workers: readonly Worker[],
+  options: CrewOptions,
+): Pick<Worker, 'child' | 'exited'> {
   // stdout of the demo holds results and nothing else.
   const child = fork(workerFile, [], { serialization: 'advanced', stdio: ['ignore', 2, 2, 'ipc'] })
-  const ready = deferred<void>()
-  const done = deferred<void>()
+  const place = (): Worker | undefined => {
+    const worker = workers[settings.process]
+    return worker?.child === child ? worker : undefined
+  }
   const fail = (why: string): void => {
     const error = new Error(`process ${settings.process} ${why}`)
-    for (const one of [ready, done]) one.reject(error)
+    const worker = place()
+    for (const one of [worker?.ready, worker?.done]) one?.reject(error)
   }
-  for (const one of [ready, done]) one.promise.catch(() => {})
   child.on('message', (message: FromWorker) => {
     switch (message.kind) {
       case 'ready':
-        return ready.resolve()
+        return place()?.ready.resolve()
       case 'history':
         return options.hear(settings.process, message.chunk, message.untilNs, message.progress)
       case 'news':
@@ -75,7 +126,7 @@ function hire(settings: WorkerSettings, workers: readonly Worker[], options: Cre
         return
       }
       case 'done':
-        return done.resolve()
+        return place()?.done.resolve()
       case 'failed':
         return fail(`failed: ${message.message}`)
       default:
@@ -86,7 +137,7 @@ function hire(settings: WorkerSettings, workers: readonly Worker[], options: Cre
   child.on('exit', (code, signal) => fail(`ended with ${signal ?? `exit code ${code}`}`))
   const exited = once(child, 'exit').catch(() => {})
   send(child, { kind: 'open', settings })
-  return { child, ready, done, exited }
+  return { child, exited }
 }
 
 function send(child: ChildProcess, message: ToWorker): void {

@@ -9,6 +9,7 @@ export interface DemoArguments {
   readonly trace?: string
   readonly foreign?: true
   readonly kafka?: true
+  readonly chaos?: true
 }
 
 export interface DemoOptions {
@@ -22,6 +23,8 @@ export interface DemoOptions {
   readonly foreign: boolean
   /** On the durable plane with Kafka. */
   readonly kafka: boolean
+  /** Processes are killed and stopped, connections cut, keys deleted, all the time. */
+  readonly chaos: boolean
 }
 
 export const demoDefaults = { seconds: '20', processes: '3', writes: '0.02' } as const
@@ -36,6 +39,7 @@ export function parseDemoOptions(given: DemoArguments): DemoOptions {
     trace: given.trace === undefined ? undefined : readable(given.trace),
     foreign: given.foreign ?? false,
     kafka: given.kafka ?? false,
+    chaos: given.chaos ?? false,
   }
 }
 

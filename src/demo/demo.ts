@@ -7,16 +7,17 @@ import type { Config } from '../config.ts'
 import { migrate } from '../postgres/migrations.ts'
 import { openPool, type Pool } from '../postgres/pool.ts'
 import { installTriggers } from '../postgres/triggers.ts'
+import { openChaos } from './chaos.ts'
 import { loadCities } from './cities.ts'
 import { credit, schema } from './city.ts'
 import { work } from './crew.ts'
 import type { DemoOptions } from './demo-options.ts'
 import { Docket } from './docket.ts'
 import { writeForeign } from './foreign.ts'
-import type { Progress, WorkerSettings } from './messages.ts'
+import type { WorkerSettings } from './messages.ts'
 import { Announcer } from './news.ts'
 import { seededRandom } from './random.ts'
-import { type DemoResults, failureOf, resultsOf, sumUp } from './results.ts'
+import { type DemoResults, failureOf, resultsOf, Tally } from './results.ts'
 import { liveLine, type Moment, progressBar, type Screen } from './screen.ts'
 import { type Addresses, addressesOf, findServices, type Services } from './services.ts'
 import { trafficOf } from './shift.ts'
@@ -45,14 +46,15 @@ export async function demo(
   const addresses = addressesOf(config, options.kafka)
   const { rows, services } = await prepare(addresses, config, screen, signal)
   const docket = new Docket(options.processes, boundMs, options.foreign)
-  const progress: (Progress | undefined)[] = []
-  const sums = () => sumUp(progress.filter((one) => one !== undefined))
+  const tally = new Tally()
   const seed = randomInt(2 ** 31)
+  const namespace = namespaceOf(config, options)
+  const chaos = options.chaos ? await openChaos(addresses, config.logLevel) : undefined
   const settings = Array.from(
     { length: options.processes },
     (_, process): WorkerSettings => ({
-      ...addresses,
-      namespace: namespaceOf(config, options),
+      ...(chaos?.addresses ?? addresses),
+      namespace,
       logLevel: config.logLevel,
       rows,
       process,
@@ -65,38 +67,46 @@ export async function demo(
   )
   let endLive = (): void => {}
   let beganAtMs = performance.now()
-  const announcer = new Announcer((text) => {
+  const line = (text: string): void => {
     const seconds = Math.round((performance.now() - beganAtMs) / 1_000)
     screen.line(`${String(seconds).padStart(3)} s   ${text}`)
-  })
-  const foreigner = options.foreign ? await openForeigner(settings, docket) : undefined
+  }
+  const announcer = new Announcer(line)
+  let foreigner: Foreigner | undefined
   try {
+    foreigner = options.foreign ? await openForeigner(settings, docket) : undefined
     await work({
       settings,
       seconds: options.seconds,
       signal,
-      begun: (epochNs) => {
+      begun: (epochNs, crew) => {
         beganAtMs = performance.now()
         foreigner?.begin(epochNs)
+        const { seconds } = options
+        chaos?.begin({ crew, namespace, seconds, random: seededRandom(seed), line })
         endLive = showLive(screen, () => {
           const { staleStrong, staleBeyondBound } = docket.verdict
-          return { reads: docket.counts.reads, sums: sums(), stale: staleStrong + staleBeyondBound }
+          const stale = staleStrong + staleBeyondBound
+          return { reads: docket.counts.reads, sums: tally.sums, stale }
         })
       },
+      replaced: (process) => tally.replaced(process),
       news: (process, news) => announcer.add(process, news),
-      hear: (process, chunk, untilNs, said) => {
+      hear: (process, chunk, untilNs, progress) => {
         docket.add(process, chunk, untilNs)
-        progress[process] = said
+        tally.hear(process, progress)
       },
     })
   } finally {
     announcer.flush()
     endLive()
-    await foreigner?.end()
+    await Promise.all([foreigner?.end(), chaos?.end()])
   }
   await foreigner?.written()
-  const results = resultsOf({ options, rows, docket, sums: sums(), services, credit })
-  const failure = failureOf(results, sums().firstFailure)
+  const { sums } = tally
+  const done = chaos?.results
+  const results = resultsOf({ options, rows, docket, sums, services, credit, chaos: done })
+  const failure = failureOf(results, sums.firstFailure)
   return { results, failure, examples: docket.verdict.examples }
 }
 

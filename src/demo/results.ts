@@ -1,4 +1,5 @@
 /** What a run came to, in numbers: the document of `--json`. */
+import type { ChaosResults } from './chaos.ts'
 import type { DemoOptions } from './demo-options.ts'
 import type { Docket } from './docket.ts'
 import type { Tier } from './history.ts'
@@ -45,6 +46,8 @@ export interface DemoResults {
   readonly throughput: number
   readonly services: Services
   readonly credit: string
+  /** With `--chaos`. */
+  readonly chaos?: ChaosResults
 }
 
 const nothing: Progress = {
@@ -58,6 +61,25 @@ const nothing: Progress = {
   failedReads: 0,
   failedWrites: 0,
   firstFailure: undefined,
+}
+
+/** The counts of all processes, also of those that others have replaced. */
+export class Tally {
+  readonly #now: (Progress | undefined)[] = []
+  #gone = nothing
+
+  hear(process: number, progress: Progress): void {
+    this.#now[process] = progress
+  }
+
+  replaced(process: number): void {
+    this.#gone = sumUp([this.#gone, this.#now[process] ?? nothing])
+    this.#now[process] = undefined
+  }
+
+  get sums(): Progress {
+    return sumUp([this.#gone, ...this.#now.filter((one) => one !== undefined)])
+  }
 }
 
 export function sumUp(all: Iterable<Progress>): Progress {
@@ -86,9 +108,18 @@ export interface Run {
   readonly sums: Progress
   readonly services: Services
   readonly credit: string
+  readonly chaos: ChaosResults | undefined
 }
 
-export function resultsOf({ options, rows, docket, sums, services, credit }: Run): DemoResults {
+export function resultsOf({
+  options,
+  rows,
+  docket,
+  sums,
+  services,
+  credit,
+  chaos,
+}: Run): DemoResults {
   const { counts, verdict, latency } = docket
   const { crossProcessChecks, staleStrong, staleBeyondBound, maxStaleMs } = verdict
   const percentiles = (tier: Tier): Percentiles => ({
@@ -122,11 +153,14 @@ export function resultsOf({ options, rows, docket, sums, services, credit }: Run
     throughput: round(counts.reads / options.seconds, 1),
     services,
     credit,
+    ...(chaos && { chaos }),
   }
 }
 
 /** Of all answers to reads, those that may have failed before the run itself counts as failed. */
 const failedShare = 0.01
+/** Where connections are cut on purpose all the time, what was under way on them fails. */
+const failedShareInChaos = 0.1
 
 /** Why a run is no success; `undefined`: it is one. */
 export function failureOf(
@@ -138,7 +172,8 @@ export function failureOf(
     return `stale answers: ${staleStrong + staleBeyondBound}; rows that were said not to exist: ${absent}`
   }
   if (reads === 0) return `no read was answered${firstFailure ? `: ${firstFailure}` : ''}`
-  if (failedReads > failedShare * (reads + failedReads)) {
+  const share = results.chaos ? failedShareInChaos : failedShare
+  if (failedReads > share * (reads + failedReads)) {
     return `${failedReads} reads failed${firstFailure ? `; the first: ${firstFailure}` : ''}`
   }
   return undefined

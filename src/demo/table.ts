@@ -32,6 +32,7 @@ export function tableOf(results: DemoResults): string {
       'stale, bounded',
       `${whole(results.staleBeyondBound)} beyond the bound of 1 s; ${oldest(results)}`,
     ],
+    ...chaos(results),
     ...failures(results),
   ]
   return [
@@ -72,6 +73,12 @@ function strongAndTicketed({ strongReads, ticketedReads }: DemoResults): string 
 
 function oldest({ maxStaleMs }: DemoResults): string {
   return `the oldest write that one missed had returned ${maxStaleMs.toFixed(1)} ms before`
+}
+
+function chaos({ chaos }: DemoResults): readonly (readonly [string, string])[] {
+  if (!chaos) return []
+  const { kills, stops, faults } = chaos
+  return [['chaos', `${kills} processes killed, ${stops} stopped; ${faults.join(', ')}`]]
 }
 
 function failures(results: DemoResults): readonly (readonly [string, string])[] {

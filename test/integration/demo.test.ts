@@ -100,6 +100,25 @@ describe('lockstep demo --json', () => {
     })
   })
 
+  test.each(['outbox', 'kafka'])(
+    'chaos on the plane %s: processes die, connections break, keys vanish, and no answer is stale',
+    async (plane) => {
+      if (plane === 'kafka') removeTopicAtEnd(`lockstep.${ownNamespace()}-demo-kafka`)
+      const args = ['demo', '--chaos', '--seconds', '12', '--processes', '2', '--json']
+      const { code, stdout, stderr } = await cli(plane === 'kafka' ? [...args, '--kafka'] : args)
+        .ended
+      if (code !== 0) throw new Error(stderr)
+      const { chaos, ...results } = JSON.parse(stdout)
+      expect(results).toMatchObject({ staleStrong: 0, staleBeyondBound: 0, absent: 0 })
+      expect(results.crossProcessChecks).toBeGreaterThan(0)
+      // On a busy machine a new process takes seconds to start.
+      expect(chaos.faults.length).toBeGreaterThan(1)
+      for (const line of stderr.matchAll(/chaos: .*/g)) expect(line[0]).not.toContain('failed')
+      expect(stderr).toMatch(/ s {3}chaos: /)
+    },
+    60_000,
+  )
+
   test('used wrongly: exit code 2, and the option is named', async () => {
     const bad = [
       [['demo', '--seconds', 'soon'], '--seconds'],

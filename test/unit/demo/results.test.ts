@@ -3,7 +3,7 @@ import { readConfig } from '../../../src/config.ts'
 import { Docket } from '../../../src/demo/docket.ts'
 import { LatencyHistogram } from '../../../src/demo/latency.ts'
 import type { Progress } from '../../../src/demo/messages.ts'
-import { type DemoResults, failureOf, resultsOf, sumUp } from '../../../src/demo/results.ts'
+import { type DemoResults, failureOf, resultsOf, sumUp, Tally } from '../../../src/demo/results.ts'
 import { liveLine, progressBar } from '../../../src/demo/screen.ts'
 import { addressesOf, maskUrl } from '../../../src/demo/services.ts'
 import { tableOf } from '../../../src/demo/table.ts'
@@ -33,6 +33,7 @@ function results(changes: Partial<DemoResults> = {}): DemoResults {
     trace: undefined,
     foreign: false,
     kafka: false,
+    chaos: false,
   }
   const run = {
     options,
@@ -41,6 +42,7 @@ function results(changes: Partial<DemoResults> = {}): DemoResults {
     sums: sumUp([progress, progress]),
     services,
     credit: 'GeoNames',
+    chaos: undefined,
   }
   return { ...resultsOf(run), reads: 200, ...changes }
 }
@@ -147,4 +149,25 @@ test('an environment that names no services is told which name is missing', () =
   })) {
     expect(() => addressesOf(lacking, true)).toThrow(`${name} is not set`)
   }
+})
+
+test('what a process did is not lost when another takes its place', () => {
+  const tally = new Tally()
+  for (const process of [0, 1]) tally.hear(process, progress)
+  tally.hear(1, { ...progress, calls: 70 })
+  tally.replaced(1)
+  // Nothing has been heard of the next one either.
+  tally.replaced(1)
+  tally.hear(1, { ...progress, calls: 5 })
+  expect(tally.sums).toMatchObject({ calls: 125, l1Hits: 180, failedWrites: 6 })
+})
+
+test('chaos is told, and what was cut off by it is forgiven up to a tenth', () => {
+  const chaos = { kills: 2, stops: 1, faults: ['redis-cut', 'sigkill', 'sigstop'] }
+  expect(tableOf(results({ chaos }))).toContain('2 processes killed, 1 stopped; redis-cut, sigkill')
+  expect(tableOf(results())).not.toContain('chaos')
+  expect(failureOf(results({ chaos, reads: 95, failedReads: 5 }), undefined)).toBeUndefined()
+  expect(failureOf(results({ reads: 95, failedReads: 5 }), undefined)).toContain('5 reads failed')
+  expect(failureOf(results({ chaos, reads: 85, failedReads: 15 }), undefined)).toContain('15 reads')
+  expect(failureOf(results({ chaos, staleStrong: 1 }), undefined)).toContain('stale answers: 1')
 })
