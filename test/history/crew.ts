@@ -1,0 +1,230 @@
+/**
+ * The processes of a history. Each place has proxies of its own before every service; whoever is
+ * killed there is followed by a process that already has its code loaded.
+ */
+import { type ChildProcess, fork } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { onTestFinished } from 'vitest'
+import { randomBelow } from '../../src/demo/random.ts'
+import { stateOf } from '../support/instance.ts'
+import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
+import { until } from '../support/until.ts'
+import type { LeftLine } from './format.ts'
+import type { Places } from './places.ts'
+import { wellId } from './places.ts'
+import type { Recording } from './recording.ts'
+
+const script = fileURLToPath(new URL('./children/instance.mjs', import.meta.url))
+
+export const boundMs = 1_000
+/** Short, so that a process that is stopped for some seconds sleeps through both. */
+export const retentionMs = 4_000
+const timing = {
+  stalenessBound: `${boundMs}ms`,
+  outboxRetention: `${retentionMs}ms`,
+  tombstoneRetention: `${retentionMs}ms`,
+}
+
+/** One process, from its start to its end. */
+export interface Member {
+  readonly number: number
+  isWell(): Promise<boolean>
+  left(): Promise<readonly LeftLine[]>
+  /** Its wall clock is so much off from now on. */
+  stepClock(ms: number): Promise<void>
+  /** Ends its reads and writes. */
+  rest(): Promise<void>
+  stop(): Promise<void>
+  goOn(): void
+  kill(): Promise<void>
+}
+
+export type ServiceName = 'postgres' | 'redis' | 'kafka'
+
+export interface Seat {
+  readonly index: number
+  readonly proxies: Readonly<Record<'postgres' | 'redis', TcpProxy>> & {
+    readonly kafka?: TcpProxy | undefined
+  }
+  /** Who sits there and works; `undefined` while somebody new begins. */
+  readonly member: Member | undefined
+  /** Kills who sits there, if it is still that one, and seats a new one. */
+  replace(member: Member): Promise<void>
+}
+
+export interface Crew {
+  readonly seats: readonly Seat[]
+  /** Whoever ended without being killed, and why. */
+  readonly fallen: readonly string[]
+  /** No more replacements; everybody who is seated works by then. */
+  settle(): Promise<readonly Member[]>
+}
+
+export interface CrewOptions {
+  readonly places: Places
+  readonly recording: Recording
+  readonly seats: number
+  readonly random: () => number
+}
+
+export async function openCrew(options: CrewOptions): Promise<Crew> {
+  const { places, recording, random } = options
+  const fallen: string[] = []
+  const underWay = new Set<Promise<void>>()
+  let numbers = 0
+  let spare = startProcess(fallen)
+
+  const seatNew = async (seat: OpenSeat): Promise<void> => {
+    const child = spare
+    spare = startProcess(fallen)
+    const number = ++numbers
+    const { proxies } = seat
+    await child.here
+    child.onTicket = (one) => {
+      const others = seats.flatMap(({ member }) => (member ? [member] : []))
+      others[randomBelow(others.length, random)]?.give(one)
+    }
+    await child.ask('open', {
+      process: number,
+      ...{ seed: randomBelow(2 ** 31, random), ids: places.ids, wellId, timing },
+      ...{ namespace: places.namespace, epoch: String(recording.epoch) },
+      file: recording.fileOf(number),
+      postgres: proxies.postgres.through(places.postgres.url),
+      redis: proxies.redis.through(places.redis[0].url),
+      kafka: places.kafka && {
+        brokers: [...places.kafka.server.brokers],
+        ...{ topic: places.kafka.topic, port: proxies.kafka?.port },
+      },
+      clockOffsetMs: seat.clockOffsetMs,
+    })
+    seat.member = memberOf(number, child)
+  }
+  const seats: OpenSeat[] = []
+  for (let index = 0; index < options.seats; index++) {
+    const seat: OpenSeat = {
+      index,
+      proxies: await openProxies(places),
+      member: undefined,
+      // One of them has never had the right time.
+      clockOffsetMs: index === 0 ? 3_600_000 : 0,
+      replace: async (member) => {
+        if (seat.member !== member) return
+        seat.member = undefined
+        await member.kill()
+        const seating = seatNew(seat).finally(() => underWay.delete(seating))
+        // A crew that can't be seated is told of by whoever settles it.
+        seating.catch((error: unknown) => fallen.push(String(error)))
+        underWay.add(seating)
+      },
+    }
+    seats.push(seat)
+  }
+  for (const seat of seats) await seatNew(seat)
+  return {
+    seats,
+    fallen,
+    settle: async () => {
+      await Promise.allSettled(underWay)
+      return seats.flatMap(({ member }) => (member ? [member] : []))
+    },
+  }
+}
+
+interface OpenMember extends Member {
+  give(ticket: unknown): void
+}
+
+type OpenSeat = Omit<Seat, 'member'> & {
+  member: OpenMember | undefined
+  readonly clockOffsetMs: number
+}
+
+async function openProxies({ kafka, postgres, redis }: Places): Promise<Seat['proxies']> {
+  return {
+    postgres: await openTcpProxy(postgres.url),
+    redis: await openTcpProxy(redis[0].url),
+    kafka: kafka && (await openTcpProxy(`kafka://${kafka.server.brokers[0]}`)),
+  }
+}
+
+// ---------------------------------------------------------------- one process
+
+interface Process {
+  readonly child: ChildProcess
+  /** It has its code loaded. */
+  readonly here: Promise<unknown>
+  readonly exited: Promise<unknown>
+  onTicket: (ticket: unknown) => void
+  ask<T>(act: string, argument?: unknown): Promise<T>
+  kill(): Promise<void>
+}
+
+interface Said {
+  readonly kind: 'here' | 'ticket' | 'done'
+  readonly one: unknown
+  readonly call: number
+  readonly value: never
+  readonly error?: string
+}
+
+function startProcess(fallen: string[]): Process {
+  const child = fork(script, { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] })
+  onTestFinished(() => void child.kill('SIGKILL'))
+  let words = ''
+  child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+    words = (words + text).slice(-4_000)
+  })
+  const open = new Map<number, { resolve: (value: never) => void; reject: (e: Error) => void }>()
+  let calls = 0
+  let isKilled = false
+  const exited = once(child, 'exit').then(([code, signal]) => {
+    if (!isKilled) fallen.push(`a process ended with ${code ?? signal}: ${words}`)
+    for (const { reject } of open.values()) reject(new Error(`the process has ended: ${words}`))
+  })
+  const here = Promise.race([once(child, 'message'), exited])
+  const self: Process = {
+    ...{ child, here, exited },
+    onTicket: () => {},
+    ask: (act, argument) =>
+      new Promise((resolve, reject) => {
+        const call = ++calls
+        open.set(call, { resolve, reject })
+        child.send({ call, act, argument }, (error) => {
+          if (error) reject(error)
+        })
+      }),
+    kill: async () => {
+      isKilled = true
+      child.kill('SIGKILL')
+      await exited
+    },
+  }
+  child.on('message', ({ kind, one, call, value, error }: Said) => {
+    if (kind === 'ticket') return self.onTicket(one)
+    const waiting = open.get(call)
+    open.delete(call)
+    if (error === undefined) waiting?.resolve(value)
+    else waiting?.reject(new Error(error))
+  })
+  return self
+}
+
+function memberOf(number: number, { ask, child, kill }: Process): OpenMember {
+  return {
+    number,
+    kill,
+    isWell: () => ask<boolean>('isWell').catch(() => false),
+    left: () => ask('left'),
+    stepClock: (ms) => ask('step', ms),
+    rest: () => ask('rest'),
+    give: (ticket) => child.send({ call: 0, act: 'ticket', argument: ticket }, () => {}),
+    stop: async () => {
+      child.kill('SIGSTOP')
+      const isStopped = (): boolean =>
+        child.signalCode !== null || stateOf(child.pid as number) === 'T'
+      await until('the process is stopped', isStopped)
+    },
+    goOn: () => void child.kill('SIGCONT'),
+  }
+}
