@@ -81,10 +81,13 @@ export function openCommands(options: RedisConnectionOptions): RedisClient {
   )
 }
 
-// It may be silent for hours.
+// It may be silent for hours. Whoever holds it subscribes again after each reconnect: where the
+// connection has broken by then, ioredis leaves a rejection without a handler, which ends a process.
+// Without the ready check it would take such a connection for ready, and never open another.
 const listenerSettings = {
   ...settings,
-  enableReadyCheck: false,
+  autoResubscribe: false,
+  enableReadyCheck: true,
   keyPrefix: '',
   socketTimeout: undefined,
 } as RedisOptions

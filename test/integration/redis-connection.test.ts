@@ -30,7 +30,11 @@ interface Connected extends RedisConnections {
   readonly warnings: readonly unknown[]
 }
 
-async function connect(options: RedisConnectionOptions, deadlineMs = 1_000): Promise<Connected> {
+async function connect(
+  options: RedisConnectionOptions,
+  deadlineMs = 1_000,
+  channel = bus(),
+): Promise<Connected> {
   const warnings: unknown[] = []
   const log = {
     warn: (...args: unknown[]) => warnings.push(args),
@@ -38,7 +42,7 @@ async function connect(options: RedisConnectionOptions, deadlineMs = 1_000): Pro
     info() {},
     error() {},
   }
-  const connections = await connectRedis(options, bus(), deadlineMs, log as unknown as Logger)
+  const connections = await connectRedis(options, channel, deadlineMs, log as unknown as Logger)
   onTestFinished(() => connections.close())
   return { ...connections, warnings }
 }
@@ -263,6 +267,28 @@ test('a connection that hangs is given up for one that works', async () => {
   await proxy.pass()
   // What was open stays half-open, as after a failover whose old primary is gone without a word.
   await until('Redis is found again', async () => (await found(l2, 'a')) === 'miss', 15_000)
+})
+
+test('a connection that listens breaks while it is set up again: no rejection is left, and it listens in the end', async () => {
+  const rejections: unknown[] = []
+  const note = (reason: unknown): void => void rejections.push(reason)
+  process.on('unhandledRejection', note)
+  onTestFinished(() => void process.off('unhandledRejection', note))
+  const proxy = await openTcpProxy(required('REDIS_URL'))
+  const channel = bus()
+  const url = proxy.through(required('REDIS_URL'))
+  const { commands, subscriber } = await connect(url, 1_000, channel)
+  const heard: string[] = []
+  subscriber.on('message', (_, message) => heard.push(message))
+  // Both connections say who they are when they come back, and are cut then.
+  const cut = [1, 2, 3, 4].map(() => proxy.at('SETINFO', 'cut before'))
+  proxy.cut()
+  await Promise.all(cut)
+  await until('it listens again', async () => {
+    if (commands.status === 'ready') await commands.publish(channel, 'hello').catch(() => {})
+    return heard.length > 0
+  })
+  expect(rejections).toEqual([])
 })
 
 // ---------------------------------------------------------------- an instance of one's own
