@@ -20,7 +20,11 @@ const script = fileURLToPath(new URL('./children/instance.mjs', import.meta.url)
 export const boundMs = 1_000
 /** Short, so that a process that is stopped for some seconds sleeps through both. */
 export const retentionMs = 4_000
+/** Longer than by default where a busy machine would make every call too late. */
 const timing = {
+  redisDeadline: '500ms',
+  loadDeadline: '1s',
+  writeDeadline: '1s',
   stalenessBound: `${boundMs}ms`,
   outboxRetention: `${retentionMs}ms`,
   tombstoneRetention: `${retentionMs}ms`,

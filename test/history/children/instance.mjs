@@ -45,7 +45,7 @@ async function openCache(settings, clock) {
     try {
       return await lockstep({ ...places, entities, timing, clock: clock.port })
     } catch (error) {
-      if (!error.retryable) throw error
+      if (error.retryable === false) throw error
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
   }

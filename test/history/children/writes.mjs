@@ -3,10 +3,10 @@
 import { randomBelow } from '../../../dist/demo/random.js'
 import { PlainSql } from './plain-sql.mjs'
 
-const loops = 2
-const pauseMs = 60
+const loops = 3
+const pauseMs = 50
 /** Most writes go to these: the first ids of each kind. */
-const busyIds = 9
+const busyIds = 18
 const certainlyNot = new Set([
   'WRITE_ABORTED',
   'WRITE_ENDED_EARLY',
