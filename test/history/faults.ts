@@ -7,6 +7,7 @@ import type { Places } from './places.ts'
 import type { Psql } from './psql.ts'
 import type { Recording } from './recording.ts'
 import { atStep, stepsOf } from './steps.ts'
+import { limited } from './time.ts'
 
 export interface Site {
   readonly places: Places
@@ -48,7 +49,7 @@ export async function killAtStep(
   const { places, random, recording, signal } = site
   const step = anyOf(stepsOf(places.kafka ? 'kafka' : 'outbox')[whose], random)
   const side = anyOf(['before', 'after'] as const, random)
-  const late = AbortSignal.any([signal, AbortSignal.timeout(stepDeadlineMs)])
+  const late = limited(signal, stepDeadlineMs)
   const kill = async (seat: Seat, at: string): Promise<void> => {
     const { member } = seat
     if (!member) return
@@ -61,7 +62,8 @@ export async function killAtStep(
     await kill(seat, `${side} ${step.name}`)
     return 'cut'
   }
-  const wasThere = await atStep(seats, step, side, act, late)
+  const wasThere = await atStep(seats, step, side, act, late.signal)
+  late.clear()
   if (!wasThere && !signal.aborted) await kill(anyOf(seats, random), 'anywhere')
 }
 
@@ -104,13 +106,14 @@ const stoppedAtStep = (whose: 'write' | 'relay'): Fault => ({
     const { crew, places, random, signal } = site
     const step = anyOf(stepsOf(places.kafka ? 'kafka' : 'outbox')[whose], random)
     const side = anyOf(['before', 'after'] as const, random)
-    const late = AbortSignal.any([signal, AbortSignal.timeout(stepDeadlineMs)])
+    const late = limited(signal, stepDeadlineMs)
     const ms = between(boundMs / 2, 3 * boundMs, random)
     const act = async ({ member }: Seat): Promise<'pass'> => {
       if (member) await stopFor(site, member, ms, `${side} ${step.name}`)
       return 'pass'
     }
-    await atStep(crew.seats, step, side, act, late)
+    await atStep(crew.seats, step, side, act, late.signal)
+    late.clear()
   },
 })
 
@@ -173,10 +176,11 @@ const cut = (service: ServiceName): Fault => ({
     const proxy = seat.proxies[service]
     if (!proxy) return
     await recording.fault('proxy-cut', `${service} of seat ${seat.index}`, async () => {
-      const late = AbortSignal.any([signal, AbortSignal.timeout(stepDeadlineMs)])
+      const late = limited(signal, stepDeadlineMs)
       for (let times = 6; times > 0; times--) {
-        await proxy.watch(() => true, { cutReplyAfterBytes: randomBelow(60, random) }, late)
+        await proxy.watch(() => true, { cutReplyAfterBytes: randomBelow(60, random) }, late.signal)
       }
+      late.clear()
       return none
     })
   },

@@ -13,6 +13,7 @@ import { openPlaces, type Places, type PlaneName, truth } from './places.ts'
 import { startPsql } from './psql.ts'
 import { openRecording, type Recording } from './recording.ts'
 import { runSchedule } from './schedule.ts'
+import { limited, pause } from './time.ts'
 
 export interface HistoryOptions {
   readonly seconds: number
@@ -50,8 +51,15 @@ export async function runHistory(options: HistoryOptions): Promise<RealRun> {
     (id) => id % 3 === 2,
   )
   const psql = startPsql({ url: places.postgres.url, recording, random: own(), foreignIds })
-  const over = AbortSignal.any([signal, AbortSignal.timeout(seconds * 1_000)])
-  const site = { places, crew, recording, psql, signal: over, pause: pauseUntil(over) }
+  const over = limited(signal, seconds * 1_000).signal
+  const site = {
+    places,
+    crew,
+    recording,
+    psql,
+    signal: over,
+    pause: (ms: number) => pause(ms, over),
+  }
   const brokerOutageMs = Math.min(60_000, seconds * 100)
   log(`${seatCount} processes run for ${seconds} s on the ${plane} plane`)
   await Promise.all([
@@ -77,20 +85,6 @@ export async function runHistory(options: HistoryOptions): Promise<RealRun> {
 /** A process that ended by itself is a fault of its own. */
 function mustStand({ fallen }: Crew): void {
   if (fallen.length > 0) throw new Error(fallen.join('\n'))
-}
-
-function pauseUntil(signal: AbortSignal): (ms: number) => Promise<void> {
-  return (ms) =>
-    new Promise((resolve) => {
-      if (signal.aborted) return resolve()
-      const end = (): void => {
-        clearTimeout(timer)
-        signal.removeEventListener('abort', end)
-        resolve()
-      }
-      const timer = setTimeout(end, ms)
-      signal.addEventListener('abort', end)
-    })
 }
 
 /** It works for a while each time, mostly long enough to come to trust its L1. */
@@ -124,7 +118,7 @@ async function untilQuiet(
   }
   await until('no row of the outbox waits', async () => (await owed(places)) === 0, quietDeadlineMs)
   // What is older than B has to be seen by every proven answer from here on.
-  await new Promise((resolve) => setTimeout(resolve, boundMs))
+  await pause(boundMs, signal)
   await until('all is quiet', isQuiet, quietDeadlineMs).catch((error: Error) => {
     throw new Error(error.message, { cause: missing })
   })

@@ -151,7 +151,7 @@ async function untilProven({ crew, signal }: Site): Promise<void> {
       const well = await Promise.all(crew.seats.map(({ member }) => member?.isWell() ?? false))
       return well.includes(true)
     },
-    15_000,
+    60_000,
   )
 }
 

@@ -80,7 +80,10 @@ export async function atStep(
   signal: AbortSignal,
 ): Promise<boolean> {
   const first = new AbortController()
-  const over = AbortSignal.any([signal, first.signal])
+  const over = first.signal
+  const end = (): void => first.abort()
+  signal.addEventListener('abort', end, { once: true })
+  if (signal.aborted) end()
   let done: Promise<Onward> | undefined
   const once = async (seat: Seat): Promise<Onward> => {
     if (done || signal.aborted) return 'pass'
@@ -106,6 +109,7 @@ export async function atStep(
       await next
     }),
   )
+  signal.removeEventListener('abort', end)
   await done
   return done !== undefined
 }
