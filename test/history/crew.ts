@@ -39,6 +39,8 @@ export interface Member {
   stepClock(ms: number): Promise<void>
   /** Ends its reads and writes. */
   rest(): Promise<void>
+  /** Closes its cache; resolves when it has ended. */
+  close(): Promise<void>
   stop(): Promise<void>
   goOn(): void
   kill(): Promise<void>
@@ -161,6 +163,8 @@ interface Process {
   readonly exited: Promise<unknown>
   onTicket: (ticket: unknown) => void
   ask<T>(act: string, argument?: unknown): Promise<T>
+  /** It may end from here on. */
+  expectEnd(): void
   kill(): Promise<void>
 }
 
@@ -181,9 +185,9 @@ function startProcess(fallen: string[]): Process {
   })
   const open = new Map<number, { resolve: (value: never) => void; reject: (e: Error) => void }>()
   let calls = 0
-  let isKilled = false
+  let mayEnd = false
   const exited = once(child, 'exit').then(([code, signal]) => {
-    if (!isKilled) fallen.push(`a process ended with ${code ?? signal}: ${words}`)
+    if (!mayEnd) fallen.push(`a process ended with ${code ?? signal}: ${words}`)
     for (const { reject } of open.values()) reject(new Error(`the process has ended: ${words}`))
   })
   const here = Promise.race([once(child, 'message'), exited])
@@ -198,8 +202,11 @@ function startProcess(fallen: string[]): Process {
           if (error) reject(error)
         })
       }),
+    expectEnd: () => {
+      mayEnd = true
+    },
     kill: async () => {
-      isKilled = true
+      mayEnd = true
       child.kill('SIGKILL')
       await exited
     },
@@ -214,7 +221,7 @@ function startProcess(fallen: string[]): Process {
   return self
 }
 
-function memberOf(number: number, { ask, child, kill }: Process): OpenMember {
+function memberOf(number: number, { ask, child, exited, expectEnd, kill }: Process): OpenMember {
   return {
     number,
     kill,
@@ -222,6 +229,11 @@ function memberOf(number: number, { ask, child, kill }: Process): OpenMember {
     left: () => ask('left'),
     stepClock: (ms) => ask('step', ms),
     rest: () => ask('rest'),
+    close: async () => {
+      expectEnd()
+      await ask('close')
+      await exited
+    },
     give: (ticket) => child.send({ call: 0, act: 'ticket', argument: ticket }, () => {}),
     stop: async () => {
       child.kill('SIGSTOP')

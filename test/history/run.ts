@@ -74,6 +74,7 @@ export async function runHistory(options: HistoryOptions): Promise<RealRun> {
   mustStand(crew)
   await Promise.all([...members.map((member) => member.rest()), psql?.stop()])
   const left = await untilQuiet(places, members, signal)
+  await Promise.all(members.map((member) => member.close()))
   mustStand(crew)
   const end = await endOf(places, left, recording)
   const header = { kind: 'history', format: 1, seed, epoch: String(recording.epoch) } as const

@@ -108,7 +108,10 @@ const acts = {
     await ended
     work.record.flush()
   },
-  close: () => work.cache.close(),
+  close: async () => {
+    await work.cache.close()
+    setImmediate(() => process.disconnect())
+  },
 }
 
 process.on('message', ({ call, act, argument }) => {
