@@ -24,8 +24,8 @@ export interface Header {
   readonly boundMs: number
   readonly plane: 'outbox' | 'kafka'
   readonly ids: number
-  /** The entity is declared with `foreignWrites: true`. */
-  readonly foreignWrites: boolean
+  /** Which ids are of an entity with `foreignWrites: true`: all, none, or these. */
+  readonly foreignWrites: boolean | readonly number[]
 }
 
 /** Before the call. */
@@ -49,6 +49,8 @@ export interface WroteLine {
   readonly outcome: 'fenced' | 'unfenced' | 'failed' | 'unknown'
   /** What it made, where the outcome says that it committed. */
   readonly version?: number
+  /** It returned when no instance answers from L1 any more with what it replaced. */
+  readonly wait?: 'everywhere'
 }
 
 export type Tier = 'l1' | 'l2' | 'source'
@@ -69,7 +71,7 @@ export interface ReadLine {
   readonly proven: boolean
 }
 
-export interface FailedReadLine {
+interface FailedReadLine {
   readonly kind: 'failed read'
   readonly process: number
   readonly id: number
@@ -109,7 +111,7 @@ export interface LeftLine {
   readonly proven: boolean
 }
 
-export interface EndLine {
+interface EndLine {
   readonly kind: 'end'
   readonly at: number
 }
@@ -184,6 +186,7 @@ const isTime: Check = (value) => typeof value === 'number' && Number.isFinite(va
 const isCount: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0
 const isBoolean: Check = (value) => typeof value === 'boolean'
 const isTags: Check = (value) => Array.isArray(value) && value.every(isText)
+const isIds: Check = (value) => Array.isArray(value) && value.every(isCount)
 const oneOf = (...words: readonly string[]): Check => {
   return (value) => words.includes(value as string)
 }
@@ -203,7 +206,7 @@ const fields: Readonly<Record<Line['kind'], Readonly<Record<string, Check>>>> = 
     boundMs: (value) => isTime(value) && (value as number) > 0,
     plane: oneOf('outbox', 'kafka'),
     ids: isCount,
-    foreignWrites: isBoolean,
+    foreignWrites: or(isBoolean, isIds),
   },
   write: {
     process: isCount,
@@ -218,6 +221,7 @@ const fields: Readonly<Record<Line['kind'], Readonly<Record<string, Check>>>> = 
     end: isTime,
     outcome: oneOf('fenced', 'unfenced', 'failed', 'unknown'),
     version: or(isCount, isAbsent),
+    wait: or(oneOf('everywhere'), isAbsent),
   },
   read: {
     process: isCount,
