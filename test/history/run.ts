@@ -78,7 +78,7 @@ export async function runHistory(options: HistoryOptions): Promise<RealRun> {
   mustStand(crew)
   const end = await endOf(places, left, recording)
   const header = { kind: 'history', format: 1, seed, epoch: String(recording.epoch) } as const
-  const about = { boundMs, plane, ids: places.ids, foreignWrites: true }
+  const about = { boundMs, plane, ids: places.ids, foreignWrites: foreignIds }
   const counts = await recording.join(file, { ...header, ...about }, end)
   return { ...counts, kills: recording.kills, faults: [...recording.faults].sort(), file }
 }
