@@ -7,6 +7,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 import { randomBelow } from '../../src/demo/random.ts'
+import { type Calls, callsOf } from '../support/calls.ts'
 import { stateOf } from '../support/instance.ts'
 import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'
@@ -87,11 +88,12 @@ export async function openCrew(options: CrewOptions): Promise<Crew> {
     const number = ++numbers
     const { proxies } = seat
     await child.here
-    child.onTicket = (one) => {
+    // The only thing that it says by itself.
+    child.calls.onWord = (ticket) => {
       const others = seats.flatMap(({ member }) => (member ? [member] : []))
-      others[randomBelow(others.length, random)]?.give(one)
+      others[randomBelow(others.length, random)]?.give(ticket)
     }
-    await child.ask('open', {
+    await child.calls.ask('open', {
       process: number,
       ...{ seed: randomBelow(2 ** 31, random), ids: places.ids, wellId, timing },
       ...{ namespace: places.namespace, epoch: String(recording.epoch) },
@@ -161,19 +163,10 @@ interface Process {
   /** It has its code loaded. */
   readonly here: Promise<unknown>
   readonly exited: Promise<unknown>
-  onTicket: (ticket: unknown) => void
-  ask<T>(act: string, argument?: unknown): Promise<T>
+  readonly calls: Calls
   /** It may end from here on. */
   expectEnd(): void
   kill(): Promise<void>
-}
-
-interface Said {
-  readonly kind: 'here' | 'ticket' | 'done'
-  readonly one: unknown
-  readonly call: number
-  readonly value: never
-  readonly error?: string
 }
 
 function startProcess(fallen: string[]): Process {
@@ -183,25 +176,13 @@ function startProcess(fallen: string[]): Process {
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     words = (words + text).slice(-4_000)
   })
-  const open = new Map<number, { resolve: (value: never) => void; reject: (e: Error) => void }>()
-  let calls = 0
   let mayEnd = false
   const exited = once(child, 'exit').then(([code, signal]) => {
     if (!mayEnd) fallen.push(`a process ended with ${code ?? signal}: ${words}`)
-    for (const { reject } of open.values()) reject(new Error(`the process has ended: ${words}`))
   })
   const here = Promise.race([once(child, 'message'), exited])
-  const self: Process = {
-    ...{ child, here, exited },
-    onTicket: () => {},
-    ask: (act, argument) =>
-      new Promise((resolve, reject) => {
-        const call = ++calls
-        open.set(call, { resolve, reject })
-        child.send({ call, act, argument }, (error) => {
-          if (error) reject(error)
-        })
-      }),
+  return {
+    ...{ child, here, exited, calls: callsOf(child) },
     expectEnd: () => {
       mayEnd = true
     },
@@ -211,17 +192,10 @@ function startProcess(fallen: string[]): Process {
       await exited
     },
   }
-  child.on('message', ({ kind, one, call, value, error }: Said) => {
-    if (kind === 'ticket') return self.onTicket(one)
-    const waiting = open.get(call)
-    open.delete(call)
-    if (error === undefined) waiting?.resolve(value)
-    else waiting?.reject(new Error(error))
-  })
-  return self
 }
 
-function memberOf(number: number, { ask, child, exited, expectEnd, kill }: Process): OpenMember {
+function memberOf(number: number, { calls, child, exited, expectEnd, kill }: Process): OpenMember {
+  const { ask } = calls
   return {
     number,
     kill,

@@ -72,15 +72,9 @@ const killedRelay: Fault = {
   run: (site) => killAtStep(site, site.crew.seats, 'relay'),
 }
 
-const killedPsql: Fault = {
-  service: 'process',
-  run: async ({ pause, psql, random, recording }) => {
-    for (let times = 3; times > 0; times--) {
-      await pause(between(50, 300, random))
-      if (!psql) return
-      await recording.fault('sigkill', 'psql', async () => (psql.kill() ? one : none))
-    }
-  },
+export async function killPsql({ psql, recording, signal }: Site): Promise<void> {
+  if (!psql?.isThere || signal.aborted) return
+  await recording.fault('sigkill', 'psql', async () => (psql.kill() ? one : none))
 }
 
 async function stopFor(site: Site, member: Member, ms: number, at: string): Promise<void> {
@@ -178,7 +172,7 @@ const cut = (service: ServiceName): Fault => ({
     await recording.fault('proxy-cut', `${service} of seat ${seat.index}`, async () => {
       const late = limited(signal, stepDeadlineMs)
       for (let times = 6; times > 0; times--) {
-        await proxy.watch(() => true, { cutReplyAfterBytes: randomBelow(60, random) }, late.signal)
+        await proxy.at(() => true, { cutReplyAfterBytes: randomBelow(60, random) }, late.signal)
       }
       late.clear()
       return none
@@ -214,7 +208,6 @@ export const kafkaNetworkFaults: readonly Fault[] = [
 export const processFaults: readonly Fault[] = [
   killedRelay,
   killedRelay,
-  killedPsql,
   stopped(boundMs / 2, 2 * boundMs),
   stopped(retentionMs + boundMs, retentionMs + 3 * boundMs),
   stoppedAtStep('write'),

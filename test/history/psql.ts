@@ -8,6 +8,7 @@ import { folderWith, pathFolders } from '../support/servers.ts'
 import type { Recording } from './recording.ts'
 
 export interface Psql {
+  readonly isThere: boolean
   /** SIGKILL; the next write has a new one. */
   kill(): boolean
   stop(): Promise<void>
@@ -53,6 +54,10 @@ class PsqlWriter implements Psql {
     this.#options = options
     onTestFinished(() => void this.#psql?.kill('SIGKILL'))
     this.#ended = this.#run()
+  }
+
+  get isThere(): boolean {
+    return this.#psql !== undefined
   }
 
   kill(): boolean {

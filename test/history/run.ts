@@ -7,7 +7,7 @@ import { seededRandom } from '../../src/demo/random.ts'
 import { ownFolder } from '../support/servers.ts'
 import { until } from '../support/until.ts'
 import { boundMs, type Crew, type Member, openCrew, type Seat } from './crew.ts'
-import { killAtStep, type Site } from './faults.ts'
+import { killAtStep, killPsql, type Site } from './faults.ts'
 import type { LeftLine, Line } from './format.ts'
 import { openPlaces, type Places, type PlaneName, truth } from './places.ts'
 import { startPsql } from './psql.ts'
@@ -67,6 +67,7 @@ export async function runHistory(options: HistoryOptions): Promise<RealRun> {
     ...crew.seats
       .slice(-mortalSeats)
       .map((seat) => killAgainAndAgain({ ...site, brokerOutageMs, random: own() }, seat)),
+    killPsqlNowAndThen({ ...site, brokerOutageMs, random: own() }),
   ])
   signal.throwIfAborted()
   log('everything is mended; all come to rest')
@@ -96,6 +97,13 @@ async function killAgainAndAgain(site: Site, seat: Seat): Promise<void> {
       await site.pause(100 + site.random() * 900)
       await killAtStep(site, [seat], 'write')
     } else await site.pause(20)
+  }
+}
+
+async function killPsqlNowAndThen(site: Site): Promise<void> {
+  while (!site.signal.aborted) {
+    await site.pause(1_000 + site.random() * 3_000)
+    await killPsql(site)
   }
 }
 

@@ -96,7 +96,7 @@ export async function atStep(
       const proxy = seat.proxies[step.service]
       if (step.later === undefined) {
         const last = side === 'before' ? { before: () => once(seat) } : { after: () => once(seat) }
-        await proxy?.watch(step.sent, last, over)
+        await proxy?.at(step.sent, last, over)
         return
       }
       const { later } = step
@@ -105,7 +105,7 @@ export async function atStep(
         next = atStep([seat], later, side, () => once(seat), over)
         return 'pass'
       }
-      await proxy?.watch(step.sent, { before: arm }, over)
+      await proxy?.at(step.sent, { before: arm }, over)
       await next
     }),
   )

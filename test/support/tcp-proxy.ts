@@ -27,10 +27,8 @@ export interface TcpProxy {
   turnTo(url: string): void
   /** Holds the next connection before its first byte is passed on, until it is released. */
   holdNext(): Held
-  /** When a client sends such a text, once; resolves when it has been done. */
-  at(what: Sent, act: Act): Promise<void>
-  /** As `at`, until it is taken back: resolves with whether it had been done by then. */
-  watch(what: Sent, act: Act, signal: AbortSignal): Promise<boolean>
+  /** When a client sends such a text, once; resolves with whether it was done before the signal. */
+  at(what: Sent, act: Act, signal?: AbortSignal): Promise<boolean>
 }
 
 /** A text that lies in one piece of what a client sends, or who can tell. */
@@ -64,8 +62,6 @@ interface Rule {
   readonly done: () => void
 }
 
-type Answer = () => Promise<Onward>
-
 class Connection {
   readonly client: Socket
   readonly service: Socket
@@ -74,7 +70,7 @@ class Connection {
   replyBytesLeft: number | undefined
   cutDone: (() => void) | undefined
   /** Is asked before the next bytes of the service go on. */
-  answer: Answer | undefined
+  answer: (() => Promise<Onward>) | undefined
 
   constructor(client: Socket, service: Socket) {
     this.client = client
@@ -173,11 +169,7 @@ class ProxyServer implements TcpProxy {
     return { accepted: isAccepted, release }
   }
 
-  at(what: Sent, act: Act): Promise<void> {
-    return new Promise((done) => this.#rules.push({ what, act, done }))
-  }
-
-  watch(what: Sent, act: Act, signal: AbortSignal): Promise<boolean> {
+  at(what: Sent, act: Act, signal?: AbortSignal): Promise<boolean> {
     return new Promise((resolve) => {
       const rule: Rule = { what, act, done: () => resolve(true) }
       const takeBack = (): void => {
@@ -185,8 +177,8 @@ class ProxyServer implements TcpProxy {
         resolve(false)
       }
       this.#rules.push(rule)
-      if (signal.aborted) takeBack()
-      else signal.addEventListener('abort', takeBack, { once: true })
+      if (signal?.aborted) takeBack()
+      else signal?.addEventListener('abort', takeBack, { once: true })
     })
   }
 
@@ -244,15 +236,12 @@ class ProxyServer implements TcpProxy {
       if (typeof rule.act === 'object' && 'before' in rule.act) {
         const onward = await rule.act.before()
         rule.done()
-        if (onward === 'pass') connection.service.write(bytes)
-        else connection.destroy()
-        return
+        return onward === 'pass' ? void connection.service.write(bytes) : connection.destroy()
       }
       if (typeof rule.act === 'object' && 'after' in rule.act) {
         const { after } = rule.act
         connection.answer = () => after().finally(rule.done)
-        connection.service.write(bytes)
-        return
+        return void connection.service.write(bytes)
       }
       if (rule.act === 'cut before') {
         connection.destroy()

@@ -60,7 +60,7 @@ function through({ port, ...kafka }) {
 
 function written(one) {
   keep(one)
-  if (work.random() < 0.2) process.send({ kind: 'ticket', one })
+  if (work.random() < 0.2) process.send({ ticket: one })
 }
 
 function keep(one) {
@@ -102,7 +102,7 @@ const acts = {
   isWell,
   left,
   step: (ms) => work.clock.step(ms),
-  ticket: (one) => work?.tickets && keep(one),
+  ticket: ({ ticket }) => work?.tickets && keep(ticket),
   rest: async () => {
     stopped.abort()
     await ended
@@ -118,11 +118,11 @@ process.on('message', ({ call, act, argument }) => {
   Promise.resolve()
     .then(() => acts[act](argument))
     .then(
-      (value) => process.send({ kind: 'done', call, value }),
-      (error) => process.send({ kind: 'done', call, error: String(error?.stack ?? error) }),
+      (value) => process.send({ call, value }),
+      (error) => process.send({ call, error: String(error?.stack ?? error) }),
     )
 })
 process.on('disconnect', () => process.exit())
 // Ctrl-C reaches the whole group, and the run ends this process.
 process.on('SIGINT', () => {})
-process.send({ kind: 'here' })
+process.send('here')
