@@ -15,7 +15,11 @@ export default defineConfig({
       { test: { name: 'unit', include: ['test/unit/**/*.test.ts', 'test/property/**/*.test.ts'] } },
       { test: { name: 'contract', include: ['test/contract/**/*.test.ts'], ...slow } },
       {
-        test: { name: 'integration', include: ['test/{integration,fault}/**/*.test.ts'], ...slow },
+        test: {
+          name: 'integration',
+          include: ['test/{integration,fault,history}/**/*.test.ts'],
+          ...slow,
+        },
       },
       {
         test: {

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 import type { Timing } from '../../src/model/defaults.ts'
+import { callsOf } from './calls.ts'
 import { until } from './until.ts'
 import type { Item, World } from './world.ts'
 
@@ -55,24 +56,11 @@ export async function startInstance(
     once(child, 'message'),
     exited.then(([code]) => Promise.reject(new Error(`the instance ended with ${code}`))),
   ])
-  let calls = 0
-  const open = new Map<number, { resolve: (value: never) => void; reject: (e: Error) => void }>()
-  child.on('message', ({ call, value, error }: { call: number; value: never; error?: string }) => {
-    const waiting = open.get(call)
-    open.delete(call)
-    if (error === undefined) waiting?.resolve(value)
-    else waiting?.reject(new Error(error))
-  })
-  const ask = <T>(act: string, ...args: unknown[]): Promise<T> =>
-    new Promise<T>((resolve, reject) => {
-      const call = ++calls
-      open.set(call, { resolve, reject })
-      child.send({ call, act, args })
-    })
+  const { ask } = callsOf(child)
   return {
-    entry: (id, request) => ask('entry', id, ...(request ? [request] : [])),
-    peek: (id) => ask('peek', id),
-    write: (id) => ask('write', id),
+    entry: (id, request) => ask('entry', { id, request }),
+    peek: (id) => ask('peek', { id }),
+    write: (id) => ask('write', { id }),
     isRelaying: () => ask('isRelaying'),
     close: () => ask('close'),
     stop: async () => {

@@ -27,9 +27,12 @@ export interface TcpProxy {
   turnTo(url: string): void
   /** Holds the next connection before its first byte is passed on, until it is released. */
   holdNext(): Held
-  /** When a client sends `text`, once; resolves when it has been done. */
-  at(text: string, act: Act): Promise<void>
+  /** When a client sends such a text, once; resolves with whether it was done before the signal. */
+  at(what: Sent, act: Act, signal?: AbortSignal): Promise<boolean>
 }
+
+/** A text that lies in one piece of what a client sends, or who can tell. */
+export type Sent = string | ((bytes: Buffer) => boolean)
 
 /**
  * `cut before`: the service never gets it. `cut after`: it gets it from a client that has gone.
@@ -41,6 +44,12 @@ export type Act =
   | 'cut reply'
   | 'hang reply'
   | { readonly cutReplyAfterBytes: number }
+  /** Is called before the service gets it, or when its answer is there: neither goes on before it resolves. */
+  | { readonly before: () => Promise<Onward> }
+  | { readonly after: () => Promise<Onward> }
+
+/** Whether the bytes go on, or the connection ends. */
+export type Onward = 'pass' | 'cut'
 
 interface Held {
   readonly accepted: Promise<void>
@@ -48,7 +57,7 @@ interface Held {
 }
 
 interface Rule {
-  readonly text: string
+  readonly what: Sent
   readonly act: Act
   readonly done: () => void
 }
@@ -60,6 +69,8 @@ class Connection {
   /** Bytes of the service's answer that still pass before the cut. */
   replyBytesLeft: number | undefined
   cutDone: (() => void) | undefined
+  /** Is asked before the next bytes of the service go on. */
+  answer: (() => Promise<Onward>) | undefined
 
   constructor(client: Socket, service: Socket) {
     this.client = client
@@ -158,8 +169,17 @@ class ProxyServer implements TcpProxy {
     return { accepted: isAccepted, release }
   }
 
-  at(text: string, act: Act): Promise<void> {
-    return new Promise((done) => this.#rules.push({ text, act, done }))
+  at(what: Sent, act: Act, signal?: AbortSignal): Promise<boolean> {
+    return new Promise((resolve) => {
+      const rule: Rule = { what, act, done: () => resolve(true) }
+      const takeBack = (): void => {
+        this.#rules = this.#rules.filter((one) => one !== rule)
+        resolve(false)
+      }
+      this.#rules.push(rule)
+      if (signal?.aborted) takeBack()
+      else signal?.addEventListener('abort', takeBack, { once: true })
+    })
   }
 
   #accept(client: Socket): void {
@@ -199,18 +219,30 @@ class ProxyServer implements TcpProxy {
     })
   }
 
-  async #later(before: Promise<void>, act: () => void): Promise<void> {
+  async #later(before: Promise<void>, act: () => Promise<void> | void): Promise<void> {
     const ms = this.#delayMs
     await before
     if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms))
-    act()
+    await act()
   }
 
-  #fromClient(connection: Connection, bytes: Buffer): void {
+  async #fromClient(connection: Connection, bytes: Buffer): Promise<void> {
     if (connection.isHung) return
-    const rule = this.#rules.find(({ text }) => bytes.includes(text))
+    const rule = this.#rules.find(({ what }) =>
+      typeof what === 'string' ? bytes.includes(what) : what(bytes),
+    )
     if (rule) {
       this.#rules = this.#rules.filter((one) => one !== rule)
+      if (typeof rule.act === 'object' && 'before' in rule.act) {
+        const onward = await rule.act.before()
+        rule.done()
+        return onward === 'pass' ? void connection.service.write(bytes) : connection.destroy()
+      }
+      if (typeof rule.act === 'object' && 'after' in rule.act) {
+        const { after } = rule.act
+        connection.answer = () => after().finally(rule.done)
+        return void connection.service.write(bytes)
+      }
       if (rule.act === 'cut before') {
         connection.destroy()
         rule.done()
@@ -231,8 +263,11 @@ class ProxyServer implements TcpProxy {
     connection.service.write(bytes)
   }
 
-  #fromService(connection: Connection, bytes: Buffer): void {
+  async #fromService(connection: Connection, bytes: Buffer): Promise<void> {
     if (connection.isHung) return
+    const { answer } = connection
+    connection.answer = undefined
+    if (answer && (await answer()) === 'cut') return connection.destroy()
     const left = connection.replyBytesLeft
     if (left === undefined || bytes.length <= left) {
       if (left !== undefined) connection.replyBytesLeft = left - bytes.length
@@ -246,7 +281,7 @@ class ProxyServer implements TcpProxy {
 }
 
 function replyBytes(act: Act): number {
-  return typeof act === 'object' ? act.cutReplyAfterBytes : 0
+  return typeof act === 'object' && 'cutReplyAfterBytes' in act ? act.cutReplyAfterBytes : 0
 }
 
 /** A proxy before the service that `url` names. */

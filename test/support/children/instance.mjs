@@ -14,16 +14,16 @@ const cache = await lockstep({
 })
 
 const acts = {
-  entry: (id, request) => cache.item.getEntry(id, request),
-  peek: (id) => cache.item.peek(id) ?? null,
-  write: (id) =>
+  entry: ({ id, request }) => cache.item.getEntry(id, request),
+  peek: ({ id }) => cache.item.peek(id) ?? null,
+  write: ({ id }) =>
     cache.item.write(id, (tx) => tx(table).where({ id }).increment('version', 1).returning('*')),
   isRelaying: async () => /^lockstep_relaying\{.*\} 1$/m.test(await cache.metrics().metrics()),
   close: () => cache.close(),
 }
-process.on('message', ({ call, act, args }) => {
+process.on('message', ({ call, act, argument }) => {
   Promise.resolve()
-    .then(() => acts[act](...args))
+    .then(() => acts[act](argument))
     .then(
       (value) => process.send({ call, value }),
       (error) => process.send({ call, error: String(error) }),

@@ -1,0 +1,128 @@
+// A process of a history. It has all its code loaded when it says `here`, so that it takes the place
+// of one that was killed at once; `open` tells it where to begin.
+import { connect } from 'node:net'
+import { seededRandom } from '../../../dist/demo/random.js'
+import { entity, lockstep } from '../../../dist/index.js'
+import { startReads } from './reads.mjs'
+import { openClock, openRecord } from './record.mjs'
+import { placeOf, startWrites } from './writes.mjs'
+
+const mostTickets = 30
+const stopped = new AbortController()
+let work
+let ended
+
+async function open(settings) {
+  const record = openRecord(settings.file, BigInt(settings.epoch))
+  const clock = openClock(record)
+  clock.step(settings.clockOffsetMs)
+  work = {
+    ...{ settings, record, clock, signal: stopped.signal },
+    tickets: [],
+    random: seededRandom(settings.seed),
+    written,
+  }
+  work.cache = await openCache(settings, clock)
+  ended = Promise.all([startWrites(work), startReads(work)])
+}
+
+/** Until it succeeds: a process may begin while a service is away. */
+async function openCache(settings, clock) {
+  const { kafka, namespace, postgres, redis, timing } = settings
+  const cached = (name, options = {}) =>
+    entity(name, {
+      load: (ids, { db }) => db(`history_${name}`).whereIn('id', ids),
+      id: (row) => row.id,
+      ...options,
+    })
+  const entities = {
+    item: cached('item'),
+    through: cached('through', { writeThrough: true }),
+    foreign: cached('foreign', { foreignWrites: true }),
+  }
+  const places = { namespace, postgres, redis, ...(kafka ? { kafka: through(kafka) } : {}) }
+  for (;;) {
+    try {
+      return await lockstep({ ...places, entities, timing, clock: clock.port })
+    } catch (error) {
+      if (error.retryable === false) throw error
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+  }
+}
+
+/** Whatever address the broker gives out, the way there leads through this process' own proxy. */
+function through({ port, ...kafka }) {
+  const socketFactory = ({ onConnect }) =>
+    connect({ host: '127.0.0.1', port, noDelay: true }, onConnect)
+  return { ...kafka, socketFactory }
+}
+
+function written(one) {
+  keep(one)
+  if (work.random() < 0.2) process.send({ ticket: one })
+}
+
+function keep(one) {
+  work.tickets.push(one)
+  if (work.tickets.length > mostTickets) work.tickets.shift()
+}
+
+/** L1 is trusted, and what lies in Redis is proven. */
+async function isWell() {
+  const [bounded, strong] = [
+    await work.cache.item.getEntry(work.settings.wellId),
+    await work.cache.item.getEntry(work.settings.wellId, { consistency: 'strong' }),
+  ]
+  return bounded.tier === 'l1' && strong.tier === 'l2' && strong.proven
+}
+
+/** What each tier answers now; fails while one doesn't. */
+async function left() {
+  const lines = []
+  for (let id = 1; id <= work.settings.ids; id++) {
+    const of = work.cache[placeOf(id)]
+    const asked = [
+      ['l1', {}],
+      ['l2', { consistency: 'strong' }],
+    ]
+    for (const [tier, request] of asked) {
+      const found = await of.getEntry(id, request)
+      if (found.tier !== tier) throw new Error(`id ${id} is not in ${tier} yet`)
+      const { value, proven } = found
+      const line = { process: work.settings.process, id, tier, version: value?.version ?? 0 }
+      lines.push({ kind: 'left', ...line, proven })
+    }
+  }
+  return lines
+}
+
+const acts = {
+  open,
+  isWell,
+  left,
+  step: (ms) => work.clock.step(ms),
+  ticket: ({ ticket }) => work?.tickets && keep(ticket),
+  rest: async () => {
+    stopped.abort()
+    await ended
+    work.record.flush()
+  },
+  close: async () => {
+    await work.cache.close()
+    setImmediate(() => process.disconnect())
+  },
+}
+
+process.on('message', ({ call, act, argument }) => {
+  Promise.resolve()
+    .then(() => acts[act](argument))
+    .then(
+      (value) => process.send({ call, value }),
+      (error) => process.send({ call, error: String(error?.stack ?? error) }),
+    )
+})
+process.on('disconnect', () => process.exit())
+// Ctrl-C reaches the whole group, and the run ends this process.
+process.on('SIGINT', () => {})
+process.send('here')
