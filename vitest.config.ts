@@ -17,7 +17,7 @@ export default defineConfig({
       {
         test: {
           name: 'integration',
-          include: ['test/{integration,fault,history}/**/*.test.ts'],
+          include: ['test/{integration,fault}/**/*.test.ts'],
           ...slow,
         },
       },
@@ -25,7 +25,8 @@ export default defineConfig({
         test: {
           name: 'proof',
           include: ['test/{simulation,history}/**/*.test.ts'],
-          testTimeout: 300_000,
+          ...slow,
+          testTimeout: 600_000,
           // By itself, after all others: it takes all the cores that there are.
           sequence: { groupOrder: 1 },
         },

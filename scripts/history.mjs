@@ -25,13 +25,25 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
 try {
   const options = parseOptions(process.argv.slice(2))
   if (options.help) console.log(usage)
-  else process.exitCode = (await (options.check ? check(options) : prove(options))) ? 0 : 1
+  else process.exitCode = (await doneAs(options)) ? 0 : 1
 } catch (error) {
   const isUsage = error instanceof UsageError
   say(isUsage ? `${error.message}\n\n${usage}` : error.message)
   process.exitCode = isUsage ? 2 : 1
 } finally {
   rmSync(stop, { force: true })
+}
+
+function doneAs(options) {
+  if (options.check) return check(options)
+  return options.replay ? replay(options) : prove(options)
+}
+
+async function replay({ replay: token, json }) {
+  const { trace, violations } = (await runParts({ parts: ['replay'], replay: token }, [])).replay
+  const lines = violations.map(({ atMs, invariant, text }) => `${atMs} ${invariant}: ${text}`)
+  console.log(json ? JSON.stringify({ trace, violations }) : [...trace, '', ...lines].join('\n'))
+  return violations.length === 0
 }
 
 async function check({ check: file, json }) {

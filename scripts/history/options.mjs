@@ -13,6 +13,7 @@ Simulates, grades the simulator by mutants, and lets real processes work under f
   --plane PLANE    kafka (default) or outbox: what the real processes hear of writes by
   --json           the result as one line of JSON on stdout, and nothing else there
   --check FILE     only judges the history in FILE, again
+  --replay TOKEN   only runs one simulated schedule again, act by act
 
 Exit code: 0 nothing wrong, 1 a violation, a mutant that was missed or a part that failed, 2 used wrongly.`
 
@@ -22,10 +23,20 @@ const largestSeed = 2 ** 31 - 1
 /** Used wrongly: the message is for whoever typed it. */
 export class UsageError extends Error {}
 
-/** `{ seconds, seed, plane, json }`, `{ check, json }` or `{ help }`; throws a `UsageError`. */
+/** `{ seconds, seed, plane, json }`, `{ check, json }`, `{ replay, json }` or `{ help }`; throws a `UsageError`. */
 export function parseOptions(args) {
-  const { help, json = false, check, ...run } = parse(args)
+  const { help, json = false, check, replay, ...run } = parse(args)
   if (help) return { help }
+  if (replay !== undefined) {
+    const [other] = Object.keys({ ...run, ...(check === undefined ? {} : { check }) })
+    if (other) throw new UsageError(`--replay runs what is there: --${other} can't go with it`)
+    if (!/^\d+(:\d+(,\d+)*)?$/.test(replay)) {
+      throw new UsageError(
+        `--replay is "${replay}"; what a violation says, SEED:ACT,ACT,…, would do`,
+      )
+    }
+    return { replay, json }
+  }
   if (check !== undefined) {
     const [other] = Object.keys(run)
     if (other) throw new UsageError(`--check judges what is there: --${other} can't go with it`)
@@ -49,7 +60,7 @@ export function parseOptions(args) {
 function parse(args) {
   const text = { type: 'string' }
   const flag = { type: 'boolean' }
-  const texts = { seconds: text, minutes: text, seed: text, plane: text, check: text }
+  const texts = { seconds: text, minutes: text, seed: text, plane: text, check: text, replay: text }
   try {
     return parseArgs({ args, options: { ...texts, json: flag, help: { ...flag, short: 'h' } } })
       .values

@@ -7,6 +7,8 @@ interface Asked {
   readonly plane: 'outbox' | 'kafka'
   /** Of the history. */
   readonly file: string
+  /** A schedule of the simulator. */
+  readonly replay: string
 }
 
 interface Message extends Asked {
@@ -16,7 +18,7 @@ interface Message extends Asked {
   readonly results: Readonly<Record<Part, string>>
 }
 
-type Part = 'simulation' | 'real' | 'check'
+type Part = 'simulation' | 'real' | 'check' | 'replay'
 
 export function asked(): Message {
   const message = process.env.LOCKSTEP_HISTORY

@@ -1,12 +1,11 @@
 import { test } from 'vitest'
 import { answer, asked, logOf, whileWanted } from './asked.ts'
 import { checkHistory } from './check.ts'
-import { part, type Runner } from './parts.ts'
+import { runHistory } from './run.ts'
 
 test('real processes work under faults, and what they were told is judged', async () => {
   const { seconds, seed, plane, file } = asked()
   const log = logOf('real')
-  const { runHistory } = await part<Runner>('./run.ts')
   const { kills, faults } = await whileWanted((signal) =>
     runHistory({ seconds, seed, plane, file, signal, log }),
   )

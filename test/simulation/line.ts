@@ -27,8 +27,7 @@ export class Line {
   readonly #cuts = new Set<() => void>()
   readonly #offUntilMs = { redis: 0, database: 0 }
   isDead = false
-  /** Of this process alone. */
-  wallOffsetMs = 0
+  #wallOffsetMs = 0
 
   constructor(clock: VirtualClock, chance: Chance, delaysMs: () => readonly number[]) {
     this.#clock = clock
@@ -50,7 +49,7 @@ export class Line {
   get clock(): Clock {
     return {
       monotonicMs: () => this.#clock.monotonicMs(),
-      wallMs: () => this.#clock.wallMs() + this.wallOffsetMs,
+      wallMs: () => this.#clock.wallMs() + this.#wallOffsetMs,
       defer: (run) => this.#clock.defer(() => this.whenAwake(run)),
       after: (ms, run) => {
         let isCancelled = false
@@ -87,6 +86,11 @@ export class Line {
       this.#stopped = undefined
       for (const run of this.#waiting.splice(0)) this.whenAwake(run)
     })
+  }
+
+  /** The wall clock of this process alone. */
+  stepWall(ms: number): void {
+    this.#wallOffsetMs += ms
   }
 
   killAfter(steps: number): void {

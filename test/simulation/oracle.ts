@@ -100,6 +100,12 @@ export class Oracle {
 
   committed(version: Version): void {
     version.state = 'committed'
+    if (version.isTold) version.committedAtMs = this.#options.nowMs()
+  }
+
+  /** Somebody has told the cache of what it could not know. */
+  told(version: Version): void {
+    version.isTold = true
     version.committedAtMs = this.#options.nowMs()
   }
 

@@ -104,7 +104,7 @@ function settingsOf(world: SimulatedWorld, place: number, line: Line) {
 }
 
 /** Schema versions of the entity: the last process has the next one. */
-export function versionOf(world: SimulatedWorld, place: number): number {
+function versionOf(world: SimulatedWorld, place: number): number {
   return world.scenario.hasVersions && place === world.scenario.processes - 1 ? 2 : 1
 }
 
@@ -146,7 +146,7 @@ function idealSource(world: SimulatedWorld): Source<MemoryTx> {
 }
 
 /** What a standby says of itself: it can't tell which of the later ones have ended. */
-export const asStandby = (shown: Snapshot): Snapshot => ({ ...shown, xmax: shown.xmin, xip: [] })
+const asStandby = (shown: Snapshot): Snapshot => ({ ...shown, xmax: shown.xmin, xip: [] })
 
 export const rowsUnder = ({ database }: SimulatedWorld, shown: Snapshot): MemoryDb => ({
   rows: (name, ids) => database.rows(name, ids, shown),
@@ -226,7 +226,7 @@ function slowL2(l2: L2, world: SimulatedWorld, line: Line): L2 {
 }
 
 function slowOutbox(outbox: Outbox, world: SimulatedWorld, line: Line): Outbox {
-  let uncut: (() => void) | undefined
+  let _uncut: (() => void) | undefined
   const slow = <T>(name: string, call: () => Promise<T>): Promise<T> =>
     line.travel(name, async () => {
       const isBroken =
@@ -254,7 +254,7 @@ function slowOutbox(outbox: Outbox, world: SimulatedWorld, line: Line): Outbox {
     lead: (instance, signal) =>
       slow('lead', async () => {
         const isLeading = await outbox.lead(instance, signal)
-        if (isLeading) uncut ??= line.onCut(() => outbox.resign(instance))
+        if (isLeading) _uncut ??= line.onCut(() => outbox.resign(instance))
         if (isLeading) world.leader = instance
         return isLeading
       }),

@@ -102,6 +102,14 @@ export type Act = {
   | { readonly kind: 'log'; readonly trouble: LogTrouble }
 )
 
+export type ActOf<Kind extends Act['kind']> = Extract<Act, { readonly kind: Kind }>
+/** What somebody in a process asks of its cache. */
+export type CallAct = ActOf<'write' | 'invalidate' | 'read' | 'read all'>
+
+export function isCall(act: Act): act is CallAct {
+  return ['write', 'invalidate', 'read', 'read all'].includes(act.kind)
+}
+
 export interface Schedule {
   readonly seed: number
   readonly scenario: Scenario
@@ -143,14 +151,14 @@ const troubles = {
   log: 10,
 } as const
 
-export function drawScenario(seed: number): Scenario {
+function drawScenario(seed: number): Scenario {
   const chance = new Chance(seed).of('scenario')
   const isCalm = chance.hits(0.1)
   const some = (share: number): number => (!isCalm && chance.hits(0.4) ? share : 0)
   const hasLog = chance.hits(0.4)
   const weights: Record<string, number> = { ...kinds }
   for (const [kind, weight] of Object.entries(troubles)) weights[kind] = some(weight)
-  if (!hasLog) weights['log'] = 0
+  if (!hasLog) weights.log = 0
   const hasL2 = hasLog || !chance.hits(0.1)
   if (!hasL2) for (const kind of ['evict', 'fail over Redis']) weights[kind] = 0
   return {

@@ -1,39 +1,56 @@
+/** The coordinator itself under a seeded scheduler: nothing that is promised breaks (DESIGN §1). */
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import { simulate } from './proof.ts'
 import { runSchedule } from './run.ts'
 import { drawSchedule } from './schedule.ts'
+import { scheduleOf, tokenOf } from './shrink.ts'
 
-test('try', async () => {
-  const n = Number(process.env['N'] ?? 50)
-  const from = Number(process.env['FROM'] ?? 1)
-  let writes = 0,
-    answers = 0
-  const bad: string[] = []
-  const t = performance.now()
-  for (let seed = from; seed < from + n; seed++) {
-    const schedule = drawSchedule(seed)
-    const out = await runSchedule(schedule)
-    writes += out.writes
-    answers += out.answers
-    if (out.violations.length)
-      bad.push(
-        `${seed}: ${out.violations
-          .slice(0, 2)
-          .map((v) => `${v.invariant} @${v.atMs} ${v.text}`)
-          .join(' | ')}`,
-      )
-    if (process.env['TRACE']) console.log(out.trace.join('\n'), JSON.stringify(schedule.scenario))
-  }
-  console.log(
-    n,
-    'schedules',
-    writes,
-    'writes',
-    answers,
-    'answers',
-    Math.round(performance.now() - t),
-    'ms',
-    bad.length,
-    'bad',
+/** Of each run; another begins elsewhere. */
+const writes = 100_000
+
+test('100,000 simulated writes break no promise', async () => {
+  const seed = Math.floor(Math.random() * 1_000_000_000)
+  const { signal } = new AbortController()
+  const simulated = await simulate({ seed, signal, writes })
+  for (const { text } of simulated.violations) console.error(text)
+  expect(simulated.violations.map((violation) => violation.seed)).toEqual([])
+  expect(simulated.writes).toBeGreaterThanOrEqual(writes)
+  expect(simulated.answers).toBeGreaterThan(writes)
+})
+
+test.each([7, 1_001, 123_456])('schedule %i is the same each time that it runs', async (seed) => {
+  const [first, second] = [
+    await runSchedule(drawSchedule(seed)),
+    await runSchedule(drawSchedule(seed)),
+  ]
+  expect(first.trace.length).toBeGreaterThan(300)
+  expect(second.trace).toEqual(first.trace)
+})
+
+test('a token gives the schedule that it was made of', () => {
+  const schedule = drawSchedule(99)
+  const shorter = { ...schedule, acts: schedule.acts.filter(({ number }) => number % 7 === 0) }
+  expect(scheduleOf(tokenOf(shorter))).toEqual(shorter)
+  expect(scheduleOf('99')).toEqual(schedule)
+  expect(() => scheduleOf('ninety-nine')).toThrow(/is no schedule/)
+})
+
+test('what is simulated is what users start', () => {
+  const text = (path: string): string =>
+    readFileSync(fileURLToPath(new URL(path, import.meta.url)), 'utf8')
+  // The wiring of the library, which imports the coordinator and the fill rule; neither is copied.
+  expect(text('./process.ts')).toMatch(
+    /import .*\bRunningCache\b.* from '\.\.\/\.\.\/src\/running-cache\.ts'/,
   )
-  console.log(bad.slice(0, 40).join('\n'))
-}, 600_000)
+  expect(text('./process.ts')).toMatch(
+    /import \{ L1Region \} from '\.\.\/\.\.\/src\/memory\/region\.ts'/,
+  )
+  expect(text('../../src/lockstep.ts')).toMatch(
+    /import \{ .*RunningCache.* \} from '\.\/running-cache\.ts'/,
+  )
+  for (const part of ['read', 'write', 'relay', 'trust', 'tail', 'log-plane', 'probes', 'told']) {
+    expect(text('../../src/running-cache.ts')).toContain(`from './coordinator/${part}.ts'`)
+  }
+})

@@ -14,7 +14,7 @@ import type { Item } from './process.ts'
 import type { EvictedPart, LogTrouble, Scenario, Schedule } from './schedule.ts'
 import type { OpenTransaction } from './transactions.ts'
 
-export const boundMs = 200
+const boundMs = 200
 const mostSaved = 300
 
 export class SimulatedWorld {

@@ -1,11 +1,7 @@
-/** What makes Lua's fill and invalidate exact (DESIGN §4, §5, §7). */
-import type { AnyEntity } from '../../../src/model/entity.ts'
-import type { Fill, L2 } from '../../../src/model/ports.ts'
+import type { Fill } from '../../../src/model/ports.ts'
 import type { WriteId } from '../../../src/model/snapshot.ts'
-import type { Parts } from '../../../src/running-cache.ts'
 import type { MemoryRedis } from '../../../src/testing/memory-redis.ts'
 import { over } from '../../support/over.ts'
-import type { Place } from '../mutation.ts'
 import type { SimulatedWorld } from '../world.ts'
 import { type Mutant, noTrouble, quiet, rough } from './mutant.ts'
 import { l2Of } from './ports.ts'

@@ -140,7 +140,13 @@ export const planeMutants: readonly Mutant[] = [
     name: 'rest past the retention',
     what: 'who slept longer than rows are kept goes on as if it had heard all',
     breaks: ['I1', 'I3'],
-    where: { ...tail, isForgetful: true, ttl: '10m', weights: { ...noTrouble, stop: 2 } },
+    where: {
+      ...tail,
+      isForgetful: true,
+      ttl: '10m',
+      ids: 8,
+      weights: { ...noTrouble, write: 10, 'foreign write': 0, stop: 2 },
+    },
     mutation: {
       parts: outboxOf((outbox) => ({
         poll: async (since, signal) => {

@@ -168,12 +168,12 @@ export const trustMutants: readonly Mutant[] = [
     name: 'two trips',
     what: 'the value is read first, and the barrier by a second command',
     breaks: ['I1', 'I3', 'I4'],
-    where: { ...deaf, weights: foreign },
+    where: { ...deaf, hasLog: true, pollIntervalMs: 40, weights: { ...foreign, log: 12 } },
     mutation: {
       parts: l2Of((l2, world) => ({
         lookup: async (entity, ids) => {
           const found = await l2.lookup(entity, ids)
-          await world.pause(500)
+          await world.pause(200)
           const later = await l2.lookup(entity, ids)
           const barrier = later.flatMap((one) =>
             'stored' in one ? (one.stored.barrier ?? []) : [],
@@ -216,8 +216,8 @@ export const trustMutants: readonly Mutant[] = [
     where: {
       ...deaf,
       isForgetful: true,
-      ttl: '10m',
-      weights: { ...foreign, 'fail over Redis': 1, suspend: 3 },
+      ttl: '10h',
+      weights: { ...foreign, 'fail over Redis': 1.5, suspend: 6 },
     },
     mutation: {
       parts: l2Of((l2) => ({

@@ -72,7 +72,7 @@ export const xidMutants: readonly Mutant[] = [
     name: 'tickets merged by maximum',
     what: 'of two tickets the larger xid is kept',
     breaks: ['I10'],
-    where: { ...busy, weights: { ...noTrouble, 'idle transaction': 0, write: 60 } },
+    where: { ...busy, ids: 1, hasL2: false, ttl: '10m', weights: noTrouble },
     mutation: {
       mergeTickets: (...tickets) => {
         const writes = tickets.flatMap((ticket) => [...parseTicket(ticket)])

@@ -1,0 +1,25 @@
+/** How good the simulator is: each rule that is left out or done wrong is noticed. */
+import { expect, test } from 'vitest'
+import { grade } from './grade.ts'
+import { mutants } from './mutants/index.ts'
+import { shrink } from './shrink.ts'
+
+/** The rarest takes some hundred. */
+const mostSchedules = 1_500
+const seed = Math.floor(Math.random() * 1_000_000_000)
+
+test.each(mutants)('mutant “$name”: $what', async (mutant) => {
+  const { caught, schedules } = await grade(mutant, seed, mostSchedules)
+  expect(caught, `not caught in ${schedules} schedules from seed ${seed}`).toBeDefined()
+  console.log(`caught in ${schedules} schedules: ${mutant.name} (${caught?.violation.invariant})`)
+})
+
+test('a schedule that catches one is made shorter, and still does', async () => {
+  const mutant = mutants.find(({ name }) => name === 'late put') as (typeof mutants)[number]
+  const { caught } = await grade(mutant, seed, mostSchedules)
+  if (!caught) throw new Error('it was not caught')
+  const { schedule, violation } = caught
+  const shrunk = await shrink(schedule, violation.invariant, mutant.mutation)
+  expect(shrunk?.schedule.acts.length).toBeLessThan(schedule.acts.length / 4)
+  expect(shrunk?.violation.invariant).toBe(violation.invariant)
+})
