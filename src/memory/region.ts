@@ -8,7 +8,13 @@
  */
 import type { L1Key } from '../model/id.ts'
 import type { Candidate, Region, Slot } from '../model/ports.ts'
-import { covers, type Snapshot, visible, type WriteId } from '../model/snapshot.ts'
+import {
+  covers,
+  type Incarnation,
+  type Snapshot,
+  visible,
+  type WriteId,
+} from '../model/snapshot.ts'
 import { Entries } from './entries.ts'
 import { hashOf } from './hash.ts'
 import type { EvictionPolicy } from './policies/policy.ts'
@@ -25,12 +31,18 @@ export interface RegionBounds {
  */
 export const entryOverheadBytes = 256
 
+/** Somebody may still tell of a write that began before the last few crashes. */
+const mostOver = 8
+
 export class L1Region implements Region {
   readonly #stripes = new Stripes()
   readonly #bounds: RegionBounds
   readonly #policy: EvictionPolicy
   readonly #entries: Entries
   #floor: Snapshot | undefined
+  /** Of the last floor; and those before it, the latest last: lives of the database that are over. */
+  #incarnation: Incarnation | undefined
+  #over: readonly Incarnation[] = []
   #weightBytes = 0
   fills = 0
   refusedFills = 0
@@ -99,6 +111,8 @@ export class L1Region implements Region {
       this.#remove(known)
       this.drops++
     }
+    // No floor will ever see a write of a life that is over, and nothing that is loaded now misses it.
+    if (this.#over.includes(write.incarnation)) return
     if (this.#floor === undefined || !visible(write, this.#floor)) {
       this.#stripes.add(hashOf(key), write)
     }
@@ -106,10 +120,16 @@ export class L1Region implements Region {
 
   settle(floor: Snapshot): void {
     if (this.#floor === floor) return
-    if (this.#floor?.incarnation !== floor.incarnation)
-      this.#stripes.forgetOthers(floor.incarnation)
+    if (this.#incarnation !== floor.incarnation) this.#begin(floor.incarnation)
     this.#floor = floor
     this.#stripes.forget(floor)
+  }
+
+  #begin(incarnation: Incarnation): void {
+    const before = this.#incarnation === undefined ? [] : [this.#incarnation]
+    this.#over = [...this.#over, ...before].filter((one) => one !== incarnation).slice(-mostOver)
+    this.#incarnation = incarnation
+    this.#stripes.forgetOthers(incarnation)
   }
 
   reset(): void {

@@ -39,6 +39,19 @@ test('a poll brings what was recorded inside a savepoint when the whole transact
   expect(visible(write, snapshot)).toBe(true)
 })
 
+test('a row that seems to come from the future, since the clock was set back, waits for nobody', async () => {
+  const place = await openPostgresPlace()
+  const { rowIds } = await place.write('a')
+  const claimed = (): Promise<number> =>
+    place.outbox.claim('l2', 60_000, async ({ rows }) => rows.map(({ rowId }) => rowId), never)
+  expect(await claimed()).toBe(0)
+  await place.pool.knex.raw(
+    `update lockstep.outbox set created_at = created_at + interval '1 hour' where row_id = any(?)`,
+    [rowIds],
+  )
+  expect(await claimed()).toBe(1)
+})
+
 test('a poll brings nothing of another namespace', async () => {
   const place = await openPostgresPlace()
   const start = await place.poll()

@@ -138,6 +138,18 @@ test('the writes of another life of the database say nothing about this one', ()
   expect(region.fillFromSource(1, candidate(snapshot('5:5:', incarnationB)))).toBe(true)
 })
 
+test('a write of a life that is over keeps nothing out, however late it is told', () => {
+  region.settle(snapshot('10:10:'))
+  region.reset()
+  region.settle(snapshot('5:5:', incarnationB))
+  region.told(1, write(12))
+  expect(region.fillFromSource(1, candidate(snapshot('5:5:', incarnationB)))).toBe(true)
+  // Should it begin again after all, its writes count.
+  region.settle(snapshot('10:10:'))
+  region.told(1, write(12))
+  expect(region.fillFromSource(1, candidate(snapshot('10:10:')))).toBe(false)
+})
+
 test('a write of the life to come keeps values of this one out', () => {
   region.settle(snapshot('10:10:'))
   region.fillFromSource(1, candidate(snapshot('10:10:')))
