@@ -47,7 +47,7 @@ test('a row that seems to come from the future, since the clock was set back, wa
   expect(await claimed()).toBe(0)
   await place.pool.knex.raw(
     `update lockstep.outbox set created_at = created_at + interval '1 hour' where row_id = any(?)`,
-    [rowIds],
+    [[...rowIds]],
   )
   expect(await claimed()).toBe(1)
 })
