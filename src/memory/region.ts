@@ -120,7 +120,7 @@ export class L1Region implements Region {
 
   settle(floor: Snapshot): void {
     if (this.#floor === floor) return
-    if (this.#incarnation !== floor.incarnation) this.#begin(floor.incarnation)
+    if (this.#floor?.incarnation !== floor.incarnation) this.#begin(floor.incarnation)
     this.#floor = floor
     this.#stripes.forget(floor)
   }

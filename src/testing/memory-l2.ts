@@ -42,8 +42,6 @@ export interface L2Call {
   readonly ids: readonly string[]
 }
 
-const longestLeaseMs = 10_000
-
 let owners = 0
 
 export function memoryL2(options: MemoryL2Options): L2 {
@@ -187,7 +185,8 @@ function acquireOne(
   }
   const fence = redis.openFence(keys.fence, asker.retentionMs, asker.proposedNonce)
   const { untilMs, tombstones } = fence
-  const isHeld = untilMs !== undefined && untilMs > nowMs && untilMs - nowMs <= longestLeaseMs
+  const isHeld =
+    untilMs !== undefined && untilMs > nowMs && untilMs - nowMs <= Math.max(10_000, 64 * leaseMs)
   if (isHeld && fence.owner !== asker.owner) {
     redis.await(keys.fence)
     redis.waits.asked(asker.owner, keys.value)

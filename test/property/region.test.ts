@@ -98,6 +98,8 @@ const found = (region: L1Region, on: L1Key): Candidate | undefined => {
 class Model {
   floor: Snapshot | undefined
   told: { stripe: number; write: WriteId }[] = []
+  /** Of the floors so far, the latest last. */
+  incarnations: string[] = []
 
   admits({ key, snapshot }: Fill, known: Candidate | undefined): boolean {
     return (
@@ -110,6 +112,10 @@ class Model {
 
   settle(floor: Snapshot): void {
     const isOther = this.floor?.incarnation !== floor.incarnation
+    if (this.incarnations.at(-1) !== floor.incarnation) {
+      const { incarnation } = floor
+      this.incarnations = [...this.incarnations.filter((one) => one !== incarnation), incarnation]
+    }
     this.told = this.told.filter(
       ({ write }) =>
         !visible(write, floor) && !(isOther && write.incarnation !== floor.incarnation),
@@ -161,7 +167,8 @@ test('a region lets in what the plain model lets in, drops what it drops, and ke
             if (expected) lastFills.set(one.key, given)
           } else if (one.act === 'told') {
             region.told(one.key, one.write)
-            if (!model.floor || !visible(one.write, model.floor)) {
+            const isOver = model.incarnations.slice(0, -1).includes(one.write.incarnation)
+            if (!isOver && !(model.floor && visible(one.write, model.floor))) {
               model.told.push({ stripe: stripeOf(one.key), write: one.write })
             }
             const isKept = known !== undefined && visible(one.write, known.snapshot)

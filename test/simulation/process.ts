@@ -279,19 +279,31 @@ function slowLog(log: Log, line: Line): Log {
   }
 }
 
-/** However late: in the order in which it lies there. */
+/** However late: each partition in the order in which it lies there, and nothing of a reading that is over. */
 function inOrder(listener: LogListener, line: Line): LogListener {
-  let before = Promise.resolve()
-  const later = (call: () => void): void => {
-    before = before.then(async () => {
-      await line.go('heard')
-      call()
-    })
+  let reading = 0
+  let begun = Promise.resolve()
+  const partitions = new Map<number, Promise<void>>()
+  const after = async (before: Promise<void>, call: () => void): Promise<void> => {
+    await before
+    await line.go('heard')
+    call()
+  }
+  const begin = (call: () => void): void => {
+    reading++
+    partitions.clear()
+    begun = after(begun, call)
   }
   return {
-    positioned: (partitions) => later(() => listener.positioned(partitions)),
-    heard: (...record) => later(() => listener.heard(...record)),
-    lost: (...why) => later(() => listener.lost(...why)),
+    positioned: (count) => begin(() => listener.positioned(count)),
+    lost: (...why) => begin(() => listener.lost(...why)),
+    heard: (partition, record) => {
+      const of = reading
+      const heard = after(partitions.get(partition) ?? begun, () => {
+        if (of === reading) listener.heard(partition, record)
+      })
+      partitions.set(partition, heard)
+    },
   }
 }
 

@@ -65,7 +65,7 @@ for _, i in ipairs(left) do
     local fence = openFence(fenceKey, now, tonumber(retentionMs), nonce)
     local holder, untilMs = struct.unpack('>c12I6', fence.lease)
     -- No lease is that long: Redis' clock was set back since, and who had it may be gone.
-    local isHeld = untilMs > now and untilMs - now <= 10000
+    local isHeld = untilMs > now and untilMs - now <= math.max(10000, 64 * leaseMs)
     if isHeld and holder ~= owner then
       fence.kind = 'W'
       answers[i] = { 'wait', untilMs - now, tombstonesOf(fence) }
