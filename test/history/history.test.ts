@@ -11,7 +11,7 @@ const seconds = 120
 
 test('two minutes of kills and faults: nobody was told what was not to be', async ({ signal }) => {
   const file = join(ownFolder('lockstep-judged-'), 'history.jsonl')
-  // Another one each time: a violation names it, and `npm run history -- --seed` repeats it.
+  // Another one each time: a violation names it. It repeats workload and faults, not the moments.
   const seed = Math.floor(Math.random() * 2 ** 31)
   const run = await runHistory({ seconds, seed, file, plane: 'outbox', signal })
   const { violations } = await checkHistory(file)

@@ -36,6 +36,13 @@ describe('what is asked for', () => {
     expect(() => parseOptions(['--check', file, '--seed', '1'])).toThrow(/--seed can't go with it/)
   })
 
+  test('a simulated schedule to be run again', () => {
+    for (const replay of ['7', '7:0,12,299']) {
+      expect(parseOptions(['--replay', replay])).toEqual({ replay, json: false })
+    }
+    expect(() => parseOptions(['--replay', '7', '--seed', '1'])).toThrow(/--seed can't go with it/)
+  })
+
   test.each<[string[], RegExp]>([
     [['--seconds', 'x'], /--seconds is "x"; a number that makes 1 to 86400 seconds would do/],
     [['--seconds', ''], /--seconds is ""/],
@@ -48,6 +55,8 @@ describe('what is asked for', () => {
     [['--plane', 'zookeeper'], /--plane is "zookeeper"; kafka or outbox would do/],
     [['--check', '/nowhere/file'], /--check is "\/nowhere\/file", which can't be read/],
     [['--check', '/'], /which is no file/],
+    [['--replay', '7:'], /--replay is "7:"; what a violation says/],
+    [['--replay', 'x; rm'], /--replay is "x; rm"/],
     [['--fast'], /--fast/],
     [['60'], /60/],
     [['--seconds'], /--seconds/],
