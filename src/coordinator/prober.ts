@@ -3,16 +3,10 @@
  * younger than now: what both planes do, each with what it asks for beside the snapshot.
  */
 import type { Reading } from '../model/clock.ts'
+import { LockstepError } from '../model/errors.ts'
 import type { Probe } from '../model/ports.ts'
 import type { Snapshot } from '../model/snapshot.ts'
-import {
-  abortable,
-  type Deferred,
-  deferred,
-  sleep,
-  unanswered,
-  withDeadline,
-} from '../resilience/deadline.ts'
+import { abortable, type Deferred, deferred, sleep, withDeadline } from '../resilience/deadline.ts'
 import type { PlaneOptions } from './plane.ts'
 
 /** `T`: what the source is asked for. */
@@ -120,7 +114,9 @@ export class Prober<T extends Probe> {
       const t0: Reading = { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }
       const snapshot = await withDeadline(
         pollDeadlineMs,
-        unanswered(pollDeadlineMs, 'the outbox'),
+        // It may be what a start fails with.
+        () =>
+          new LockstepError('SOURCE_TIMEOUT', `the outbox did not answer in ${pollDeadlineMs} ms`),
         this.#closing.signal,
         clock,
         (signal) => this.#probe(t0, signal),

@@ -160,7 +160,7 @@ test('a start that gets no answer rejects at the deadline', async () => {
   const { tail, clock } = setUp()
   const start = watch(tail.start())
   await clock.advance(pollDeadlineMs)
-  expect(start.state).toBe('rejected')
+  expect(start.error).toMatchObject({ code: 'SOURCE_TIMEOUT', retryable: true })
 })
 
 test('each poll asks for what its predecessor did not see', async () => {
