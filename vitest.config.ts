@@ -27,8 +27,10 @@ export default defineConfig({
           include: ['test/{simulation,history}/**/*.test.ts'],
           ...slow,
           testTimeout: 600_000,
-          // By itself, after all others: it takes all the cores that there are.
+          // After all others, since it takes all the cores that there are: the simulator one, the mutants
+          // one, and the processes of the history what is left.
           sequence: { groupOrder: 1 },
+          maxWorkers: 3,
         },
       },
       {

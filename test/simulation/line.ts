@@ -120,6 +120,11 @@ export class Line {
     this.#offUntilMs[from] = this.#clock.monotonicMs() + ms
   }
 
+  mend(): void {
+    this.#offUntilMs.redis = 0
+    this.#offUntilMs.database = 0
+  }
+
   isOff(from: 'redis' | 'database'): boolean {
     return this.#clock.monotonicMs() < this.#offUntilMs[from]
   }

@@ -5,7 +5,7 @@ import type { Stage } from './stage.ts'
 /** How long all may take that is under way, and the relay. */
 const quietMs = 30_000
 /** What was given up is done by then. */
-const lateMs = 1_000
+const lateMs = 500
 const readMs = 1_000
 const settledMs = 500
 const closeMs = 8_000
@@ -17,6 +17,7 @@ export async function judgeQuiet(
   const { world, processes, underWay } = stage
   const { clock, database, ids, oracle } = world
   world.calm()
+  for (const { line } of processes) line.mend()
   const isStopped = (): boolean => processes.some(({ line }) => line.isStopped)
   await until(stage, quietMs, () => underWay.size === 0 && !isStopped())
   if (underWay.size > 0) oracle.violate('I8', `never ended: ${[...underWay.values()].join('; ')}`)

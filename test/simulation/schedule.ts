@@ -184,7 +184,7 @@ function drawScenario(seed: number): Scenario {
     unknownCommits: some(0.05),
     isForgetful: chance.hits(0.5),
     ttl: chance.pick(['3s', '10m', '10m']),
-    pollIntervalMs: chance.pick([100, 100, 100, 40]),
+    pollIntervalMs: chance.pick([100, 100, 100, 100, 50]),
     weights: weights as Scenario['weights'],
   }
 }
@@ -223,7 +223,7 @@ export function drawSchedule(
 }
 
 function drawAct(kind: Act['kind'], number: number, scenario: Scenario, chance: Chance): Act {
-  const when = { number, afterMs: chance.pick([0, 0, 0, 0, 0, 1, 2, 5, 15, 40, 100]) }
+  const when = { number, afterMs: chance.pick([0, 0, 0, 0, 0, 0, 1, 2, 5, 15, 40, 80]) }
   const process = chance.below(scenario.processes)
   const id = 1 + chance.below(scenario.ids)
   const openMs = chance.pick([0, 0, 0, 1, 5, 30, 120])
@@ -241,7 +241,7 @@ function drawAct(kind: Act['kind'], number: number, scenario: Scenario, chance: 
         ...when,
         kind,
         id,
-        openMs: chance.hits(0.1) ? chance.pick([500, 1_500, 4_000]) : openMs,
+        openMs: chance.hits(0.1) ? chance.pick([500, 1_500, 3_000]) : openMs,
         isRolledBack: chance.hits(0.15),
       }
     case 'invalidate':
