@@ -61,6 +61,7 @@ export class Oracle {
     readonly text: string
     readonly atMs: number
     readonly beganAtMs: number
+    readonly isBound: boolean
   }[] = []
   #numbers = 0
   #step = 0
@@ -150,6 +151,7 @@ export class Oracle {
       text: what,
       atMs: nowMs,
       beganAtMs,
+      isBound: isProven || tier === 'l1',
     })
     for (const ticket of ask.tickets) {
       if (ticket.state === 'committed' && number < ticket.number) {
@@ -196,16 +198,16 @@ export class Oracle {
 
   /** When all has ended: what was given to anybody is what somebody had committed. */
   judgeEnd(): void {
-    for (const { version, text, atMs, beganAtMs } of this.#given) {
+    for (const { version, text, atMs, beganAtMs, isBound } of this.#given) {
       if (version === undefined || version.state === 'aborted' || version.state === 'open') {
         this.#add('no such value', `${text}, which nobody has committed`, atMs)
-      } else if (version.state === 'lost' && beganAtMs > version.lostAtMs + this.#options.boundMs) {
-        this.#add(
-          'no such value',
-          `${text}, which was lost ${beganAtMs - version.lostAtMs} ms before`,
-          atMs,
-        )
+        continue
       }
+      // What Redis has of a server that is gone, and nothing proves, is bound by nothing (I3).
+      if (version.state !== 'lost' || !isBound) continue
+      const sinceMs = beganAtMs - version.lostAtMs
+      if (sinceMs <= this.#options.boundMs) continue
+      this.#add('no such value', `${text}, which was lost ${sinceMs} ms before`, atMs)
     }
   }
 

@@ -7,11 +7,11 @@ import { runSchedule } from './run.ts'
 import { drawSchedule } from './schedule.ts'
 import { scheduleOf, tokenOf } from './shrink.ts'
 
-/** Of each run; another begins elsewhere. */
+/** The same schedules each time, on any machine: `npm run history` looks at others. */
+const seed = 1
 const writes = 100_000
 
 test('100,000 simulated writes break no promise', async () => {
-  const seed = Math.floor(Math.random() * 1_000_000_000)
   const { signal } = new AbortController()
   const simulated = await simulate({ seed, signal, writes })
   for (const { text } of simulated.violations) console.error(text)
