@@ -110,17 +110,24 @@ export interface L2Filters {
   ): Promise<Buffer | undefined>
 }
 
+export interface IdPage {
+  readonly ids: readonly string[]
+  /** Where the page behind it begins. */
+  readonly next: string | undefined
+}
+
 /** The ids that exist, as text in any order; each at least once. */
 export interface IdScan {
+  /** Can `pages` go on at a cursor? Else it begins at the beginning, whatever it is given. */
+  readonly canResume: boolean
   /** About how many there are; `undefined`: nobody knows before they are read. */
   count(signal: AbortSignal): Promise<number | undefined>
-  /** `next`: the cursor of the page behind it; `undefined`: this was the last. */
-  page(
-    cursor: string | undefined,
-    signal: AbortSignal,
-  ): Promise<{ readonly ids: readonly string[]; readonly next: string | undefined }>
+  /** Each page sees what had committed before it was asked for. Whoever leaves early ends it. */
+  pages(cursor: string | undefined, signal: AbortSignal): AsyncIterable<IdPage>
   /** An xid of one's own, whose transaction has ended. */
   xid(signal: AbortSignal): Promise<ScanStart>
-  /** Has every write below `start.xid` ended? Rejects when the incarnation is another one. */
-  hasEndedBelow(start: ScanStart, signal: AbortSignal): Promise<boolean>
+  /** Has every write below `start.xid` ended? `outlived`: the incarnation is another one. */
+  stateOf(start: ScanStart, signal: AbortSignal): Promise<'ended' | 'open' | 'outlived'>
+  /** Lets its connections go; they are opened again when it is asked again. */
+  rest(): void
 }
