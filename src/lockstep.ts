@@ -99,6 +99,7 @@ async function start(
     const parts = replace({
       l2: redis?.l2,
       l2Breakers: redis?.breakers,
+      filters: undefined,
       fastPlane: redis?.fastPlane,
       outbox,
       instances: new PostgresInstances(pool, namespace),

@@ -26,6 +26,7 @@ import { TurnClock } from './model/clock.ts'
 import { retries, type TimingMs } from './model/defaults.ts'
 import type { AnyEntity } from './model/entity.ts'
 import { LockstepError } from './model/errors.ts'
+import type { L2Filters } from './model/filter-ports.ts'
 import type {
   EntityIds,
   EventSource,
@@ -55,6 +56,8 @@ export interface Parts {
   readonly l2: L2 | undefined
   /** What L2 is asked through; only their state is looked at here. */
   readonly l2Breakers: Pick<Breakers, 'state' | 'onChange'> | undefined
+  /** The Bloom filters beside L2's values. */
+  readonly filters: L2Filters | undefined
   readonly source: Source<Tx>
   readonly outbox: Outbox
   readonly instances: Instances

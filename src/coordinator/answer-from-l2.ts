@@ -18,6 +18,8 @@ export function answerFromL2(
     case 'miss':
       if (lookup.why === 'corrupt') context.counters.corruptValues++
       return { ...group, insist: lookup.why !== 'absent' }
+    case 'refused':
+      return { ...group, insist: false }
     case 'unavailable':
       return { ...group, isApart: true }
     case 'fresh':

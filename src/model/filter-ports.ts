@@ -3,7 +3,7 @@
  * newest that is ready answers, one may be being built, and every invalidation adds its ids to both,
  * whoever sends it and whether its process knows of the filter or not.
  */
-import type { FilterHeader, FilterShape } from './bloom.ts'
+import type { FilterHeader, FilterShape, Seed } from './bloom.ts'
 import type { Incarnation, Snapshot, Xid } from './snapshot.ts'
 
 /** Level 1, in this process: a copy of the newest bitmap, with what this process was told of since. */
@@ -81,15 +81,19 @@ export interface Unavailable {
 
 /** Level 2. What can't be answered in time is `unavailable`, never an exception. */
 export interface L2Filters {
+  /** What the entity's ids are hashed with there. */
+  seedOf(entity: string): Seed
   /** Also puts off the day when the entity's filters go by themselves. */
   status(entity: string): Promise<FilterStatus | Unavailable>
   /** Asks whoever has the entity to rebuild. */
   request(entity: string): Promise<BuildAnswer>
   /**
-   * Takes the builder's lease. A build that was left is gone on with where it fits `shape` and the
-   * server still is the one that it was declared on, else a new bitmap is declared; `expected`: ids.
+   * Takes the builder's lease. A build whose scan had begun and that was left is gone on with, in the
+   * shape that it has, where that fits `shape` and the server still is the one that it was declared
+   * on; else a new bitmap is declared. `expected`: ids.
    */
   begin(entity: string, shape: FilterShape, expected: number, leaseMs: number): Promise<Begun>
+  /** With 0 it gives the lease back, and leaves the build to whoever begins next. */
   renew(build: Build, leaseMs: number): Promise<BuildAnswer>
   /** Every write below `start.xid` has ended: the scan begins. */
   started(build: Build, start: ScanStart): Promise<BuildAnswer>
