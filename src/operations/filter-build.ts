@@ -7,7 +7,7 @@
  * A build that was left is gone on with by whoever comes next, from the last checkpoint. Reads wait
  * for none of this.
  */
-import { mostBits, rateAt, type Seed, shapeFor } from '../model/bloom.ts'
+import { mostBits, rateAt, shapeFor } from '../model/bloom.ts'
 import type { Clock } from '../model/clock.ts'
 import type {
   Begun,
@@ -25,7 +25,6 @@ import { ScannedIds } from './scanned-ids.ts'
 
 export interface FilterBuildOptions {
   readonly entity: string
-  readonly seed: Seed
   readonly filters: L2Filters
   readonly scan: IdScan
   readonly falsePositiveRate: number
@@ -47,6 +46,13 @@ export type Built =
     }
   /** Another builder is at it. */
   | { readonly kind: 'held' }
+
+interface Scanned {
+  readonly kind: 'scanned' | 'crowded'
+  readonly ids: number
+}
+
+const nothingScanned = { cursor: undefined, scanned: 0 } as const
 
 type Attempt =
   | Built
@@ -118,6 +124,7 @@ async function tryToBuild(
   )
   if (begun.kind === 'held') return begun
   const { build } = begun
+  options.progressed(begun.kind === 'resumed' ? begun.progress : { ...nothingScanned, expected })
   const lease = new BuildLease(filters, build, clock)
   const isLost = new Promise<never>((_, reject) => {
     lease.lost.addEventListener('abort', () => reject(new BuildLost()), { once: true })
@@ -132,7 +139,7 @@ async function tryToBuild(
   } catch (error) {
     if (error instanceof BuildLost) return { kind: 'lost' }
     // Whoever comes next goes on from the last checkpoint, if that is of any use.
-    if (scan.canResume && !attempt.isFaulty) await filters.renew(build, 1)
+    if (scan.canResume && !attempt.isFaulty) await filters.renew(build, 0)
     else await filters.abandon(build)
     throw error
   } finally {
@@ -163,10 +170,10 @@ class BuildAttempt {
   }
 
   async run(signal: AbortSignal): Promise<Attempt> {
-    const { entity, filters, seed, random } = this.#options
+    const { entity, filters, random } = this.#options
     const build = this.#build
     const start = await this.#start(signal)
-    const ids = new ScannedIds(seed, build, random)
+    const ids = new ScannedIds(filters.seedOf(entity), build, random)
     const scanned = await this.#scan(ids, signal)
     if (scanned.kind === 'crowded') return { kind: 'crowded', ids: scanned.ids }
     await this.#check(start, signal)
