@@ -22,6 +22,7 @@ const top = rungs.length - 1
 
 /** Who alone may import a package: a room, or a file at the top. */
 const owners: Readonly<Record<string, string>> = {
+  'bloom-filters': 'memory',
   commander: 'main.ts',
   ioredis: 'redis',
   kafkajs: 'kafka',
