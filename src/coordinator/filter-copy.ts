@@ -3,18 +3,22 @@
  * that this process is told of meanwhile and since. It only spares questions: level 2 has the last
  * word, and whatever is missing here is asked for there.
  */
-import { bytesOf, everyPlace, type FilterHeader, hashId, headerBytes } from '../model/bloom.ts'
+import { bytesOf, type FilterHeader, headerBytes, type Seed } from '../model/bloom.ts'
 import type { Clock } from '../model/clock.ts'
 import type { L2Filters, LocalFilter } from '../model/filter-ports.ts'
 import { sleep } from '../resilience/deadline.ts'
 
-/** Makes level 1 of the bits of a bitmap. */
-export type OpenCopy = (header: FilterHeader, bits: Uint8Array) => LocalFilter
+/** Level 1 over the bits of a bitmap, which it keeps and adds to. */
+export type OpenBits = (
+  seed: Seed,
+  header: FilterHeader,
+  bits: Uint8Array,
+) => Pick<LocalFilter, 'has' | 'add'>
 
 export interface FilterCopyOptions {
   readonly entity: string
   readonly filters: L2Filters
-  readonly open: OpenCopy
+  readonly open: OpenBits
   readonly clock: Clock
   /** There is another bitmap than the one that was copied. */
   readonly outdated: () => void
@@ -26,10 +30,15 @@ const pauseMs = 20
 /** A larger bitmap is not copied: each absent id is asked for at level 2. */
 export const mostCopyBytes = 64 * 1024 * 1024
 
+interface Copied {
+  readonly generation: number
+  readonly bits: ReturnType<OpenBits>
+}
+
 export class FilterCopy implements LocalFilter {
   readonly #options: FilterCopyOptions
-  #copy: LocalFilter | undefined
-  #underWay: { readonly header: FilterHeader; readonly bits: Uint8Array } | undefined
+  #copy: Copied | undefined
+  #underWay: Copied | undefined
 
   constructor(options: FilterCopyOptions) {
     this.#options = options
@@ -40,19 +49,12 @@ export class FilterCopy implements LocalFilter {
   }
 
   has(text: string): boolean {
-    return this.#copy?.has(text) ?? false
+    return this.#copy?.bits.has(text) ?? false
   }
 
   add(text: string): void {
-    this.#copy?.add(text)
-    if (!this.#underWay) return
-    const { header, bits } = this.#underWay
-    const { entity, filters } = this.#options
-    everyPlace(hashId(filters.seedOf(entity), text), header, (place) => {
-      const index = Math.floor(place / 8)
-      bits[index] = (bits[index] as number) | (1 << (place % 8))
-      return true
-    })
+    this.#copy?.bits.add(text)
+    this.#underWay?.bits.add(text)
   }
 
   /** Level 2 has answered by the bitmap of this generation. */
@@ -69,11 +71,12 @@ export class FilterCopy implements LocalFilter {
   async follow(header: FilterHeader, signal: AbortSignal): Promise<void> {
     if (header.generation === this.generation || this.#underWay) return
     if (bytesOf(header) > mostCopyBytes) return this.drop()
+    const { entity, filters, open } = this.#options
     const bits = new Uint8Array(bytesOf(header) - headerBytes)
-    this.#underWay = { header, bits }
+    const { generation } = header
+    this.#underWay = { generation, bits: open(filters.seedOf(entity), header, bits) }
     try {
-      if (!(await this.#fetch(header, bits, signal))) return
-      this.#copy = this.#options.open(header, bits)
+      if (await this.#fetch(header, bits, signal)) this.#copy = this.#underWay
     } finally {
       this.#underWay = undefined
     }

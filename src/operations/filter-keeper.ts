@@ -38,8 +38,6 @@ export interface FilterKeeperOptions {
   readonly told: (news: BloomNews) => void
 }
 
-export type BuildOutcome = 'ready' | 'failed'
-
 const pollMs = 1_000
 /** Share by which a poll is sooner or later, so that instances don't ask at once. */
 const pollJitter = 0.2
@@ -70,7 +68,7 @@ export class FilterKeeper {
   #readyAtMs = Number.NEGATIVE_INFINITY
   /** The generation that answers, with its rate when it was first seen. */
   #seen: { readonly generation: number; readonly rate: number; readonly atMs: number } | undefined
-  readonly outcomes: Record<BuildOutcome, number> = { ready: 0, failed: 0 }
+  readonly outcomes: Record<'ready' | 'failed', number> = { ready: 0, failed: 0 }
 
   constructor(options: FilterKeeperOptions) {
     this.#options = options
