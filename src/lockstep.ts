@@ -5,7 +5,9 @@ import { openEvents } from './kafka/events.ts'
 import { openLog } from './kafka/log.ts'
 import { S3Fifo } from './memory/policies/s3fifo.ts'
 import { L1Region } from './memory/region.ts'
+import { seedOf } from './model/bloom.ts'
 import type { AnyEntity } from './model/entity.ts'
+import type { L2Filters } from './model/filter-ports.ts'
 import type { FastPlane, L2, Region } from './model/ports.ts'
 import { type Settings, settle } from './options.ts'
 import { PostgresInstances } from './postgres/instances.ts'
@@ -20,6 +22,7 @@ import { PostgresSource } from './postgres/source.ts'
 import { NamespaceClaim } from './redis/claim.ts'
 import { connectRedis } from './redis/connection.ts'
 import { FillWaits, RedisFastPlane } from './redis/fast-plane.ts'
+import { RedisFilters } from './redis/filters.ts'
 import { keySpace } from './redis/keys.ts'
 import { RedisL2 } from './redis/l2.ts'
 import { openNodes } from './redis/nodes.ts'
@@ -99,7 +102,7 @@ async function start(
     const parts = replace({
       l2: redis?.l2,
       l2Breakers: redis?.breakers,
-      filters: undefined,
+      filters: redis?.filters,
       fastPlane: redis?.fastPlane,
       outbox,
       instances: new PostgresInstances(pool, namespace),
@@ -118,11 +121,19 @@ async function start(
   }
 }
 
+interface OpenRedis {
+  readonly l2: L2
+  readonly filters: L2Filters
+  readonly breakers: Breakers
+  readonly fastPlane: FastPlane
+  readonly close: () => void
+}
+
 async function openRedis(
   options: RedisConnectionOptions,
   settings: Settings,
   database: string,
-): Promise<{ l2: L2; breakers: Breakers; fastPlane: FastPlane; close: () => void }> {
+): Promise<OpenRedis> {
   const { clock, log, timing } = settings
   const keys = keySpace(settings.namespace)
   const beganAtMs = clock.monotonicMs()
@@ -145,16 +156,18 @@ async function openRedis(
   }
   const nodes = openNodes(connections.commands, { clock, openHop })
   const waits = new FillWaits(clock)
+  const place = {
+    redis: connections.commands,
+    nodes,
+    keys,
+    clock,
+    seedOf: (entity: string) => seedOf(database, settings.namespace, entity),
+  }
+  const { tombstoneRetentionMs } = timing
   return {
     breakers,
-    l2: new RedisL2({
-      redis: connections.commands,
-      nodes,
-      keys,
-      clock,
-      waits,
-      tombstoneRetentionMs: timing.tombstoneRetentionMs,
-    }),
+    l2: new RedisL2({ ...place, waits, tombstoneRetentionMs }),
+    filters: new RedisFilters(place),
     fastPlane: new RedisFastPlane(
       connections.subscriber,
       keys,

@@ -3,12 +3,15 @@
  * id once and fast, to the places that it has in the bitmap of Redis (`model/bloom.ts`). So its bytes
  * are those of the bitmap behind the header: copied as they are, they need no JSON.
  */
-import { BloomFilter as Filter, Hashing } from 'bloom-filters'
+import bloomFilters from 'bloom-filters'
 import { everyPlace, type FilterShape, hashId, type Seed } from '../model/bloom.ts'
+
+// Node finds none of its names: it is CommonJS, whose exports are getters.
+const { BloomFilter: Filter, Hashing } = bloomFilters
 
 export class BloomFilter {
   readonly shape: FilterShape
-  readonly #filter: Filter
+  readonly #filter: InstanceType<typeof Filter>
 
   /** `bytes`: of a bitmap of this shape, kept and changed here; without them, no bit is set. */
   constructor(seed: Seed, shape: FilterShape, bytes?: Uint8Array) {

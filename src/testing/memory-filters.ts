@@ -20,7 +20,7 @@ import type {
 } from '../model/filter-ports.ts'
 import type { Incarnation, Xid } from '../model/snapshot.ts'
 import { isFilterOutlived } from '../redis/beside.ts'
-import { fits } from '../redis/filter-answers.ts'
+import { fittingBits } from '../redis/filter-answers.ts'
 import { MemoryBarriers } from './memory-barriers.ts'
 import {
   type Bitmap,
@@ -202,6 +202,11 @@ function begin(
   keep(redis, entity, { owner, untilMs, generation, slot, progress })
   const { bits, places } = shape
   return { kind: 'declared', build: { entity, owner, generation, bits, places } }
+}
+
+function fits({ bits, places }: FilterShape, wanted: FilterShape): boolean {
+  const { least, most } = fittingBits(wanted)
+  return places === wanted.places && bits >= least && bits <= most
 }
 
 /** No lease is that long: Redis' clock was set back since, and who had it may be gone. */
