@@ -3,17 +3,20 @@
 import { frontDoor } from './front-door.ts'
 import { openEvents } from './kafka/events.ts'
 import { openLog } from './kafka/log.ts'
+import { BloomFilter } from './memory/bloom-filter.ts'
 import { S3Fifo } from './memory/policies/s3fifo.ts'
 import { L1Region } from './memory/region.ts'
 import { seedOf } from './model/bloom.ts'
 import type { AnyEntity } from './model/entity.ts'
 import type { L2Filters } from './model/filter-ports.ts'
 import type { FastPlane, L2, Region } from './model/ports.ts'
+import type { FilterPlaces } from './operations/filters.ts'
 import { type Settings, settle } from './options.ts'
 import { PostgresInstances } from './postgres/instances.ts'
 import { PostgresInvalidations } from './postgres/invalidations.ts'
 import { checkSchema } from './postgres/migrations.ts'
 import { register } from './postgres/namespace.ts'
+import { openScan } from './postgres/open-scan.ts'
 import { PostgresOutbox } from './postgres/outbox.ts'
 import { kafkaPlane, outboxPlane } from './postgres/plane.ts'
 import { openPool, type Pool } from './postgres/pool.ts'
@@ -102,7 +105,7 @@ async function start(
     const parts = replace({
       l2: redis?.l2,
       l2Breakers: redis?.breakers,
-      filters: redis?.filters,
+      filters: redis && openFilters(pool, redis.filters, settings),
       fastPlane: redis?.fastPlane,
       outbox,
       instances: new PostgresInstances(pool, namespace),
@@ -179,6 +182,14 @@ async function openRedis(
       connections.close()
       nodes.close()
     },
+  }
+}
+
+function openFilters(pool: Pool, l2: L2Filters, { clock }: Settings): FilterPlaces {
+  return {
+    l2,
+    open: (seed, header, bits) => new BloomFilter(seed, header, bits),
+    scanOf: (entity) => openScan(pool, entity, clock),
   }
 }
 
