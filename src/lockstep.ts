@@ -3,15 +3,20 @@
 import { frontDoor } from './front-door.ts'
 import { openEvents } from './kafka/events.ts'
 import { openLog } from './kafka/log.ts'
+import { BloomFilter } from './memory/bloom-filter.ts'
 import { S3Fifo } from './memory/policies/s3fifo.ts'
 import { L1Region } from './memory/region.ts'
+import { seedOf } from './model/bloom.ts'
 import type { AnyEntity } from './model/entity.ts'
+import type { L2Filters } from './model/filter-ports.ts'
 import type { FastPlane, L2, Region } from './model/ports.ts'
+import type { FilterPlaces } from './operations/filters.ts'
 import { type Settings, settle } from './options.ts'
 import { PostgresInstances } from './postgres/instances.ts'
 import { PostgresInvalidations } from './postgres/invalidations.ts'
 import { checkSchema } from './postgres/migrations.ts'
 import { register } from './postgres/namespace.ts'
+import { openScan } from './postgres/open-scan.ts'
 import { PostgresOutbox } from './postgres/outbox.ts'
 import { kafkaPlane, outboxPlane } from './postgres/plane.ts'
 import { openPool, type Pool } from './postgres/pool.ts'
@@ -20,6 +25,7 @@ import { PostgresSource } from './postgres/source.ts'
 import { NamespaceClaim } from './redis/claim.ts'
 import { connectRedis } from './redis/connection.ts'
 import { FillWaits, RedisFastPlane } from './redis/fast-plane.ts'
+import { RedisFilters } from './redis/filters.ts'
 import { keySpace } from './redis/keys.ts'
 import { RedisL2 } from './redis/l2.ts'
 import { openNodes } from './redis/nodes.ts'
@@ -99,6 +105,7 @@ async function start(
     const parts = replace({
       l2: redis?.l2,
       l2Breakers: redis?.breakers,
+      filters: redis && openFilters(pool, redis.filters, settings),
       fastPlane: redis?.fastPlane,
       outbox,
       instances: new PostgresInstances(pool, namespace),
@@ -117,11 +124,19 @@ async function start(
   }
 }
 
+interface OpenRedis {
+  readonly l2: L2
+  readonly filters: L2Filters
+  readonly breakers: Breakers
+  readonly fastPlane: FastPlane
+  readonly close: () => void
+}
+
 async function openRedis(
   options: RedisConnectionOptions,
   settings: Settings,
   database: string,
-): Promise<{ l2: L2; breakers: Breakers; fastPlane: FastPlane; close: () => void }> {
+): Promise<OpenRedis> {
   const { clock, log, timing } = settings
   const keys = keySpace(settings.namespace)
   const beganAtMs = clock.monotonicMs()
@@ -144,16 +159,18 @@ async function openRedis(
   }
   const nodes = openNodes(connections.commands, { clock, openHop })
   const waits = new FillWaits(clock)
+  const place = {
+    redis: connections.commands,
+    nodes,
+    keys,
+    clock,
+    seedOf: (entity: string) => seedOf(database, settings.namespace, entity),
+  }
+  const { tombstoneRetentionMs } = timing
   return {
     breakers,
-    l2: new RedisL2({
-      redis: connections.commands,
-      nodes,
-      keys,
-      clock,
-      waits,
-      tombstoneRetentionMs: timing.tombstoneRetentionMs,
-    }),
+    l2: new RedisL2({ ...place, waits, tombstoneRetentionMs }),
+    filters: new RedisFilters(place),
     fastPlane: new RedisFastPlane(
       connections.subscriber,
       keys,
@@ -165,6 +182,14 @@ async function openRedis(
       connections.close()
       nodes.close()
     },
+  }
+}
+
+function openFilters(pool: Pool, l2: L2Filters, { clock }: Settings): FilterPlaces {
+  return {
+    l2,
+    open: (seed, header, bits) => new BloomFilter(seed, header, bits),
+    scanOf: (entity) => openScan(pool, entity, clock),
   }
 }
 

@@ -41,12 +41,15 @@ import type {
 } from './model/ports.ts'
 import type { WriteId } from './model/snapshot.ts'
 import { formatTicket } from './model/ticket.ts'
+import { type FilterPlaces, Filters } from './operations/filters.ts'
 import type { Settings } from './options.ts'
 import type { Tx } from './postgres/pool.ts'
 import { sleep, withDeadline } from './resilience/deadline.ts'
 import type { Breakers } from './resilience/hop.ts'
 import { Limiter } from './resilience/limiter.ts'
+import type { FilterNumbers } from './telemetry/bloom-samples.ts'
 import { count, newReadCounters, type ReadCounters } from './telemetry/counters.ts'
+import type { BloomNews } from './telemetry/events.ts'
 import type { Present } from './telemetry/samples.ts'
 import { Telemetry } from './telemetry/telemetry.ts'
 
@@ -55,6 +58,8 @@ export interface Parts {
   readonly l2: L2 | undefined
   /** What L2 is asked through; only their state is looked at here. */
   readonly l2Breakers: Pick<Breakers, 'state' | 'onChange'> | undefined
+  /** The Bloom filters beside L2's values; `undefined`: there are none. */
+  readonly filters: FilterPlaces | undefined
   readonly source: Source<Tx>
   readonly outbox: Outbox
   readonly instances: Instances
@@ -84,6 +89,7 @@ export interface EntityParts {
   readonly reader: Reader
   readonly counters: ReadCounters
   readonly region: Region
+  readonly filter: () => FilterNumbers | undefined
 }
 
 /** Loads that may wait for their turn: beyond, a read fails at once instead of late. */
@@ -105,6 +111,7 @@ export class RunningCache {
   readonly #writer: Writer<Tx>
   readonly #trust: Trust
   readonly #told: ToldRegions
+  readonly #filters: Filters | undefined
   readonly #probes: Probes
   readonly #plane: Plane
   readonly #everywhere: Everywhere
@@ -134,7 +141,8 @@ export class RunningCache {
       events.emit('breaker', () => ({ hop: 'l2', state, ...(node === undefined ? {} : { node }) })),
     )
     this.#release = release
-    this.#told = new ToldRegions(parts.regions)
+    this.#filters = parts.filters && this.#openFilters(parts.filters)
+    this.#told = new ToldRegions(parts.regions, this.#filters?.copies)
     this.#trust = new Trust({
       regions: [...parts.regions.values()],
       boundMs: timing.stalenessBoundMs,
@@ -186,6 +194,7 @@ export class RunningCache {
     await this.#plane.start()
     this.#parts.fastPlane?.listen((message) => this.#hear(message))
     this.#events?.start()
+    this.#filters?.start()
     await this.#relayBegun()
   }
 
@@ -246,7 +255,12 @@ export class RunningCache {
     this.#closing.abort(new LockstepError('CLOSED', 'the cache is closed'))
     await drained
     await this.#finisher.flush()
-    await Promise.all([this.#relay.close(), this.#plane.close(), this.#events?.close()])
+    await Promise.all([
+      this.#relay.close(),
+      this.#plane.close(),
+      this.#events?.close(),
+      this.#filters?.close(),
+    ])
     this.#trust.lose('closed')
     await this.#everywhere.leave()
     this.telemetry.events.close()
@@ -363,6 +377,13 @@ export class RunningCache {
     })
   }
 
+  #openFilters(places: FilterPlaces): Filters {
+    const { clock, entities, log, random } = this.settings
+    const { events } = this.telemetry
+    const told = (news: BloomNews): void => events.emit('bloom', () => news)
+    return new Filters({ places, entities, clock, log, random, told })
+  }
+
   #openEvents(parts: EventParts): ForeignEvents {
     const { clock, log, namespace, random, timing } = this.settings
     return new ForeignEvents({
@@ -427,8 +448,10 @@ export class RunningCache {
       entities.map((entity) => {
         const region = this.#parts.regions.get(entity.name) as Region
         const counters = newReadCounters()
-        const reader = new Reader({ ...shared, entity, region, counters })
-        return [entity.name, { entity, region, counters, reader }]
+        const filter = this.#filters?.copies.get(entity.name)
+        const reader = new Reader({ ...shared, entity, region, counters, filter })
+        const numbersOf = (): FilterNumbers | undefined => this.#filters?.numbersOf(entity.name)
+        return [entity.name, { entity, region, counters, reader, filter: numbersOf }]
       }),
     )
   }

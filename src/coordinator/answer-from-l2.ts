@@ -3,8 +3,10 @@
  * proven is told as such, and is no answer to who needs proof.
  */
 import type { AnyEntity } from '../model/entity.ts'
+import type { Refusal } from '../model/filter-ports.ts'
 import type { Candidate, Lookup, Stored } from '../model/ports.ts'
 import { everyVisible } from '../model/ticket.ts'
+import { mayBeRefused, refusedBy } from './doubts.ts'
 import { candidateFromL2 } from './values.ts'
 import type { Answer, ReadContext, Wanted, WantedGroup } from './wanted.ts'
 
@@ -18,6 +20,8 @@ export function answerFromL2(
     case 'miss':
       if (lookup.why === 'corrupt') context.counters.corruptValues++
       return { ...group, insist: lookup.why !== 'absent' }
+    case 'refused':
+      return refuse(context, group, lookup.refusal)
     case 'unavailable':
       return { ...group, isApart: true }
     case 'fresh':
@@ -37,6 +41,24 @@ export function answerFromL2(
     default:
       return lookup satisfies never
   }
+}
+
+/**
+ * The id is in no filter: it does not exist for those who go by what is proven, and is a miss to all
+ * others. L1 gets nothing of it: ids that somebody made up must not take the room of those that exist.
+ */
+function refuse(
+  context: ReadContext,
+  group: WantedGroup,
+  refusal: Refusal,
+): WantedGroup | undefined {
+  context.filter?.noticed(refusal.generation)
+  const answer = refusedBy(context, refusal)
+  if (!answer) return group
+  const left = group.readers.filter((wanted) => !mayBeRefused(wanted))
+  context.counters.refused += group.readers.length - left.length
+  for (const wanted of group.readers) if (mayBeRefused(wanted)) wanted.answer?.resolve(answer)
+  return left.length === 0 ? undefined : { ...group, readers: left }
 }
 
 /** A value out of L2, into L1 if that may have it; `undefined`: its bytes are none that the codec wrote. */

@@ -225,6 +225,7 @@ export class Loader {
         continue
       }
       const { candidate } = value
+      if (owned.isMaybe && candidate.value === undefined) counters.falsePositives++
       const outcome: Landed = { candidate, tier: 'source', isProven: true, loadTurn, fillTurn: 0 }
       if (value.isTooBig) {
         counters.tooBigValues++

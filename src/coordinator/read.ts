@@ -12,6 +12,7 @@ import type { Lookup, Slot } from '../model/ports.ts'
 import { everyVisible } from '../model/ticket.ts'
 import { abortable, type Deferred, deferred, watchDeadlines } from '../resilience/deadline.ts'
 import { answerFromL2 } from './answer-from-l2.ts'
+import { doubtsOf } from './doubts.ts'
 import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
 import { Loader } from './load.ts'
 import { Outcomes, type Recipient, Reply } from './reply.ts'
@@ -304,13 +305,16 @@ export class Reader {
     const { l2, entity, boundMs } = this.#context
     if (groups.length === 0) return []
     if (!l2) return groups.map((group) => ({ ...group, isApart: true }))
+    const doubts = doubtsOf(this.#context, groups)
     const lookups = await l2.lookup(
       entity,
       groups.map(({ text }) => text),
+      doubts?.asked,
     )
     const missed: WantedGroup[] = []
     for (const [index, group] of groups.entries()) {
-      const left = answerFromL2(this.#context, group, lookups[index] as Lookup)
+      const known = doubts?.isMaybe[index] ? { ...group, isMaybe: true } : group
+      const left = answerFromL2(this.#context, known, lookups[index] as Lookup)
       if (!left) continue
       // Somebody began to load it while Redis was asked.
       const flight = this.#loader.flightOf(left.key)

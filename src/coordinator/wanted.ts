@@ -1,5 +1,6 @@
 import type { Clock, TurnClock } from '../model/clock.ts'
 import type { AnyEntity } from '../model/entity.ts'
+import type { LocalFilter } from '../model/filter-ports.ts'
 import type { L1Key } from '../model/id.ts'
 import type { Logger } from '../model/log.ts'
 import type { Candidate, L2, Region, Source } from '../model/ports.ts'
@@ -50,6 +51,13 @@ export interface WantedGroup {
   readonly insist: boolean
   /** L2 takes no part: it can't be asked, or what it would say isn't proven. */
   readonly isApart: boolean
+  /** The copy of the Bloom filter here has the id. */
+  readonly isMaybe?: boolean
+}
+
+export interface EntityFilter extends LocalFilter {
+  /** Level 2 has answered by the bitmap of this generation. */
+  noticed(generation: number): void
 }
 
 /** Numbers that only grow: what was sent after a read began has a larger one. */
@@ -71,6 +79,8 @@ export interface ReadContext {
   readonly probes: Probes
   readonly trust: Trust
   readonly limiter: Limiter
+  /** Level 1 of the entity's Bloom filter; `undefined`: it has none. */
+  readonly filter?: EntityFilter | undefined
   readonly clock: Clock
   readonly turnClock: TurnClock
   readonly turns: Turns

@@ -1,9 +1,12 @@
+import { type Bloom, type BloomOptions, settleBloom } from './bloom-option.ts'
 import type { Codec } from './codec.ts'
 import { defaultCodec } from './codec.ts'
 import { entityDefaults } from './defaults.ts'
-import { type Duration, describe, durationMs } from './duration.ts'
-import { LockstepError } from './errors.ts'
+import { type Duration, durationMs } from './duration.ts'
 import { keyOfComposite, keyOfPrimitive, type L1Key } from './id.ts'
+import { wrong } from './wrong.ts'
+
+export { isPlainObject, wrong } from './wrong.ts'
 
 /** What a loader gets beside the ids. */
 export interface LoadContext<Db> {
@@ -50,6 +53,11 @@ export interface EntityOptions<Id, Value, Db> {
   l1?: { maxEntries?: number; maxBytes?: number }
   /** How values become bytes. */
   codec?: Codec
+  /**
+   * A Bloom filter of the ids that exist: reads of others are answered without the source
+   * (docs/bloom.md). Without Redis it does nothing.
+   */
+  bloom?: BloomOptions<NoInfer<Id>, NoInfer<Db>>
 }
 
 /** Ids that are objects need an `idToString`. */
@@ -79,6 +87,7 @@ export interface Entity<Name extends string = string, Id = unknown, Value = unkn
   readonly maxEntries: number
   readonly maxBytes: number
   readonly codec: Codec
+  readonly bloom: Bloom | undefined
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: an entity of any types, where only its shape counts.
@@ -156,6 +165,10 @@ export function defineEntity<Name extends string, Id, Value, Db>(
     maxEntries: count('l1.maxEntries', options.l1?.maxEntries, entityDefaults.maxEntries),
     maxBytes: count('l1.maxBytes', options.l1?.maxBytes, entityDefaults.maxBytes),
     codec,
+    bloom:
+      options.bloom === undefined
+        ? undefined
+        : settleBloom(option('bloom'), options.bloom, idToString !== undefined),
   }
   return Object.freeze(settled)
 }
@@ -195,15 +208,5 @@ const knownOptions: ReadonlySet<string> = new Set<keyof EntityOptions<0, 0, 0>>(
   'maxValueBytes',
   'l1',
   'codec',
+  'bloom',
 ])
-
-export function wrong(option: string, value: unknown, wouldDo: string): LockstepError {
-  return new LockstepError('OPTION_INVALID', `option "${option}" is ${describe(value)}; ${wouldDo}`)
-}
-
-/** An object of options: no instance of anything, no array. */
-export function isPlainObject(value: unknown): value is object {
-  if (value === null || typeof value !== 'object') return false
-  const prototype: unknown = Object.getPrototypeOf(value)
-  return prototype === Object.prototype || prototype === null
-}

@@ -5,6 +5,7 @@
 import type { DeadLetter } from './dead-letter.ts'
 import type { AnyEntity } from './entity.ts'
 import type { Published } from './event.ts'
+import type { Refusal } from './filter-ports.ts'
 import type { L1Key } from './id.ts'
 import type { Incarnation, Snapshot, WriteId, Xid } from './snapshot.ts'
 
@@ -86,6 +87,8 @@ export type Lookup =
   | { readonly kind: 'fresh' | 'stale'; readonly stored: Stored }
   /** `corrupt`: what lies there is no value; `outlived`: it is one of a former generation. */
   | { readonly kind: 'miss'; readonly why: 'absent' | 'corrupt' | 'outlived' }
+  /** Nothing lies there, and the newest filter doesn't have the id. */
+  | { readonly kind: 'refused'; readonly refusal: Refusal }
   | { readonly kind: 'unavailable'; readonly cause: unknown }
 
 declare const nonceBrand: unique symbol
@@ -147,7 +150,12 @@ export type Dropped =
   | { readonly kind: 'unavailable'; readonly cause: unknown }
 
 export interface L2 extends L2Barriers {
-  lookup(entity: AnyEntity, ids: readonly string[]): Promise<readonly Lookup[]>
+  /** `asked`: the ids, by their places, that the newest filter is to be asked of where no value lies. */
+  lookup(
+    entity: AnyEntity,
+    ids: readonly string[],
+    asked?: readonly boolean[],
+  ): Promise<readonly Lookup[]>
   /** `insist`: ids whose present value won't do, so that a lease is wanted all the same. */
   acquire(
     entity: AnyEntity,
@@ -165,7 +173,10 @@ export interface L2 extends L2Barriers {
   release(entity: AnyEntity, leases: readonly Lease[]): Promise<void>
   /** Resolves when the id was filled or released, or after `pollAfterMs`. */
   filled(entity: AnyEntity, id: string, pollAfterMs: number, signal: AbortSignal): Promise<void>
-  /** `quiet`: nobody is told over the fast plane, since everybody has heard of it before. */
+  /**
+   * Also adds the ids to the filters of their entities, if there are any. `quiet`: nobody is told over
+   * the fast plane, since everybody has heard of it before.
+   */
   invalidate(
     write: WriteId,
     drops: readonly Drop[],

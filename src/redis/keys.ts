@@ -8,6 +8,13 @@ export interface KeySpace {
   readonly claim: string
   /** The barrier of a node; `tag`: a hash tag whose slot it owns, '' on a single server. */
   barrier(tag: string): string
+  /** The two bitmaps of an entity's Bloom filters; with all else of them in one slot. */
+  filter(entity: string, slot: 0 | 1): string
+  /** The record of a filter's build, and the wish for one. */
+  filterBuild(entity: string): string
+  filterRequest(entity: string): string
+  /** Where what is to be merged is gathered; `token`: of this part alone. */
+  filterPart(entity: string, token: string): string
 }
 
 export function keySpace(namespace: string): KeySpace {
@@ -17,5 +24,9 @@ export function keySpace(namespace: string): KeySpace {
     bus: `${namespace}:bus`,
     claim: `${namespace}:database`,
     barrier: (tag) => `${namespace}:barrier${tag === '' ? '' : `:{${tag}}`}`,
+    filter: (entity, slot) => `${namespace}:{bloom:${entity}}:${slot}`,
+    filterBuild: (entity) => `${namespace}:{bloom:${entity}}:build`,
+    filterRequest: (entity) => `${namespace}:{bloom:${entity}}:request`,
+    filterPart: (entity, token) => `${namespace}:{bloom:${entity}}:part:${token}`,
   }
 }

@@ -4,6 +4,7 @@
  * (docs/decisions/0006). What Redis can't answer in time is `unavailable`, never an exception.
  */
 import { randomBytes } from 'node:crypto'
+import type { Seed } from '../model/bloom.ts'
 import type { Clock } from '../model/clock.ts'
 import type { AnyEntity } from '../model/entity.ts'
 import { encodeEnvelope } from '../model/envelope.ts'
@@ -11,6 +12,7 @@ import type {
   BarrierAnswer,
   Drop,
   Dropped,
+  EntityIds,
   Fill,
   FillAnswer,
   Grant,
@@ -27,6 +29,7 @@ import { RedisBarriers } from './barriers.ts'
 import type { Call, RedisClient } from './call.ts'
 import type { RedisClock } from './clock.ts'
 import type { FillWaits } from './fast-plane.ts'
+import { hashesOf } from './filter-answers.ts'
 import type { KeySpace } from './keys.ts'
 import { RedisLookups } from './lookups.ts'
 import type { RedisNodes } from './nodes.ts'
@@ -40,6 +43,8 @@ export interface RedisL2Options {
   readonly clock: Clock
   readonly waits: FillWaits
   readonly tombstoneRetentionMs: number
+  /** What the ids of filters are hashed with. */
+  readonly seedOf: (entity: string) => Seed
 }
 
 export class RedisL2 implements L2 {
@@ -48,6 +53,7 @@ export class RedisL2 implements L2 {
   readonly #keys: KeySpace
   readonly #clock: Clock
   readonly #waits: FillWaits
+  readonly #seedOf: (entity: string) => Seed
   readonly #retentionMs: string
   readonly #scripts = readScripts()
   readonly #barriers: RedisBarriers
@@ -64,14 +70,18 @@ export class RedisL2 implements L2 {
     this.#barriers = new RedisBarriers(options.redis, options.nodes, options.keys)
     this.#lookups = new RedisLookups(options)
     this.#waits = options.waits
+    this.#seedOf = options.seedOf
     this.#retentionMs = String(options.tombstoneRetentionMs)
   }
 
-  lookup(entity: AnyEntity, ids: readonly string[]): Promise<readonly Lookup[]> {
-    return this.#lookups.lookup(
-      ids.map((id) => this.#valueKey(entity, id)),
-      entity.graceMs,
-    )
+  lookup(
+    entity: AnyEntity,
+    ids: readonly string[],
+    asked?: readonly boolean[],
+  ): Promise<readonly Lookup[]> {
+    const keys = ids.map((id) => this.#valueKey(entity, id))
+    if (!asked?.includes(true)) return this.#lookups.lookup(keys, entity.graceMs)
+    return this.#lookups.ask(keys, entity.graceMs, { entity: entity.name, ids, asked })
   }
 
   acquire(
@@ -173,6 +183,10 @@ export class RedisL2 implements L2 {
   ): Promise<Dropped> {
     let lost: { readonly cause: unknown } | undefined
     let values = 0
+    const noteLost = (cause: unknown): void => {
+      lost ??= { cause }
+    }
+    const remembered = this.#nodes.only ? undefined : this.#remember(drops, noteLost)
     const nonces = await this.#each<Drop, Nonce>(drops, {
       keyOf: ({ entity, id }) => this.#keys.fence(entity, id),
       call: (some, { clock }) =>
@@ -183,11 +197,33 @@ export class RedisL2 implements L2 {
           return String(nonce) as Nonce
         }),
       unavailable: (cause) => {
-        lost ??= { cause }
+        noteLost(cause)
         return '' as Nonce
       },
     })
+    await remembered
     return lost ? { kind: 'unavailable', ...lost } : { kind: 'dropped', nonces, values }
+  }
+
+  /** On a cluster the filters lie in other slots than the values. */
+  async #remember(drops: readonly Drop[], lost: (cause: unknown) => void): Promise<void> {
+    await this.#each<EntityIds, void>(idsByEntity(drops, mostRemembered), {
+      keyOf: ({ entity }) => this.#keys.filter(entity, 0),
+      call: (some) => ({ script: this.#scripts.remember, ...this.#filtersOf(some) }),
+      read: (_, some) => some.map(() => undefined),
+      unavailable: lost,
+      idsPerRound: 1,
+    })
+  }
+
+  #filtersOf(some: readonly EntityIds[]) {
+    return {
+      keys: some.flatMap(({ entity }) => [
+        this.#keys.filter(entity, 0),
+        this.#keys.filter(entity, 1),
+      ]),
+      args: some.map(({ entity, ids }) => hashesOf(this.#seedOf(entity), ids)),
+    }
   }
 
   #invalidateCall(
@@ -196,6 +232,8 @@ export class RedisL2 implements L2 {
     clock: RedisClock,
     message: string,
   ): Call {
+    const here = this.#nodes.only ? idsByEntity(drops, drops.length) : []
+    const filters = this.#filtersOf(here)
     const keys = drops.flatMap(({ entity, id, versions }) => [
       this.#keys.fence(entity, id),
       ...versions.map((version) => this.#keys.value(entity, version, id)),
@@ -206,6 +244,7 @@ export class RedisL2 implements L2 {
       this.#retentionMs,
       this.#keys.bus,
       message,
+      String(here.length),
       ...drops.flatMap(({ versions, through }) => [
         String(versions.length),
         this.#newNonce(),
@@ -213,8 +252,9 @@ export class RedisL2 implements L2 {
           ? [String(versions.indexOf(through.version) + 1), ...fillArgs(through, clock)]
           : ['0', '', '', '0']),
       ]),
+      ...filters.args,
     ]
-    return { script: this.#scripts.invalidate, keys, args }
+    return { script: this.#scripts.invalidate, keys: [...keys, ...filters.keys], args }
   }
 
   barrier(snapshot: Snapshot): Promise<readonly BarrierAnswer[]> {
@@ -244,6 +284,24 @@ export class RedisL2 implements L2 {
   #newNonce(): string {
     return `${this.#owner}${(this.#nonces++).toString(36).padStart(8, '0')}`
   }
+}
+
+/** Ids that one call adds to filters on a cluster: the node does nothing else meanwhile. */
+const mostRemembered = 256
+
+function idsByEntity(drops: readonly Drop[], most: number): readonly EntityIds[] {
+  const byEntity = new Map<string, string[]>()
+  for (const { entity, id } of drops) {
+    const ids = byEntity.get(entity)
+    if (ids) ids.push(id)
+    else byEntity.set(entity, [id])
+  }
+  return [...byEntity].flatMap(([entity, ids]) =>
+    Array.from({ length: Math.ceil(ids.length / most) }, (_, nth) => ({
+      entity,
+      ids: ids.slice(nth * most, (nth + 1) * most),
+    })),
+  )
 }
 
 /** As the fast plane tells it. */

@@ -23,6 +23,9 @@ export interface ReadCounters {
   readonly fills: Record<FillAnswer, number>
   corruptValues: number
   tooBigValues: number
+  /** Reads that the Bloom filter answered, and ids without a row that its copy here took for existing. */
+  refused: number
+  falsePositives: number
 }
 
 export function newReadCounters(): ReadCounters {
@@ -42,6 +45,8 @@ export function newReadCounters(): ReadCounters {
     fills: { filled: 0, 'nonce-changed': 0, tombstone: 0, 'not-covered': 0, unavailable: 0 },
     corruptValues: 0,
     tooBigValues: 0,
+    refused: 0,
+    falsePositives: 0,
   }
 }
 

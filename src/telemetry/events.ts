@@ -29,6 +29,20 @@ export type TrustChange =
   | { readonly state: 'gained' }
   | { readonly state: 'lost'; readonly reason: TrustLoss }
 
+/** What became of the Bloom filter of an entity. */
+export interface BloomNews {
+  readonly entity: string
+  readonly state: 'building' | 'ready' | 'failed' | 'lost'
+  /** `building`: why. */
+  readonly reason?: 'none' | 'requested' | 'outlived' | 'left' | 'saturated' | undefined
+  /** `ready`, `lost`: which. */
+  readonly generation?: number
+  /** `ready`: how many ids were scanned. */
+  readonly ids?: number
+  /** `failed`. */
+  readonly error?: unknown
+}
+
 export interface CacheEvents {
   trust: TrustChange
   breaker: {
@@ -60,6 +74,7 @@ export interface CacheEvents {
     readonly ids: readonly unknown[]
     readonly error: unknown
   }
+  bloom: BloomNews
 }
 
 export type EventName = keyof CacheEvents
@@ -92,6 +107,10 @@ export const eventCatalogue: Readonly<
   'load-failed': {
     fields: ['entity', 'ids', 'error'],
     help: 'A load failed, its retries included. Readers that wait for it get `error`.',
+  },
+  bloom: {
+    fields: ['entity', 'state', 'reason', 'generation', 'ids', 'error'],
+    help: 'The Bloom filter of an entity (docs/bloom.md) is `building` in this process (with the `reason`: there was `none`, it was `requested`, it was `outlived` by what Redis forgot or by a new life of the database, a build had been `left`, it was `saturated`), was made `ready` by it (`generation`, `ids`: how many were scanned), could not be built and will be tried again (`failed`, with the `error`), or lies in Redis no more (`lost`). Without one that answers every id is "maybe".',
   },
 }
 

@@ -1,6 +1,7 @@
 /** What each metric that is read at a scrape is read from. */
 import type { AnyEntity } from '../model/entity.ts'
 import type { Destination, Owed, Region } from '../model/ports.ts'
+import { bloomSamplers, type FilterNumbers } from './bloom-samples.ts'
 import type { ReadCounters, RelayCounters, Tally, WriteCounters } from './counters.ts'
 import type { CacheEvents, TrustLoss } from './events.ts'
 import { type Hop, type HopWatch, hopOperations } from './hops.ts'
@@ -10,6 +11,8 @@ export interface EntityNumbers {
   readonly entity: AnyEntity
   readonly counters: ReadCounters
   readonly region: Region
+  /** Of its Bloom filter; `undefined`: it has none. */
+  readonly filter?: () => FilterNumbers | undefined
 }
 
 /** What the coordinator knows now. */
@@ -108,6 +111,8 @@ export function samplersOf(numbers: Numbers): Samplers {
     lockstep_l1_evictions_total: each(({ region }) => region.evictions),
     lockstep_l1_dropped_total: each(({ region }) => region.drops),
     lockstep_too_big_values_total: each(({ counters }) => counters.tooBigValues),
+
+    ...bloomSamplers(entities),
   }
 }
 

@@ -5,7 +5,7 @@
 import type { Clock } from '../model/clock.ts'
 import type { FastPlane, FillAnswer, Told, Tombstone } from '../model/ports.ts'
 import { covers, type Incarnation, visible, type WriteId } from '../model/snapshot.ts'
-import { barrierKey, fenceKey, valueKey } from './memory-keys.ts'
+import { barrierKey, fenceKey, filterKey, valueKey } from './memory-keys.ts'
 import { MemoryWaits } from './memory-waits.ts'
 import { copyOf, type StoredFence } from './stored-fence.ts'
 import { type Header, headerOf } from './stored-header.ts'
@@ -76,6 +76,10 @@ export class MemoryRedis {
     this.#values.delete(barrierKey)
   }
 
+  evictFilter(entity: string, slot: 0 | 1): void {
+    this.#values.delete(filterKey(entity, slot))
+  }
+
   /** All that it remembers now, for `failOver`. */
   save(): MemoryRedisState {
     const fences = [...this.#fences].map(([key, fence]) => [key, copyOf(fence)] as const)
@@ -127,6 +131,17 @@ export class MemoryRedis {
 
   set(key: string, bytes: Buffer, expireMs: number): void {
     this.#values.set(key, { bytes, expiresAtMs: this.nowMs() + expireMs })
+  }
+
+  /** Other bytes, for as long as those that lie there had. */
+  replace(key: string, bytes: Buffer): void {
+    const stored = this.#values.get(key)
+    if (stored) this.#values.set(key, { ...stored, bytes })
+  }
+
+  pexpire(key: string, expireMs: number): void {
+    const bytes = this.get(key)
+    if (bytes) this.set(key, bytes, expireMs)
   }
 
   unlink(key: string): void {

@@ -26,7 +26,8 @@ export class Views {
   lookup(lookup: Lookup): unknown {
     if (lookup.kind === 'unavailable') throw lookup.cause
     this.kinds.push(lookup.kind === 'miss' ? lookup.why : lookup.kind)
-    return lookup.kind === 'miss' ? lookup : { kind: lookup.kind, stored: storedAs(lookup.stored) }
+    if (lookup.kind === 'miss' || lookup.kind === 'refused') return lookup
+    return { kind: lookup.kind, stored: storedAs(lookup.stored) }
   }
 
   grant(grant: Grant): unknown {

@@ -48,6 +48,7 @@ export function openProcess(world: SimulatedWorld, place: number, life: number):
       ? memoryL2({ redis: world.redis, tombstoneRetentionMs: settings.timing.tombstoneRetentionMs })
       : undefined,
     l2Breakers: undefined,
+    filters: undefined,
     source: idealSource(world) as unknown as Parts['source'],
     outbox: world.database,
     instances: world.instances,
@@ -179,7 +180,8 @@ function slowL2(l2: L2, world: SimulatedWorld, line: Line): L2 {
   }
   const each = (count: number) => () => Array.from({ length: count }, () => unavailable)
   return {
-    lookup: (entity, ids) => call('lookup', () => l2.lookup(entity, ids), each(ids.length)),
+    lookup: (entity, ids, asked) =>
+      call('lookup', () => l2.lookup(entity, ids, asked), each(ids.length)),
     acquire: (entity, ids, options) =>
       call('acquire', () => l2.acquire(entity, ids, options), each(ids.length)),
     fill: (entity, fills) =>

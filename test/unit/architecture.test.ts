@@ -13,6 +13,7 @@ const rungs: readonly (readonly string[])[] = [
   ['model'],
   ['resilience', 'telemetry'],
   ['memory', 'redis', 'postgres', 'kafka', 'coordinator'],
+  ['operations'],
   ['admin'],
   ['.', 'demo', 'bench', 'testing'],
 ]
@@ -21,6 +22,7 @@ const top = rungs.length - 1
 
 /** Who alone may import a package: a room, or a file at the top. */
 const owners: Readonly<Record<string, string>> = {
+  'bloom-filters': 'memory',
   commander: 'main.ts',
   ioredis: 'redis',
   kafkajs: 'kafka',
