@@ -18,13 +18,11 @@ const payload = fc.option(
 )
 const form = fc.constantFrom(undefined, 'compressed' as const, 'too-big' as const)
 const envelopes = (snapshot: fc.Arbitrary<Snapshot>): fc.Arbitrary<Envelope> =>
-  fc
-    .record({ snapshot, createdAtMs: timeMs, softExpiryMs: timeMs, payload, form })
-    .map((one) => ({
-      ...one,
-      payload: one.form === 'too-big' ? undefined : one.payload,
-      form: one.form === 'compressed' && !one.payload ? undefined : one.form,
-    }))
+  fc.record({ snapshot, createdAtMs: timeMs, softExpiryMs: timeMs, payload, form }).map((one) => ({
+    ...one,
+    payload: one.form === 'too-big' ? undefined : one.payload,
+    form: one.form === 'compressed' && !one.payload ? undefined : one.form,
+  }))
 
 /** The own xid as the envelope keeps it: one that is seen anyhow needs no word. */
 const withOwn = (snapshot: Snapshot): Snapshot => {
