@@ -28,6 +28,8 @@ export function answerFromL2(
     case 'stale': {
       const { stored } = lookup
       if (stored.snapshot.incarnation !== context.probes.incarnation) return group
+      // Nobody could fill it, so nobody waits for who loads it now; past its soft expiry one finds out anew.
+      if (stored.form === 'too-big') return { ...group, isApart: lookup.kind === 'fresh' }
       const found = takeFromL2(context, group, stored)
       if (!found) return { ...group, insist: true }
       const isFresh = lookup.kind === 'fresh'

@@ -10,7 +10,8 @@ import { type Flight, type Landed, newFlight } from './flight.ts'
 import { type Labelled, type Leased, label, pendingAmong } from './label.ts'
 import { Leases, leaseMsFor } from './leases.ts'
 import { query } from './query.ts'
-import { type LoadedValue, loadedValue } from './values.ts'
+import { TooBig } from './too-big.ts'
+import { forL2, type LoadedValue, loadedValue } from './values.ts'
 import type { ReadContext, Wanted, WantedGroup } from './wanted.ts'
 
 /** A waiter that hears nothing looks again after this: a lost wake-up must not cost a lease. */
@@ -38,11 +39,13 @@ export class Loader {
   readonly #landing: Landing
   readonly #flights = new Map<L1Key, Flight>()
   readonly #leases: Leases
+  readonly #tooBig: TooBig
 
   constructor(context: ReadContext, landing: Landing) {
     this.#context = context
     this.#landing = landing
     this.#leases = new Leases(context)
+    this.#tooBig = new TooBig(context)
   }
 
   flightOf(key: L1Key): Flight | undefined {
@@ -107,7 +110,8 @@ export class Loader {
       const grant = grants[index] as Grant
       switch (grant.kind) {
         case 'value':
-          this.#landFromL2(one, grant)
+          if (grant.stored.form === 'too-big') toLoad.push(one)
+          else this.#landFromL2(one, grant)
           break
         case 'lease':
           toLoad.push({ ...one, lease: grant })
@@ -212,7 +216,7 @@ export class Loader {
     loadTurn: number,
     loadedAtMs: number,
   ): Promise<void> {
-    const { entity, region, counters, random, clock, log } = this.#context
+    const { entity, region, random, clock } = this.#context
     const landed: { owned: Owned; landed: Landed; fill: Fill }[] = []
     const kept: Owned[] = []
     for (const owned of chunk) {
@@ -227,32 +231,20 @@ export class Loader {
       const { candidate } = value
       if (owned.isMaybe && candidate.value === undefined) counters.falsePositives++
       const outcome: Landed = { candidate, tier: 'source', isProven: true, loadTurn, fillTurn: 0 }
-      if (value.isTooBig) {
-        counters.tooBigValues++
-        log.warn(
-          { entity: entity.name, bytes: value.payload?.length },
-          'a value is too big to be cached',
-        )
-      } else region.fillFromSource(owned.key, candidate)
+      if (value.isTooBig) this.#tooBig.loaded(owned, value)
+      else region.fillFromSource(owned.key, candidate)
       owned.flight.loaded.resolve(outcome)
       for (const wanted of owned.readers) this.#landing.deliver(wanted, outcome)
-      if (value.isTooBig || !owned.lease || !labelled.mayFill(owned)) {
+      if (!owned.lease || !labelled.mayFill(owned)) {
         this.#land(owned, outcome)
         kept.push(owned)
         continue
       }
-      const { snapshot } = candidate
-      const { payload, ttlMs, graceMs } = value
+      const { lease } = owned
+      const { over } = labelled
+      const parts = forL2(entity, value)
       const ageMs = clock.monotonicMs() - loadedAtMs
-      const fill = {
-        lease: owned.lease,
-        snapshot,
-        payload,
-        ageMs,
-        ttlMs,
-        graceMs,
-        over: labelled.over,
-      }
+      const fill = { ...parts, lease, snapshot: candidate.snapshot, ageMs, over }
       landed.push({ owned, landed: outcome, fill })
     }
     await Promise.all([this.#release(kept), this.#fill(landed)])

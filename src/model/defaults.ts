@@ -12,6 +12,7 @@ export const entityDefaults = {
   version: 1,
   maxBatch: 1_000,
   maxValueBytes: 1024 * 1024,
+  compressAboveBytes: 16 * 1024,
   maxEntries: 10_000,
   maxBytes: 64 * 1024 * 1024,
 } as const

@@ -49,6 +49,8 @@ export interface EntityOptions<Id, Value, Db> {
   maxBatch?: number
   /** A value of more bytes is returned but not cached (default 1 MiB). */
   maxValueBytes?: number
+  /** Values of more bytes than `above` (default 16 KiB) are compressed in Redis, where that saves a tenth. `false`: none is. */
+  compress?: { above?: number } | false
   /** The bounds of this entity in one process. */
   l1?: { maxEntries?: number; maxBytes?: number }
   /** How values become bytes. */
@@ -84,6 +86,8 @@ export interface Entity<Name extends string = string, Id = unknown, Value = unkn
   readonly isolation: 'read committed' | 'repeatable read'
   readonly maxBatch: number
   readonly maxValueBytes: number
+  /** Infinity: nothing is compressed. */
+  readonly compressAboveBytes: number
   readonly maxEntries: number
   readonly maxBytes: number
   readonly codec: Codec
@@ -162,6 +166,7 @@ export function defineEntity<Name extends string, Id, Value, Db>(
     isolation: oneOf('isolation', options.isolation, ['read committed', 'repeatable read']),
     maxBatch: count('maxBatch', options.maxBatch, entityDefaults.maxBatch),
     maxValueBytes: count('maxValueBytes', options.maxValueBytes, entityDefaults.maxValueBytes),
+    compressAboveBytes: compressAbove(option, options.compress),
     maxEntries: count('l1.maxEntries', options.l1?.maxEntries, entityDefaults.maxEntries),
     maxBytes: count('l1.maxBytes', options.l1?.maxBytes, entityDefaults.maxBytes),
     codec,
@@ -181,6 +186,19 @@ export function isEntityName(name: unknown): name is string {
 export function checkEntityName(option: string, name: unknown): void {
   if (isEntityName(name)) return
   throw wrong(option, name, "a name like 'city' or 'user:profile' would do")
+}
+
+function compressAbove(option: (key: string) => string, compress: unknown): number {
+  if (compress === undefined) return entityDefaults.compressAboveBytes
+  if (compress === false) return Number.POSITIVE_INFINITY
+  const wouldDo = 'false or an object with above would do'
+  if (!isPlainObject(compress)) throw wrong(option('compress'), compress, wouldDo)
+  for (const [key, value] of Object.entries(compress)) {
+    if (key !== 'above') throw wrong(option(`compress.${key}`), value, wouldDo)
+  }
+  const { above = entityDefaults.compressAboveBytes } = compress as { above?: unknown }
+  if (Number.isSafeInteger(above) && (above as number) > 0) return above as number
+  throw wrong(option('compress.above'), above, 'a whole number above 0 would do')
 }
 
 function checkL1(option: (key: string) => string, l1: unknown): void {
@@ -206,6 +224,7 @@ const knownOptions: ReadonlySet<string> = new Set<keyof EntityOptions<0, 0, 0>>(
   'isolation',
   'maxBatch',
   'maxValueBytes',
+  'compress',
   'l1',
   'codec',
   'bloom',

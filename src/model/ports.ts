@@ -67,11 +67,18 @@ export interface Region {
 
 // ---------------------------------------------------------------- L2
 
+/**
+ * How a value lies in L2, where it isn't as the codec wrote it. `too-big`: it doesn't, which is known
+ * under its snapshot and obeys the fence as a value does; whoever reads that loads the value, apart from L2.
+ */
+export type Form = 'compressed' | 'too-big'
+
 /** A value as L2 keeps it. */
 export interface Stored {
   readonly snapshot: Snapshot
-  /** `undefined`: the id does not exist. */
+  /** `undefined`: the id does not exist, or what its `form` says. */
   readonly payload: Buffer | undefined
+  readonly form?: Form | undefined
   /** By Redis' clock; below 0 it is past its soft expiry. */
   readonly freshForMs: number
   readonly ageMs: number
@@ -121,6 +128,7 @@ export interface Fill {
   readonly lease: Lease
   readonly snapshot: Snapshot
   readonly payload: Buffer | undefined
+  readonly form?: Form | undefined
   /** How long ago the load began: the value's life is counted from there. */
   readonly ageMs: number
   readonly ttlMs: number

@@ -28,6 +28,7 @@ export function storedOf(envelope: Envelope, { barrier }: Beside, nowMs: number)
   return {
     snapshot: envelope.snapshot,
     payload: envelope.payload,
+    form: envelope.form,
     freshForMs: envelope.softExpiryMs - nowMs,
     ageMs: Math.max(0, nowMs - envelope.createdAtMs),
     barrier,

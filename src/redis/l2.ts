@@ -322,6 +322,7 @@ function fillArgs(fill: Fill, clock: RedisClock): readonly [Nonce, Buffer, strin
     createdAtMs,
     softExpiryMs: createdAtMs + fill.ttlMs,
     payload: fill.payload,
+    form: fill.form,
   })
   return [fill.lease.nonce, bytes, String(Math.max(1, Math.ceil(fill.ttlMs + fill.graceMs)))]
 }

@@ -284,9 +284,9 @@ function sees(redis: MemoryRedis, key: string, write: WriteId): boolean {
   return present !== undefined && visible(write, present.snapshot)
 }
 
-function envelopeOf({ snapshot, payload, ttlMs, ageMs }: Fill, nowMs: number): Buffer {
+function envelopeOf({ snapshot, payload, form, ttlMs, ageMs }: Fill, nowMs: number): Buffer {
   const createdAtMs = nowMs - ageMs
-  return encodeEnvelope({ snapshot, payload, createdAtMs, softExpiryMs: createdAtMs + ttlMs })
+  return encodeEnvelope({ snapshot, payload, form, createdAtMs, softExpiryMs: createdAtMs + ttlMs })
 }
 
 const expireMsOf = (fill: Fill): number => Math.max(1, Math.ceil(fill.ttlMs + fill.graceMs))

@@ -37,6 +37,7 @@ test('an entity of the two required options has every other one settled', () => 
     isolation: 'read committed',
     maxBatch: 1_000,
     maxValueBytes: 1024 * 1024,
+    compressAboveBytes: 16 * 1024,
     maxEntries: 10_000,
     maxBytes: 64 * 1024 * 1024,
     codec: defaultCodec,
@@ -55,6 +56,7 @@ test('every option that is given is kept', () => {
     isolation: 'repeatable read',
     maxBatch: 10,
     maxValueBytes: 100,
+    compress: { above: 50 },
     l1: { maxEntries: 3, maxBytes: 4_000 },
     codec,
   }
@@ -68,6 +70,7 @@ test('every option that is given is kept', () => {
     isolation: 'repeatable read',
     maxBatch: 10,
     maxValueBytes: 100,
+    compressAboveBytes: 50,
     maxEntries: 3,
     maxBytes: 4_000,
     codec,
@@ -148,6 +151,10 @@ test.each<[option: string, value: unknown, shown: string]>([
   ['maxBatch', 0, '0'],
   ['maxBatch', Infinity, 'Infinity'],
   ['maxValueBytes', -5, '-5'],
+  ['compress', true, 'true'],
+  ['compress', null, 'null'],
+  ['compress', 1_000, '1000'],
+  ['compress', [1_000], ''],
   ['l1', 10, '10'],
   ['l1', null, 'null'],
   ['tll', '5m', '"5m"'],
@@ -166,6 +173,20 @@ test.each(['maxEntries', 'maxBytes'])('the bound l1.%s is a whole number above 0
   for (const value of [0, -1, 1.5, Number.NaN, Infinity, '10', null]) {
     expect(refusal(() => define({ l1: { [bound]: value } }))).toContain(`"city.l1.${bound}"`)
   }
+})
+
+test('nothing is compressed where compress is false, and an empty object is the default', () => {
+  expect(define({ compress: false }).compressAboveBytes).toBe(Number.POSITIVE_INFINITY)
+  for (const compress of [undefined, {}, { above: undefined }]) {
+    expect(define({ compress }).compressAboveBytes).toBe(16 * 1024)
+  }
+})
+
+test('what compress says is a whole number above 0, and nothing else', () => {
+  for (const above of [0, -1, 1.5, Number.NaN, Infinity, '16kb', null]) {
+    expect(refusal(() => define({ compress: { above } }))).toContain('"city.compress.above"')
+  }
+  expect(refusal(() => define({ compress: { over: 10 } }))).toContain('"city.compress.over"')
 })
 
 test('a bound of l1 that does not exist is named, like any option', () => {
