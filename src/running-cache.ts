@@ -22,10 +22,12 @@ import {
   type WriteResult,
   Writer,
 } from './coordinator/write.ts'
+import { NewKeys } from './memory/new-keys.ts'
 import { TurnClock } from './model/clock.ts'
-import { retries, type TimingMs } from './model/defaults.ts'
+import { longestLoadMs, type TimingMs } from './model/defaults.ts'
 import type { AnyEntity } from './model/entity.ts'
 import { LockstepError } from './model/errors.ts'
+import { type LoadClass, loadClasses } from './model/load-class.ts'
 import type {
   EntityIds,
   EventSource,
@@ -44,8 +46,9 @@ import { formatTicket } from './model/ticket.ts'
 import type { Settings } from './options.ts'
 import type { Tx } from './postgres/pool.ts'
 import { sleep, withDeadline } from './resilience/deadline.ts'
+import { GradientLimit } from './resilience/gradient-limit.ts'
 import type { Breakers } from './resilience/hop.ts'
-import { Limiter } from './resilience/limiter.ts'
+import { fixedLimit, Limiter } from './resilience/limiter.ts'
 import { count, newReadCounters, type ReadCounters } from './telemetry/counters.ts'
 import type { Present } from './telemetry/samples.ts'
 import { Telemetry } from './telemetry/telemetry.ts'
@@ -86,7 +89,7 @@ export interface EntityParts {
   readonly region: Region
 }
 
-/** Loads that may wait for their turn: beyond, a read fails at once instead of late. */
+/** Loads that may wait for their turn: beyond, the least urgent fail at once instead of late. */
 const queuedLoads = 1_000
 
 /** Far more often than it would have to, to be taken for alive. */
@@ -138,7 +141,7 @@ export class RunningCache {
     this.#trust = new Trust({
       regions: [...parts.regions.values()],
       boundMs: timing.stalenessBoundMs,
-      floorLagMs: timing.loadDeadlineMs * (1 + retries.load),
+      floorLagMs: longestLoadMs(timing),
       changed: (change) => this.telemetry.trustChanged(change),
     })
     this.#probes = new Probes(timing.stalenessBoundMs)
@@ -174,9 +177,7 @@ export class RunningCache {
       closing: this.#closing.signal,
     })
     this.#events = parts.events && this.#openEvents(parts.events)
-    const busy = (): Error =>
-      new LockstepError('SOURCE_BUSY', `${queuedLoads} loads are already waiting for their turn`)
-    this.#limiter = new Limiter(settings.maxConcurrentLoads, queuedLoads, busy)
+    this.#limiter = this.#openLimiter()
     this.entities = this.#openEntities()
   }
 
@@ -377,7 +378,7 @@ export class RunningCache {
   }
 
   #openTelemetry({ l2, l2Breakers, log: source }: Parts): Telemetry {
-    const { clock, log, maxConcurrentLoads, namespace, timing } = this.settings
+    const { clock, log, namespace, timing } = this.settings
     const present = (): Present => {
       const now = { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }
       return {
@@ -387,6 +388,7 @@ export class RunningCache {
         owed: (destination) => this.#relay.owed(destination),
         runningLoads: this.#limiter.running,
         waitingLoads: this.#limiter.waiting,
+        loadsLimit: this.#limiter.limit,
         breaker: l2Breakers?.state,
       }
     }
@@ -399,13 +401,37 @@ export class RunningCache {
       entities: () => this.entities.values(),
       present,
       boundMs: timing.stalenessBoundMs,
-      maxConcurrentLoads,
     })
+  }
+
+  #openLimiter(): Limiter {
+    const { clock, maxConcurrentLoads: most, timing } = this.settings
+    const { shedLoads } = this.telemetry
+    return new Limiter({
+      limit: typeof most === 'number' ? fixedLimit(most) : new GradientLimit(most),
+      queueLimit: queuedLoads,
+      queueDeadlineMs: timing.loadQueueDeadlineMs,
+      ranks: loadClasses.length,
+      shed: (rank) => {
+        count(shedLoads, loadClasses[rank] as LoadClass)
+        const message = 'the source has more loads to do than it can: this one was not begun'
+        return new LockstepError('SOURCE_BUSY', message)
+      },
+      clock,
+    })
+  }
+
+  #newKeysOf({ name: entity, maxNewKeysPerMinute: limit }: AnyEntity): NewKeys {
+    const full = (): void => {
+      this.settings.log.warn({ entity, limit }, 'more new keys in a minute than may be cached')
+      this.telemetry.events.emit('key-space', () => ({ entity, limit }))
+    }
+    return new NewKeys({ limit, full })
   }
 
   #openEntities(): ReadonlyMap<string, EntityParts> {
     const { timing, clock, log, random, entities } = this.settings
-    const shared: Omit<ReadContext, 'entity' | 'region' | 'counters'> = {
+    const shared: Omit<ReadContext, 'entity' | 'region' | 'counters' | 'ahead' | 'newKeys'> = {
       l2: this.#parts.l2,
       source: this.#parts.source,
       plane: this.#plane,
@@ -422,12 +448,19 @@ export class RunningCache {
       boundMs: timing.stalenessBoundMs,
       readDeadlineMs: timing.readDeadlineMs,
       loadDeadlineMs: timing.loadDeadlineMs,
+      loadQueueDeadlineMs: timing.loadQueueDeadlineMs,
     }
     return new Map(
       entities.map((entity) => {
         const region = this.#parts.regions.get(entity.name) as Region
         const counters = newReadCounters()
-        const reader = new Reader({ ...shared, entity, region, counters })
+        const reader = new Reader({
+          ...shared,
+          entity,
+          region,
+          counters,
+          newKeys: this.#newKeysOf(entity),
+        })
         return [entity.name, { entity, region, counters, reader }]
       }),
     )

@@ -3,15 +3,16 @@
  * id and cluster (leases) but for pending tombstones, which nobody waits on.
  */
 import type { L1Key } from '../model/id.ts'
-import type { Fill, FillAnswer, Grant, Lease } from '../model/ports.ts'
+import type { Fill, FillAnswer, Grant, Lease, Lookup } from '../model/ports.ts'
 import { everyVisible } from '../model/ticket.ts'
+import { Turn } from '../resilience/limiter.ts'
 import { needsProof, takeFromL2 } from './answer-from-l2.ts'
 import { type Flight, type Landed, newFlight } from './flight.ts'
 import { type Labelled, type Leased, label, pendingAmong } from './label.ts'
 import { Leases, leaseMsFor } from './leases.ts'
 import { query } from './query.ts'
 import { type LoadedValue, loadedValue } from './values.ts'
-import type { ReadContext, Wanted, WantedGroup } from './wanted.ts'
+import { type ReadContext, rankOfAll, type Wanted, type WantedGroup } from './wanted.ts'
 
 /** A waiter that hears nothing looks again after this: a lost wake-up must not cost a lease. */
 const longestPollMs = 100
@@ -67,7 +68,7 @@ export class Loader {
   }
 
   #takeOff(group: WantedGroup): Owned {
-    const flight = newFlight(this.#context.clock.monotonicMs())
+    const flight = newFlight(rankOfAll(group.readers))
     this.#flights.set(group.key, flight)
     return { ...group, flight, lease: undefined }
   }
@@ -122,7 +123,33 @@ export class Loader {
           grant satisfies never
       }
     }
-    await Promise.all([this.#loadOwned(toLoad), this.#waitOrLoad(toWait)])
+    await Promise.all([this.#loadDue(toLoad), this.#waitOrLoad(toWait)])
+  }
+
+  /**
+   * Who refreshes early gets a lease whatever lies there. Somebody else may have refreshed it between
+   * the look at L2 and the lease: then that is taken, and only one process of all has loaded.
+   */
+  async #loadDue(leased: readonly Owned[]): Promise<void> {
+    const { l2, entity, probes, ahead, clock } = this.#context
+    const early = leased.filter(({ isEarly, lease }) => isEarly && lease)
+    if (!l2 || early.length === 0) return this.#loadOwned(leased)
+    const lookups = await l2.lookup(
+      entity,
+      early.map(({ text }) => text),
+    )
+    const isDone = (owned: Owned, lookup: Lookup | undefined): boolean => {
+      if (lookup?.kind !== 'fresh') return false
+      if (lookup.stored.snapshot.incarnation !== probes.incarnation) return false
+      const found = takeFromL2(this.#context, owned, lookup.stored)
+      return found !== undefined && !ahead.isDue(found.candidate, clock.monotonicMs())
+    }
+    const done = new Set(early.filter((owned, index) => isDone(owned, lookups[index])))
+    for (const owned of done) this.#land(owned, undefined)
+    await Promise.all([
+      this.#release([...done]),
+      this.#loadOwned(leased.filter((owned) => !done.has(owned))),
+    ])
   }
 
   /** Somebody filled it meanwhile: after these readers began, so it is fresh enough for each. */
@@ -190,11 +217,23 @@ export class Loader {
   }
 
   async #loadChunk(chunk: readonly Owned[], labelled: Labelled): Promise<void> {
-    const { clock, turns } = this.#context
-    const loadTurn = turns.next()
+    const { ahead, clock, turns } = this.#context
     const loadedAtMs = clock.monotonicMs()
+    const turn = new Turn(Math.min(...chunk.map(({ flight }) => flight.turn.rank)))
+    for (const { flight } of chunk) flight.turn = turn
+    let loadTurn = 0
+    let askedAtMs = loadedAtMs
+    const asking = (): void => {
+      loadTurn = turns.next()
+      askedAtMs = clock.monotonicMs()
+      for (const { flight } of chunk) flight.askedAtMs = askedAtMs
+    }
     try {
-      const { rows, snapshot, isFromReplica } = await query(this.#context, chunk, labelled.least)
+      const { least } = labelled
+      const { rows, snapshot, isFromReplica } = await query(this.#context, chunk, {
+        ...{ least, turn, asking },
+      })
+      ahead.loaded(clock.monotonicMs() - askedAtMs)
       const label = { ...labelled, snapshot: snapshot ?? labelled.snapshot }
       await this.#landLoaded(chunk, rows, label, isFromReplica ? 0 : loadTurn, loadedAtMs)
     } catch (error) {
@@ -212,7 +251,7 @@ export class Loader {
     loadTurn: number,
     loadedAtMs: number,
   ): Promise<void> {
-    const { entity, region, counters, random, clock, log } = this.#context
+    const { entity, region, random, clock } = this.#context
     const landed: { owned: Owned; landed: Landed; fill: Fill }[] = []
     const kept: Owned[] = []
     for (const owned of chunk) {
@@ -226,16 +265,11 @@ export class Loader {
       }
       const { candidate } = value
       const outcome: Landed = { candidate, tier: 'source', isProven: true, loadTurn, fillTurn: 0 }
-      if (value.isTooBig) {
-        counters.tooBigValues++
-        log.warn(
-          { entity: entity.name, bytes: value.payload?.length },
-          'a value is too big to be cached',
-        )
-      } else region.fillFromSource(owned.key, candidate)
+      const mayBeKept = this.#mayBeKept(owned, value)
+      if (mayBeKept) region.fillFromSource(owned.key, candidate)
       owned.flight.loaded.resolve(outcome)
       for (const wanted of owned.readers) this.#landing.deliver(wanted, outcome)
-      if (value.isTooBig || !owned.lease || !labelled.mayFill(owned)) {
+      if (!mayBeKept || !owned.lease || !labelled.mayFill(owned)) {
         this.#land(owned, outcome)
         kept.push(owned)
         continue
@@ -255,6 +289,20 @@ export class Loader {
       landed.push({ owned, landed: outcome, fill })
     }
     await Promise.all([this.#release(kept), this.#fill(landed)])
+  }
+
+  #mayBeKept({ key, readers }: Owned, { isTooBig, payload }: LoadedValue): boolean {
+    const { clock, counters, entity, log, newKeys, region } = this.#context
+    if (isTooBig) {
+      counters.tooBigValues++
+      log.warn({ entity: entity.name, bytes: payload?.length }, 'a value is too big to be cached')
+      return false
+    }
+    // What is loaded anew was there before.
+    const isNew = readers.some(({ answer }) => answer) && region.find(key) === undefined
+    if (!isNew || newKeys.admits(key, clock.monotonicMs())) return true
+    counters.uncachedKeys++
+    return false
   }
 
   async #fill(loaded: readonly { owned: Owned; landed: Landed; fill: Fill }[]): Promise<void> {

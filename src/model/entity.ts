@@ -31,6 +31,12 @@ export interface EntityOptions<Id, Value, Db> {
   negativeTtl?: Duration
   /** Counts up when the shape of the values changes: other versions are other keys in Redis (default 1). */
   version?: number
+  /**
+   * When a hit loads a value anew that is still fresh, behind its answer. `probabilistic` (default):
+   * near its end, the earlier the longer loads take; a number between 0 and 1: after that share of
+   * the ttl; `false`: never.
+   */
+  refreshAhead?: 'probabilistic' | number | false
   /** `frozen` (default): all callers share one deeply frozen value. `cloned`: each gets a copy. `shared`: nobody checks. */
   values?: 'frozen' | 'cloned' | 'shared'
   /** The rows that a write's callback returns are what `load` would return: they go to Redis at once (default false). */
@@ -46,6 +52,11 @@ export interface EntityOptions<Id, Value, Db> {
   maxBatch?: number
   /** A value of more bytes is returned but not cached (default 1 MiB). */
   maxValueBytes?: number
+  /**
+   * At most so many keys a minute are cached by this process that were not before (default 1,000,000):
+   * beyond, they are loaded and answered, and cached nowhere.
+   */
+  maxNewKeysPerMinute?: number
   /** The bounds of this entity in one process. */
   l1?: { maxEntries?: number; maxBytes?: number }
   /** How values become bytes. */
@@ -70,12 +81,14 @@ export interface Entity<Name extends string = string, Id = unknown, Value = unkn
   readonly graceMs: number
   readonly negativeTtlMs: number
   readonly version: number
+  readonly refreshAhead: 'probabilistic' | number | false
   readonly values: 'frozen' | 'cloned' | 'shared'
   readonly writeThrough: boolean
   readonly foreignWrites: boolean
   readonly isolation: 'read committed' | 'repeatable read'
   readonly maxBatch: number
   readonly maxValueBytes: number
+  readonly maxNewKeysPerMinute: number
   readonly maxEntries: number
   readonly maxBytes: number
   readonly codec: Codec
@@ -86,6 +99,8 @@ export type AnyEntity = Entity<string, any, any, any>
 
 /** PostgreSQL's integer. */
 const largestVersion = 2 ** 31 - 1
+/** What is remembered of them takes a byte each. */
+const mostNewKeys = 100_000_000
 const namePattern = /^[a-z][a-z0-9_-]*(?::[a-z0-9_-]+)*$/i
 
 export function defineEntity<Name extends string, Id, Value, Db>(
@@ -133,6 +148,18 @@ export function defineEntity<Name extends string, Id, Value, Db>(
   if (version > largestVersion) {
     throw wrong(option('version'), version, `at most ${largestVersion} would do`)
   }
+  const maxNewKeysPerMinute = count(
+    'maxNewKeysPerMinute',
+    options.maxNewKeysPerMinute,
+    entityDefaults.maxNewKeysPerMinute,
+  )
+  if (maxNewKeysPerMinute > mostNewKeys) {
+    throw wrong(
+      option('maxNewKeysPerMinute'),
+      maxNewKeysPerMinute,
+      `at most ${mostNewKeys} would do`,
+    )
+  }
   const settled: Entity<Name, Id, Value, Db> = {
     name,
     load: options.load.bind(options),
@@ -147,12 +174,14 @@ export function defineEntity<Name extends string, Id, Value, Db>(
       options.negativeTtl ?? entityDefaults.negativeTtl,
     ),
     version,
+    refreshAhead: refreshAheadOf(option('refreshAhead'), options.refreshAhead),
     values: oneOf('values', options.values, ['frozen', 'cloned', 'shared']),
     writeThrough: oneOf('writeThrough', options.writeThrough, [false, true]),
     foreignWrites: oneOf('foreignWrites', options.foreignWrites, [false, true]),
     isolation: oneOf('isolation', options.isolation, ['read committed', 'repeatable read']),
     maxBatch: count('maxBatch', options.maxBatch, entityDefaults.maxBatch),
     maxValueBytes: count('maxValueBytes', options.maxValueBytes, entityDefaults.maxValueBytes),
+    maxNewKeysPerMinute,
     maxEntries: count('l1.maxEntries', options.l1?.maxEntries, entityDefaults.maxEntries),
     maxBytes: count('l1.maxBytes', options.l1?.maxBytes, entityDefaults.maxBytes),
     codec,
@@ -168,6 +197,12 @@ export function isEntityName(name: unknown): name is string {
 export function checkEntityName(option: string, name: unknown): void {
   if (isEntityName(name)) return
   throw wrong(option, name, "a name like 'city' or 'user:profile' would do")
+}
+
+function refreshAheadOf(option: string, value: unknown): 'probabilistic' | number | false {
+  if (value === undefined || value === 'probabilistic') return 'probabilistic'
+  if (value === false || (typeof value === 'number' && value > 0 && value < 1)) return value
+  throw wrong(option, value, "'probabilistic', a number between 0 and 1, or false would do")
 }
 
 function checkL1(option: (key: string) => string, l1: unknown): void {
@@ -187,12 +222,14 @@ const knownOptions: ReadonlySet<string> = new Set<keyof EntityOptions<0, 0, 0>>(
   'grace',
   'negativeTtl',
   'version',
+  'refreshAhead',
   'values',
   'writeThrough',
   'foreignWrites',
   'isolation',
   'maxBatch',
   'maxValueBytes',
+  'maxNewKeysPerMinute',
   'l1',
   'codec',
 ])

@@ -5,6 +5,9 @@ import type { FillAnswer } from '../model/ports.ts'
 /** How often each of a few words came up. */
 export type Tally<Word extends string = string> = Map<Word, number>
 
+/** `expired`: past its ttl, within its grace; `early`: before that. */
+export type RefreshReason = 'expired' | 'early'
+
 /** What one entity's reads came to. */
 export interface ReadCounters {
   l1Hits: number
@@ -23,6 +26,10 @@ export interface ReadCounters {
   readonly fills: Record<FillAnswer, number>
   corruptValues: number
   tooBigValues: number
+  /** Answered, and kept nowhere: too many new keys in one minute. */
+  uncachedKeys: number
+  /** Values that were loaded anew behind who had them. */
+  readonly refreshes: Record<RefreshReason, number>
 }
 
 export function newReadCounters(): ReadCounters {
@@ -42,6 +49,8 @@ export function newReadCounters(): ReadCounters {
     fills: { filled: 0, 'nonce-changed': 0, tombstone: 0, 'not-covered': 0, unavailable: 0 },
     corruptValues: 0,
     tooBigValues: 0,
+    uncachedKeys: 0,
+    refreshes: { expired: 0, early: 0 },
   }
 }
 

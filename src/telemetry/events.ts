@@ -60,6 +60,11 @@ export interface CacheEvents {
     readonly ids: readonly unknown[]
     readonly error: unknown
   }
+  'key-space': {
+    readonly entity: string
+    /** `maxNewKeysPerMinute`. */
+    readonly limit: number
+  }
 }
 
 export type EventName = keyof CacheEvents
@@ -92,6 +97,10 @@ export const eventCatalogue: Readonly<
   'load-failed': {
     fields: ['entity', 'ids', 'error'],
     help: 'A load failed, its retries included. Readers that wait for it get `error`.',
+  },
+  'key-space': {
+    fields: ['entity', 'limit'],
+    help: 'More keys came up in a minute than may be cached anew (`maxNewKeysPerMinute`): somebody may be making up ids. Once a minute; until it is over, others are loaded and answered, and cached nowhere.',
   },
 }
 
