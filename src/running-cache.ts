@@ -22,10 +22,12 @@ import {
   type WriteResult,
   Writer,
 } from './coordinator/write.ts'
+import { NewKeys } from './memory/new-keys.ts'
 import { TurnClock } from './model/clock.ts'
-import { retries, type TimingMs } from './model/defaults.ts'
+import { longestLoadMs, type TimingMs } from './model/defaults.ts'
 import type { AnyEntity } from './model/entity.ts'
 import { LockstepError } from './model/errors.ts'
+import { type LoadClass, loadClasses } from './model/load-class.ts'
 import type {
   EntityIds,
   EventSource,
@@ -45,8 +47,9 @@ import { type FilterPlaces, Filters } from './operations/filters.ts'
 import type { Settings } from './options.ts'
 import type { Tx } from './postgres/pool.ts'
 import { sleep, withDeadline } from './resilience/deadline.ts'
+import { GradientLimit } from './resilience/gradient-limit.ts'
 import type { Breakers } from './resilience/hop.ts'
-import { Limiter } from './resilience/limiter.ts'
+import { fixedLimit, Limiter } from './resilience/limiter.ts'
 import type { FilterNumbers } from './telemetry/bloom-samples.ts'
 import { count, newReadCounters, type ReadCounters } from './telemetry/counters.ts'
 import type { BloomNews } from './telemetry/events.ts'
@@ -92,7 +95,7 @@ export interface EntityParts {
   readonly filter: () => FilterNumbers | undefined
 }
 
-/** Loads that may wait for their turn: beyond, a read fails at once instead of late. */
+/** Loads that may wait for their turn: beyond, the least urgent fail at once instead of late. */
 const queuedLoads = 1_000
 
 /** Far more often than it would have to, to be taken for alive. */
@@ -146,7 +149,7 @@ export class RunningCache {
     this.#trust = new Trust({
       regions: [...parts.regions.values()],
       boundMs: timing.stalenessBoundMs,
-      floorLagMs: timing.loadDeadlineMs * (1 + retries.load),
+      floorLagMs: longestLoadMs(timing),
       changed: (change) => this.telemetry.trustChanged(change),
     })
     this.#probes = new Probes(timing.stalenessBoundMs)
@@ -182,9 +185,7 @@ export class RunningCache {
       closing: this.#closing.signal,
     })
     this.#events = parts.events && this.#openEvents(parts.events)
-    const busy = (): Error =>
-      new LockstepError('SOURCE_BUSY', `${queuedLoads} loads are already waiting for their turn`)
-    this.#limiter = new Limiter(settings.maxConcurrentLoads, queuedLoads, busy)
+    this.#limiter = this.#openLimiter()
     this.entities = this.#openEntities()
   }
 
@@ -398,7 +399,7 @@ export class RunningCache {
   }
 
   #openTelemetry({ l2, l2Breakers, log: source }: Parts): Telemetry {
-    const { clock, log, maxConcurrentLoads, namespace, timing } = this.settings
+    const { clock, log, namespace, timing } = this.settings
     const present = (): Present => {
       const now = { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }
       return {
@@ -408,6 +409,7 @@ export class RunningCache {
         owed: (destination) => this.#relay.owed(destination),
         runningLoads: this.#limiter.running,
         waitingLoads: this.#limiter.waiting,
+        loadsLimit: this.#limiter.limit,
         breaker: l2Breakers?.state,
       }
     }
@@ -420,13 +422,37 @@ export class RunningCache {
       entities: () => this.entities.values(),
       present,
       boundMs: timing.stalenessBoundMs,
-      maxConcurrentLoads,
     })
+  }
+
+  #openLimiter(): Limiter {
+    const { clock, maxConcurrentLoads: most, timing } = this.settings
+    const { shedLoads } = this.telemetry
+    return new Limiter({
+      limit: typeof most === 'number' ? fixedLimit(most) : new GradientLimit(most),
+      queueLimit: queuedLoads,
+      queueDeadlineMs: timing.loadQueueDeadlineMs,
+      ranks: loadClasses.length,
+      shed: (rank) => {
+        count(shedLoads, loadClasses[rank] as LoadClass)
+        const message = 'the source has more loads to do than it can: this one was not begun'
+        return new LockstepError('SOURCE_BUSY', message)
+      },
+      clock,
+    })
+  }
+
+  #newKeysOf({ name: entity, maxNewKeysPerMinute: limit }: AnyEntity): NewKeys {
+    const full = (): void => {
+      this.settings.log.warn({ entity, limit }, 'more new keys in a minute than may be cached')
+      this.telemetry.events.emit('key-space', () => ({ entity, limit }))
+    }
+    return new NewKeys({ limit, full })
   }
 
   #openEntities(): ReadonlyMap<string, EntityParts> {
     const { timing, clock, log, random, entities } = this.settings
-    const shared: Omit<ReadContext, 'entity' | 'region' | 'counters'> = {
+    const shared: Omit<ReadContext, 'entity' | 'region' | 'counters' | 'ahead' | 'newKeys'> = {
       l2: this.#parts.l2,
       source: this.#parts.source,
       plane: this.#plane,
@@ -443,13 +469,15 @@ export class RunningCache {
       boundMs: timing.stalenessBoundMs,
       readDeadlineMs: timing.readDeadlineMs,
       loadDeadlineMs: timing.loadDeadlineMs,
+      loadQueueDeadlineMs: timing.loadQueueDeadlineMs,
     }
     return new Map(
       entities.map((entity) => {
         const region = this.#parts.regions.get(entity.name) as Region
         const counters = newReadCounters()
         const filter = this.#filters?.copies.get(entity.name)
-        const reader = new Reader({ ...shared, entity, region, counters, filter })
+        const newKeys = this.#newKeysOf(entity)
+        const reader = new Reader({ ...shared, entity, region, counters, filter, newKeys })
         const numbersOf = (): FilterNumbers | undefined => this.#filters?.numbersOf(entity.name)
         return [entity.name, { entity, region, counters, reader, filter: numbersOf }]
       }),

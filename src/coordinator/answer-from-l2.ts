@@ -4,6 +4,7 @@
  */
 import type { AnyEntity } from '../model/entity.ts'
 import type { Refusal } from '../model/filter-ports.ts'
+import { rankOf } from '../model/load-class.ts'
 import type { Candidate, Lookup, Stored } from '../model/ports.ts'
 import { everyVisible } from '../model/ticket.ts'
 import { mayBeRefused, refusedBy } from './doubts.ts'
@@ -35,10 +36,11 @@ export function answerFromL2(
       const isFresh = lookup.kind === 'fresh'
       const { candidate, isProven } = found
       const answer: Answer = { candidate, tier: 'l2', state: isFresh ? 'fresh' : 'stale', isProven }
-      const left = group.readers.filter((wanted) => !take(context.entity, wanted, answer))
-      if (left.length === 0 && isFresh) return undefined
+      const left = group.readers.filter((wanted) => !take(context, wanted, answer))
+      if (left.length === 0) return refresh(context, group, answer)
       const isApart = !isProven && left.some((wanted) => needsProof(context.entity, wanted))
-      return { ...group, readers: left, insist: left.length > 0 && isFresh, isApart }
+      const isEarly = isFresh && left.every((wanted) => wanted.isEarly)
+      return { ...group, readers: left, insist: isFresh, isEarly, isApart }
     }
     default:
       return lookup satisfies never
@@ -84,9 +86,24 @@ export function needsProof(entity: AnyEntity, wanted: Wanted): boolean {
   return wanted.isStrong || entity.foreignWrites
 }
 
+/** Everybody has an answer; is it to be loaded anew behind them? */
+function refresh(
+  { ahead, clock, counters, limiter }: ReadContext,
+  group: WantedGroup,
+  { candidate, state }: Answer,
+): WantedGroup | undefined {
+  const isEarly = state === 'fresh'
+  if (isEarly && !ahead.isDrawn(candidate, clock.monotonicMs())) return undefined
+  if (limiter.isFullFor(rankOf('refresh'))) return undefined
+  counters.refreshes[isEarly ? 'early' : 'expired']++
+  return { ...group, readers: [], insist: isEarly, isEarly, isApart: false }
+}
+
 /** Whether it was an answer to this reader. */
-function take(entity: AnyEntity, wanted: Wanted, answer: Answer): boolean {
+function take({ ahead, clock, entity }: ReadContext, wanted: Wanted, answer: Answer): boolean {
   const { candidate, isProven, state } = answer
+  // Others may have loaded it anew: then that will do.
+  if (wanted.isEarly && ahead.isDue(candidate, clock.monotonicMs())) return false
   const mayHave =
     everyVisible(wanted.tickets, candidate.snapshot) &&
     (isProven || !needsProof(entity, wanted)) &&

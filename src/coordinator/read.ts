@@ -5,16 +5,20 @@
  * Reads of one event-loop turn travel together: one MGET, one Lua call, one call of the loader. A
  * `getMany` is the same path in bulk.
  */
+import { setMaxListeners } from 'node:events'
 import { LockstepError, PartialReadError } from '../model/errors.ts'
 import { deepCopy } from '../model/freeze.ts'
 import type { L1Key } from '../model/id.ts'
+import { rankOf } from '../model/load-class.ts'
 import type { Lookup, Slot } from '../model/ports.ts'
 import { everyVisible } from '../model/ticket.ts'
 import { abortable, type Deferred, deferred, watchDeadlines } from '../resilience/deadline.ts'
+import { newReadCounters, type RefreshReason } from '../telemetry/counters.ts'
 import { answerFromL2 } from './answer-from-l2.ts'
 import { doubtsOf } from './doubts.ts'
 import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
 import { Loader } from './load.ts'
+import { RefreshAhead } from './refresh-ahead.ts'
 import { Outcomes, type Recipient, Reply } from './reply.ts'
 import { graceOf, valueFor } from './values.ts'
 import {
@@ -25,20 +29,25 @@ import {
   type Wanted,
   type WantedGroup,
 } from './wanted.ts'
+import { type WarmContext, type WarmCounts, type WarmRequest, warm } from './warm.ts'
 
 export class Reader {
   readonly #context: ReadContext
+  readonly #ahead: RefreshAhead
   readonly #loader: Loader
   readonly #refreshing = new Set<L1Key>()
   #queue: Wanted[] = []
   /** Batches. */
   #underWay = 0
   #batchEnd: Deferred<void> | undefined
-  #isClosed = false
+  readonly #closed = new AbortController()
 
-  constructor(context: ReadContext) {
-    this.#context = context
-    this.#loader = new Loader(context, {
+  constructor(context: Omit<ReadContext, 'ahead'>) {
+    // Every warm-up under way listens to it.
+    setMaxListeners(0, this.#closed.signal)
+    this.#ahead = new RefreshAhead(context.entity, context.random)
+    this.#context = { ...context, ahead: this.#ahead }
+    this.#loader = new Loader(this.#context, {
       deliver: (wanted, landed) => this.#deliver(wanted, landed),
       again: (wanted) => this.#again(wanted),
     })
@@ -104,9 +113,30 @@ export class Reader {
     return values
   }
 
-  /** Takes no more reads. */
+  /** As `warm.ts` has it. */
+  warm(ids: Iterable<unknown> | AsyncIterable<unknown>, request: WarmRequest): Promise<WarmCounts> {
+    const { clock, entity, limiter, random, region, trust, turnClock } = this.#context
+    const context: WarmContext = {
+      ...{ clock, entity, random },
+      limit: () => limiter.limit,
+      isFresh: (key) => {
+        const slot = region.find(key)
+        const now = turnClock.read()
+        return (
+          slot !== undefined && trust.isProven(now) && now.monotonicMs < region.freshUntilMs(slot)
+        )
+      },
+      ask: (key, id, to, place) => {
+        const answer = new Reply(newReadCounters(), to, place)
+        this.#enqueue(this.#wanted(key, id, {}, answer, { isWarmUp: true }))
+      },
+    }
+    return warm(context, ids, request, this.#closed.signal)
+  }
+
+  /** Takes no more reads, begins no more refreshes, and ends the warm-ups. */
   close(): void {
-    this.#isClosed = true
+    this.#closed.abort(new LockstepError('CLOSED', 'the cache is closed'))
   }
 
   /** Resolves when every read that is under way has been answered. */
@@ -132,9 +162,12 @@ export class Reader {
     if (staleForMs >= 0) {
       if (staleForMs >= graceOf(entity, value)) return undefined
       counters.l1StaleHits++
-      this.#refresh(key, id)
-    } else if (value === undefined) counters.l1Absent++
-    else counters.l1Hits++
+      this.#refresh(key, id, 'expired')
+    } else {
+      if (staleForMs > -this.#ahead.windowMs) this.#refreshEarly(slot, key, id, now.monotonicMs)
+      if (value === undefined) counters.l1Absent++
+      else counters.l1Hits++
+    }
     region.hit(slot)
     return slot
   }
@@ -144,10 +177,20 @@ export class Reader {
     return region.isShared(slot) ? region.valueAt(slot) : deepCopy(region.valueAt(slot))
   }
 
-  #refresh(key: L1Key, id: unknown): void {
+  #refreshEarly(slot: Slot, key: L1Key, id: unknown, nowMs: number): void {
     if (this.#refreshing.has(key)) return
+    if (this.#ahead.isDrawn(this.#context.region.candidateAt(slot), nowMs)) {
+      this.#refresh(key, id, 'early')
+    }
+  }
+
+  #refresh(key: L1Key, id: unknown, reason: RefreshReason): void {
+    if (this.#refreshing.has(key) || this.#closed.signal.aborted) return
+    // It would be shed at once: then Redis need not be asked for it.
+    if (this.#context.limiter.isFullFor(rankOf('refresh'))) return
+    this.#context.counters.refreshes[reason]++
     this.#refreshing.add(key)
-    this.#enqueue(this.#wanted(key, id, {}, undefined))
+    this.#enqueue(this.#wanted(key, id, {}, undefined, { isEarly: reason === 'early' }))
   }
 
   #one<T>(key: L1Key, id: unknown, request: ReadRequest, take: (answer: Answer) => T): Promise<T> {
@@ -167,8 +210,8 @@ export class Reader {
   }
 
   #read(key: L1Key, id: unknown, request: ReadRequest, to: Recipient, place: number): void {
-    if (this.#isClosed) {
-      to.failed(new LockstepError('CLOSED', 'the cache is closed'), place)
+    if (this.#closed.signal.aborted) {
+      to.failed(this.#closed.signal.reason, place)
       return
     }
     const wanted = this.#wanted(key, id, request, new Reply(this.#context.counters, to, place))
@@ -193,18 +236,29 @@ export class Reader {
     return { candidate, tier: 'l1', state: isFresh ? 'fresh' : 'stale', isProven: true }
   }
 
-  #wanted(key: L1Key, id: unknown, request: ReadRequest, answer: Reply | undefined): Wanted {
+  #wanted(
+    key: L1Key,
+    id: unknown,
+    request: ReadRequest,
+    answer: Reply | undefined,
+    { isEarly = false, isWarmUp = false } = {},
+  ): Wanted {
     const { clock, turns, readDeadlineMs } = this.#context
     const beganAtMs = clock.monotonicMs()
+    const isStrong = request.consistency === 'strong'
+    const tickets = ticketsOf(request.ticket)
+    const isUrgent = isStrong || tickets.length > 0
     return {
       key,
       id,
       beganAtMs,
       beganTurn: turns.next(),
       deadlineAtMs: beganAtMs + (request.timeoutMs ?? readDeadlineMs),
-      isStrong: request.consistency === 'strong',
-      tickets: ticketsOf(request.ticket),
+      isStrong,
+      tickets,
       answer,
+      loadClass: isUrgent ? 'ticket' : isWarmUp ? 'warm-up' : answer ? 'miss' : 'refresh',
+      isEarly,
     }
   }
 
@@ -267,6 +321,7 @@ export class Reader {
           text: String(wanted.key),
           readers: [wanted],
           insist: false,
+          isEarly: false,
           isApart: false,
         })
       }
@@ -276,6 +331,7 @@ export class Reader {
 
   async #follow(flight: Flight, wanted: Wanted): Promise<void> {
     const waitsForFill = wanted.isStrong || wanted.tickets.length > 0
+    flight.turn.raise(rankOf(wanted.loadClass))
     const landing = waitsForFill ? flight.landed.promise : flight.loaded.promise
     try {
       const landed = await landing

@@ -4,7 +4,7 @@ import { defaultCodec } from './codec.ts'
 import { entityDefaults } from './defaults.ts'
 import { type Duration, durationMs } from './duration.ts'
 import { keyOfComposite, keyOfPrimitive, type L1Key } from './id.ts'
-import { wrong } from './wrong.ts'
+import { isPlainObject, wrong } from './wrong.ts'
 
 export { isPlainObject, wrong } from './wrong.ts'
 
@@ -34,6 +34,12 @@ export interface EntityOptions<Id, Value, Db> {
   negativeTtl?: Duration
   /** Counts up when the shape of the values changes: other versions are other keys in Redis (default 1). */
   version?: number
+  /**
+   * When a hit loads a value anew that is still fresh, behind its answer. `probabilistic` (default):
+   * near its end, the earlier the longer loads take; a number between 0 and 1: after that share of
+   * the ttl; `false`: never.
+   */
+  refreshAhead?: 'probabilistic' | number | false
   /** `frozen` (default): all callers share one deeply frozen value. `cloned`: each gets a copy. `shared`: nobody checks. */
   values?: 'frozen' | 'cloned' | 'shared'
   /** The rows that a write's callback returns are what `load` would return: they go to Redis at once (default false). */
@@ -51,6 +57,11 @@ export interface EntityOptions<Id, Value, Db> {
   maxValueBytes?: number
   /** Values of more bytes than `above` (default 16 KiB) are compressed in Redis, where that saves a tenth. `false`: none is. */
   compress?: { above?: number } | false
+  /**
+   * At most so many keys a minute are cached by this process that were not before (default 1,000,000):
+   * beyond, they are loaded and answered, and cached nowhere.
+   */
+  maxNewKeysPerMinute?: number
   /** The bounds of this entity in one process. */
   l1?: { maxEntries?: number; maxBytes?: number }
   /** How values become bytes. */
@@ -80,6 +91,7 @@ export interface Entity<Name extends string = string, Id = unknown, Value = unkn
   readonly graceMs: number
   readonly negativeTtlMs: number
   readonly version: number
+  readonly refreshAhead: 'probabilistic' | number | false
   readonly values: 'frozen' | 'cloned' | 'shared'
   readonly writeThrough: boolean
   readonly foreignWrites: boolean
@@ -88,6 +100,7 @@ export interface Entity<Name extends string = string, Id = unknown, Value = unkn
   readonly maxValueBytes: number
   /** Infinity: nothing is compressed. */
   readonly compressAboveBytes: number
+  readonly maxNewKeysPerMinute: number
   readonly maxEntries: number
   readonly maxBytes: number
   readonly codec: Codec
@@ -99,6 +112,8 @@ export type AnyEntity = Entity<string, any, any, any>
 
 /** PostgreSQL's integer. */
 const largestVersion = 2 ** 31 - 1
+/** What is remembered of them takes a byte each. */
+const mostNewKeys = 100_000_000
 const namePattern = /^[a-z][a-z0-9_-]*(?::[a-z0-9_-]+)*$/i
 
 export function defineEntity<Name extends string, Id, Value, Db>(
@@ -146,6 +161,18 @@ export function defineEntity<Name extends string, Id, Value, Db>(
   if (version > largestVersion) {
     throw wrong(option('version'), version, `at most ${largestVersion} would do`)
   }
+  const maxNewKeysPerMinute = count(
+    'maxNewKeysPerMinute',
+    options.maxNewKeysPerMinute,
+    entityDefaults.maxNewKeysPerMinute,
+  )
+  if (maxNewKeysPerMinute > mostNewKeys) {
+    throw wrong(
+      option('maxNewKeysPerMinute'),
+      maxNewKeysPerMinute,
+      `at most ${mostNewKeys} would do`,
+    )
+  }
   const settled: Entity<Name, Id, Value, Db> = {
     name,
     load: options.load.bind(options),
@@ -160,6 +187,7 @@ export function defineEntity<Name extends string, Id, Value, Db>(
       options.negativeTtl ?? entityDefaults.negativeTtl,
     ),
     version,
+    refreshAhead: refreshAheadOf(option('refreshAhead'), options.refreshAhead),
     values: oneOf('values', options.values, ['frozen', 'cloned', 'shared']),
     writeThrough: oneOf('writeThrough', options.writeThrough, [false, true]),
     foreignWrites: oneOf('foreignWrites', options.foreignWrites, [false, true]),
@@ -167,6 +195,7 @@ export function defineEntity<Name extends string, Id, Value, Db>(
     maxBatch: count('maxBatch', options.maxBatch, entityDefaults.maxBatch),
     maxValueBytes: count('maxValueBytes', options.maxValueBytes, entityDefaults.maxValueBytes),
     compressAboveBytes: compressAbove(option, options.compress),
+    maxNewKeysPerMinute,
     maxEntries: count('l1.maxEntries', options.l1?.maxEntries, entityDefaults.maxEntries),
     maxBytes: count('l1.maxBytes', options.l1?.maxBytes, entityDefaults.maxBytes),
     codec,
@@ -201,6 +230,12 @@ function compressAbove(option: (key: string) => string, compress: unknown): numb
   throw wrong(option('compress.above'), above, 'a whole number above 0 would do')
 }
 
+function refreshAheadOf(option: string, value: unknown): 'probabilistic' | number | false {
+  if (value === undefined || value === 'probabilistic') return 'probabilistic'
+  if (value === false || (typeof value === 'number' && value > 0 && value < 1)) return value
+  throw wrong(option, value, "'probabilistic', a number between 0 and 1, or false would do")
+}
+
 function checkL1(option: (key: string) => string, l1: unknown): void {
   if (l1 === undefined) return
   const wouldDo = 'an object with maxEntries and maxBytes would do'
@@ -218,6 +253,7 @@ const knownOptions: ReadonlySet<string> = new Set<keyof EntityOptions<0, 0, 0>>(
   'grace',
   'negativeTtl',
   'version',
+  'refreshAhead',
   'values',
   'writeThrough',
   'foreignWrites',
@@ -225,6 +261,7 @@ const knownOptions: ReadonlySet<string> = new Set<keyof EntityOptions<0, 0, 0>>(
   'maxBatch',
   'maxValueBytes',
   'compress',
+  'maxNewKeysPerMinute',
   'l1',
   'codec',
   'bloom',

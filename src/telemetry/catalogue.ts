@@ -147,7 +147,17 @@ export const catalogue = {
   lockstep_loads_limit: {
     type: 'gauge',
     labels: [],
-    help: 'Loads that may run at once: maxConcurrentLoads.',
+    help: 'Loads that may run at once now: maxConcurrentLoads, or what was found between its least and most.',
+  },
+  lockstep_loads_shed_total: {
+    type: 'counter',
+    labels: ['class'],
+    help: 'Loads that were not run, because more urgent ones took their room or their turn did not come in time, by what they were for: ticket (strong reads and reads with a ticket), miss, refresh (answered already), warm-up.',
+  },
+  lockstep_refreshes_total: {
+    type: 'counter',
+    labels: ['entity', 'reason'],
+    help: 'Values that began to be loaded anew behind their answer: expired (past the ttl, within the grace) or early (before that: refreshAhead).',
   },
 
   // ---- Redis and PostgreSQL
@@ -180,6 +190,11 @@ export const catalogue = {
     type: 'counter',
     labels: ['entity'],
     help: 'Values in Redis that this process could not read; each was a miss.',
+  },
+  lockstep_uncached_keys_total: {
+    type: 'counter',
+    labels: ['entity'],
+    help: 'Loaded values that were answered and cached nowhere, because maxNewKeysPerMinute was reached.',
   },
 
   // ---- L1

@@ -5,6 +5,9 @@ import type { FillAnswer } from '../model/ports.ts'
 /** How often each of a few words came up. */
 export type Tally<Word extends string = string> = Map<Word, number>
 
+/** `expired`: past its ttl, within its grace; `early`: before that. */
+export type RefreshReason = 'expired' | 'early'
+
 /** What one entity's reads came to. */
 export interface ReadCounters {
   l1Hits: number
@@ -26,6 +29,10 @@ export interface ReadCounters {
   /** Reads that the Bloom filter answered, and ids without a row that its copy here took for existing. */
   refused: number
   falsePositives: number
+  /** Answered, and kept nowhere: too many new keys in one minute. */
+  uncachedKeys: number
+  /** Values that were loaded anew behind who had them. */
+  readonly refreshes: Record<RefreshReason, number>
 }
 
 export function newReadCounters(): ReadCounters {
@@ -47,6 +54,8 @@ export function newReadCounters(): ReadCounters {
     tooBigValues: 0,
     refused: 0,
     falsePositives: 0,
+    uncachedKeys: 0,
+    refreshes: { expired: 0, early: 0 },
   }
 }
 

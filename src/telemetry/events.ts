@@ -75,6 +75,11 @@ export interface CacheEvents {
     readonly error: unknown
   }
   bloom: BloomNews
+  'key-space': {
+    readonly entity: string
+    /** `maxNewKeysPerMinute`. */
+    readonly limit: number
+  }
 }
 
 export type EventName = keyof CacheEvents
@@ -111,6 +116,10 @@ export const eventCatalogue: Readonly<
   bloom: {
     fields: ['entity', 'state', 'reason', 'generation', 'ids', 'error'],
     help: 'The Bloom filter of an entity (docs/bloom.md) is `building` in this process (with the `reason`: there was `none`, it was `requested`, it was `outlived` by what Redis forgot or by a new life of the database, a build had been `left`, it was `saturated`), was made `ready` by it (`generation`, `ids`: how many were scanned), could not be built and will be tried again (`failed`, with the `error`), or lies in Redis no more (`lost`). Without one that answers every id is "maybe".',
+  },
+  'key-space': {
+    fields: ['entity', 'limit'],
+    help: 'More keys came up in a minute than may be cached anew (`maxNewKeysPerMinute`): somebody may be making up ids. Once a minute; until it is over, others are loaded and answered, and cached nowhere.',
   },
 }
 

@@ -1,5 +1,6 @@
 /** What each metric that is read at a scrape is read from. */
 import type { AnyEntity } from '../model/entity.ts'
+import { type LoadClass, loadClasses } from '../model/load-class.ts'
 import type { Destination, Owed, Region } from '../model/ports.ts'
 import { bloomSamplers, type FilterNumbers } from './bloom-samples.ts'
 import type { ReadCounters, RelayCounters, Tally, WriteCounters } from './counters.ts'
@@ -25,6 +26,7 @@ export interface Present {
   readonly owed: (destination: Destination) => Owed | undefined
   readonly runningLoads: number
   readonly waitingLoads: number
+  readonly loadsLimit: number
   /** `undefined`: there is no Redis. */
   readonly breaker: CacheEvents['breaker']['state'] | undefined
 }
@@ -40,8 +42,8 @@ export interface Numbers {
   readonly heard: { readonly fast: number; readonly durable: number }
   readonly relayed: Readonly<RelayCounters>
   readonly foreignEvents: Tally
+  readonly shedLoads: Tally<LoadClass>
   readonly boundMs: number
-  readonly maxConcurrentLoads: number
 }
 
 export function samplersOf(numbers: Numbers): Samplers {
@@ -81,7 +83,13 @@ export function samplersOf(numbers: Numbers): Samplers {
     lockstep_load_failures_total: byCode(({ loadFailures }) => loadFailures),
     lockstep_loads_running: () => [[present().runningLoads]],
     lockstep_loads_waiting: () => [[present().waitingLoads]],
-    lockstep_loads_limit: () => [[numbers.maxConcurrentLoads]],
+    lockstep_loads_limit: () => [[present().loadsLimit]],
+    lockstep_loads_shed_total: () =>
+      loadClasses.map((one) => [numbers.shedLoads.get(one) ?? 0, { class: one }] as const),
+    lockstep_refreshes_total: () =>
+      [...entities()].flatMap(({ entity, counters }) =>
+        samplesOf(entriesOf(counters.refreshes), (reason) => ({ entity: entity.name, reason })),
+      ),
 
     lockstep_hop_failures_total: () =>
       hopsOf(numbers.hasL2).flatMap((hop) =>
@@ -99,6 +107,8 @@ export function samplersOf(numbers: Numbers): Samplers {
         samplesOf(entriesOf(counters.fills), (answer) => ({ entity: entity.name, answer })),
       ),
     lockstep_corrupt_values_total: each(({ counters }) => counters.corruptValues),
+
+    lockstep_uncached_keys_total: each(({ counters }) => counters.uncachedKeys),
 
     lockstep_l1_entries: each(({ region }) => region.count),
     lockstep_l1_bytes: each(({ region }) => region.weightBytes),

@@ -1,5 +1,6 @@
 /** All that one cache tells of itself: counters, events, and the registry that a scrape reads. */
 import type { Clock } from '../model/clock.ts'
+import type { LoadClass } from '../model/load-class.ts'
 import type { Logger } from '../model/log.ts'
 import { codeOf, count, newWriteCounters, type RelayCounters, type Tally } from './counters.ts'
 import { Events, type TrustChange, type TrustLoss } from './events.ts'
@@ -8,10 +9,7 @@ import { type OpenRegistry, openRegistry, type Registry } from './registry.ts'
 import { hopsOf, type Numbers, samplersOf } from './samples.ts'
 
 export interface TelemetryOptions
-  extends Pick<
-    Numbers,
-    'entities' | 'present' | 'hasL2' | 'hasLog' | 'boundMs' | 'maxConcurrentLoads'
-  > {
+  extends Pick<Numbers, 'entities' | 'present' | 'hasL2' | 'hasLog' | 'boundMs'> {
   readonly namespace: string
   readonly clock: Clock
   readonly log: Logger
@@ -27,6 +25,8 @@ export class Telemetry {
   readonly relayed: RelayCounters = { replayedRows: 0, repeatedRows: 0, repeatedValues: 0 }
   /** Events of foreign producers, by what became of them. */
   readonly foreignEvents: Tally = new Map()
+  /** Loads that were not run, by what they were for. */
+  readonly shedLoads: Tally<LoadClass> = new Map()
   readonly #clock: Clock
   readonly #trustLosses: Tally<TrustLoss> = new Map()
   readonly #open: OpenRegistry
@@ -40,8 +40,8 @@ export class Telemetry {
       answered: (hop, operation, seconds) =>
         this.#open.observe('lockstep_hop_seconds', seconds, { hop, operation }),
     })
-    const { hops, writes, heard, relayed, foreignEvents } = this
-    const told = { hops, writes, heard, relayed, foreignEvents }
+    const { hops, writes, heard, relayed, foreignEvents, shedLoads } = this
+    const told = { hops, writes, heard, relayed, foreignEvents, shedLoads }
     const numbers = { ...options, ...told, trustLosses: this.#trustLosses }
     this.#open = openRegistry(namespace, samplersOf(numbers))
     this.#open.zero('lockstep_write_seconds', {})

@@ -64,6 +64,7 @@ function read(entity: AnyEntity, lying: Buffer): unknown {
   const lookup = lookupOf(lying, nothingBeside, 2_000, 0)
   if (lookup.kind === 'miss') return 'a miss'
   if (lookup.kind === 'unavailable') throw lookup.cause
+  if (lookup.kind === 'refused') throw new Error('nobody asked a filter')
   if (lookup.stored.form === 'too-big') return 'too big'
   return candidateFromL2(entity, lookup.stored, 0) ?? 'a miss'
 }

@@ -29,6 +29,7 @@ test('the defaults keep their own rules', () => {
     pollIntervalMs: 200,
     redisDeadlineMs: 200,
     loadDeadlineMs: 500,
+    loadQueueDeadlineMs: 500,
     readDeadlineMs: 3_000,
     writeDeadlineMs: 500,
     tombstoneRetentionMs: 60_000,

@@ -32,6 +32,7 @@ beforeEach(() => {
     }),
     runningLoads: 8,
     waitingLoads: 2,
+    loadsLimit: 8,
     breaker: 'half-open',
   }
 })
@@ -46,7 +47,6 @@ function open(options: Partial<TelemetryOptions> = {}): Telemetry {
     entities: () => entities,
     present: () => present,
     boundMs: 1_000,
-    maxConcurrentLoads: 8,
     ...options,
   })
 }
