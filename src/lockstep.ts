@@ -154,12 +154,13 @@ async function openRedis(
       waits,
       tombstoneRetentionMs: timing.tombstoneRetentionMs,
     }),
-    fastPlane: new RedisFastPlane(
-      connections.subscriber,
+    fastPlane: new RedisFastPlane({
+      ...connections,
       keys,
       waits,
-      connections.commands.options.keyPrefix,
-    ),
+      clock,
+      deadlineMs: timing.redisDeadlineMs,
+    }),
     close: () => {
       claim.close()
       connections.close()

@@ -6,6 +6,8 @@ import { L2Destination, logDestination, type RelayDestination } from './coordina
 import { Everywhere } from './coordinator/everywhere.ts'
 import { Finisher } from './coordinator/finisher.ts'
 import { ForeignEvents } from './coordinator/foreign-events.ts'
+import type { HotEntity } from './coordinator/hot-entity.ts'
+import { HotKeys } from './coordinator/hot-keys.ts'
 import { LogPlane } from './coordinator/log-plane.ts'
 import type { Plane, PlaneOptions } from './coordinator/plane.ts'
 import { Probes } from './coordinator/probes.ts'
@@ -84,6 +86,7 @@ export interface EntityParts {
   readonly reader: Reader
   readonly counters: ReadCounters
   readonly region: Region
+  readonly hot: HotEntity | undefined
 }
 
 /** Loads that may wait for their turn: beyond, a read fails at once instead of late. */
@@ -110,6 +113,7 @@ export class RunningCache {
   readonly #everywhere: Everywhere
   readonly #relay: Relay
   readonly #finisher: Finisher
+  readonly #hotKeys: HotKeys
   readonly #events: ForeignEvents | undefined
   readonly #closing = new AbortController()
   readonly #release: () => Promise<void>
@@ -152,6 +156,7 @@ export class RunningCache {
       boundMs: timing.stalenessBoundMs,
       closing: this.#closing.signal,
     })
+    this.#hotKeys = this.#openHotKeys(instance, parts)
     this.#relay = this.#openRelay(instance)
     this.#plane = this.#openPlane()
     this.#finisher = new Finisher({
@@ -185,6 +190,7 @@ export class RunningCache {
     this.#relay.start()
     await this.#plane.start()
     this.#parts.fastPlane?.listen((message) => this.#hear(message))
+    this.#hotKeys.start()
     this.#events?.start()
     await this.#relayBegun()
   }
@@ -254,6 +260,7 @@ export class RunningCache {
   }
 
   async #drain(): Promise<void> {
+    this.#hotKeys.close()
     const readers = [...this.entities.values()].map(({ reader }) => reader)
     for (const reader of readers) reader.close()
     this.#writer.close()
@@ -363,6 +370,17 @@ export class RunningCache {
     })
   }
 
+  #openHotKeys(instance: string, { fastPlane, l2Breakers }: Parts): HotKeys {
+    const { clock, log } = this.settings
+    const { events, hotKeys: counters } = this.telemetry
+    return new HotKeys({
+      ...{ instance, fastPlane, clock, log, events, counters },
+      isReachable: () => (l2Breakers?.state ?? 'closed') === 'closed',
+      trust: this.#trust,
+      closing: this.#closing.signal,
+    })
+  }
+
   #openEvents(parts: EventParts): ForeignEvents {
     const { clock, log, namespace, random, timing } = this.settings
     return new ForeignEvents({
@@ -405,7 +423,7 @@ export class RunningCache {
 
   #openEntities(): ReadonlyMap<string, EntityParts> {
     const { timing, clock, log, random, entities } = this.settings
-    const shared: Omit<ReadContext, 'entity' | 'region' | 'counters'> = {
+    const shared: Omit<ReadContext, 'entity' | 'region' | 'counters' | 'hot'> = {
       l2: this.#parts.l2,
       source: this.#parts.source,
       plane: this.#plane,
@@ -427,8 +445,10 @@ export class RunningCache {
       entities.map((entity) => {
         const region = this.#parts.regions.get(entity.name) as Region
         const counters = newReadCounters()
-        const reader = new Reader({ ...shared, entity, region, counters })
-        return [entity.name, { entity, region, counters, reader }]
+        const hot = this.#hotKeys.open(entity, region)
+        const reader = new Reader({ ...shared, entity, region, counters, hot })
+        hot?.serve(reader)
+        return [entity.name, { entity, region, counters, reader, hot }]
       }),
     )
   }

@@ -42,7 +42,7 @@ export function answerFromL2(
 /** A value out of L2, into L1 if that may have it; `undefined`: its bytes are none that the codec wrote. */
 export function takeFromL2(
   { clock, counters, entity, probes, region, turnClock }: ReadContext,
-  { key }: WantedGroup,
+  { key }: Pick<WantedGroup, 'key'>,
   stored: Stored,
 ): { readonly candidate: Candidate; readonly isProven: boolean } | undefined {
   const candidate = candidateFromL2(entity, stored, clock.monotonicMs())

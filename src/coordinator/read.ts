@@ -13,8 +13,10 @@ import { everyVisible } from '../model/ticket.ts'
 import { abortable, type Deferred, deferred, watchDeadlines } from '../resilience/deadline.ts'
 import { answerFromL2 } from './answer-from-l2.ts'
 import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
+import type { HotReader } from './hot-entity.ts'
 import { Loader } from './load.ts'
 import { Outcomes, type Recipient, Reply } from './reply.ts'
+import { takeIn } from './take-in.ts'
 import { graceOf, valueFor } from './values.ts'
 import {
   type Answer,
@@ -25,7 +27,10 @@ import {
   type WantedGroup,
 } from './wanted.ts'
 
-export class Reader {
+/** Where nobody counts the hits: as far away as a small integer goes. */
+const never = 2 ** 30 - 1
+
+export class Reader implements HotReader {
   readonly #context: ReadContext
   readonly #loader: Loader
   readonly #refreshing = new Set<L1Key>()
@@ -34,6 +39,8 @@ export class Reader {
   #underWay = 0
   #batchEnd: Deferred<void> | undefined
   #isClosed = false
+  /** Hits of L1 until one is counted that stands for them. */
+  #untilSample = 1
 
   constructor(context: ReadContext) {
     this.#context = context
@@ -103,6 +110,25 @@ export class Reader {
     return values
   }
 
+  /** Takes what L2 has of them into L1: loads nothing, and nobody waits. */
+  async takeIn(keys: readonly L1Key[]): Promise<void> {
+    if (this.#isClosed) return
+    this.#underWay++
+    await takeIn(this.#context, keys).finally(() => this.#ended())
+  }
+
+  /** Loads an id anew that is fresh everywhere; nobody waits. Never rejects. */
+  async reload(key: L1Key, id: unknown): Promise<void> {
+    if (this.#isClosed || this.#refreshing.has(key) || this.#loader.flightOf(key)) return
+    this.#refreshing.add(key)
+    this.#underWay++
+    const readers = [this.#wanted(key, id, {}, undefined)]
+    const group = { key, id, text: String(key), readers, insist: true, isApart: false }
+    await this.#loader.load([group])
+    this.#refreshing.delete(key)
+    this.#ended()
+  }
+
   /** Takes no more reads. */
   close(): void {
     this.#isClosed = true
@@ -134,8 +160,13 @@ export class Reader {
       this.#refresh(key, id)
     } else if (value === undefined) counters.l1Absent++
     else counters.l1Hits++
+    if (--this.#untilSample === 0) this.#sample(key, id, now.monotonicMs)
     region.hit(slot)
     return slot
+  }
+
+  #sample(key: L1Key, id: unknown, nowMs: number): void {
+    this.#untilSample = this.#context.hot?.sampled(key, id, nowMs) ?? never
   }
 
   #valueFor(slot: Slot): unknown {
@@ -173,7 +204,10 @@ export class Reader {
     const wanted = this.#wanted(key, id, request, new Reply(this.#context.counters, to, place))
     const found = this.#answerFromL1(wanted)
     if (found) to.answered(found, place)
-    else this.#enqueue(wanted)
+    else {
+      this.#context.hot?.read(key, id, wanted.beganAtMs)
+      this.#enqueue(wanted)
+    }
   }
 
   /** Strong reads skip L1; a ticketed one takes what sees its writes. */
@@ -233,10 +267,14 @@ export class Reader {
     } finally {
       endWatch()
       for (const wanted of batch) if (!wanted.answer) this.#refreshing.delete(wanted.key)
-      this.#underWay--
-      this.#batchEnd?.resolve()
-      this.#batchEnd = undefined
+      this.#ended()
     }
+  }
+
+  #ended(): void {
+    this.#underWay--
+    this.#batchEnd?.resolve()
+    this.#batchEnd = undefined
   }
 
   /** One timer for all readers of a batch; the returned function ends it. */

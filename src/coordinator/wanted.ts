@@ -9,6 +9,7 @@ import type { Limiter } from '../resilience/limiter.ts'
 import type { ReadCounters } from '../telemetry/counters.ts'
 import type { Events } from '../telemetry/events.ts'
 import type { Promised } from './flight.ts'
+import type { HotEntity } from './hot-entity.ts'
 import type { Plane } from './plane.ts'
 import type { Probes } from './probes.ts'
 import type { Reply } from './reply.ts'
@@ -75,6 +76,8 @@ export interface ReadContext {
   readonly turnClock: TurnClock
   readonly turns: Turns
   readonly counters: ReadCounters
+  /** `undefined`: nobody counts how often ids are read. */
+  readonly hot?: HotEntity | undefined
   readonly events: Events
   readonly log: Logger
   readonly random: () => number

@@ -16,7 +16,7 @@ import {
   type WriteId,
 } from '../model/snapshot.ts'
 import { Entries } from './entries.ts'
-import { hashOf } from './hash.ts'
+import { hashOf } from '../model/hash.ts'
 import type { EvictionPolicy } from './policies/policy.ts'
 import { Stripes } from './stripes.ts'
 

@@ -48,6 +48,11 @@ export interface EntityOptions<Id, Value, Db> {
   maxValueBytes?: number
   /** The bounds of this entity in one process. */
   l1?: { maxEntries?: number; maxBytes?: number }
+  /**
+   * Ids that an instance reads more often than `threshold` times a second (default 200) are kept in the
+   * L1 of every instance, and loaded anew by one of them (docs/hot-keys.md). `false`: nobody counts.
+   */
+  hotKeys?: false | { threshold?: number }
   /** How values become bytes. */
   codec?: Codec
 }
@@ -78,6 +83,8 @@ export interface Entity<Name extends string = string, Id = unknown, Value = unkn
   readonly maxValueBytes: number
   readonly maxEntries: number
   readonly maxBytes: number
+  /** Reads a second, in one instance. */
+  readonly hotKeys: false | { readonly threshold: number }
   readonly codec: Codec
 }
 
@@ -155,6 +162,7 @@ export function defineEntity<Name extends string, Id, Value, Db>(
     maxValueBytes: count('maxValueBytes', options.maxValueBytes, entityDefaults.maxValueBytes),
     maxEntries: count('l1.maxEntries', options.l1?.maxEntries, entityDefaults.maxEntries),
     maxBytes: count('l1.maxBytes', options.l1?.maxBytes, entityDefaults.maxBytes),
+    hotKeys: hotKeysOf(option, options.hotKeys),
     codec,
   }
   return Object.freeze(settled)
@@ -179,6 +187,23 @@ function checkL1(option: (key: string) => string, l1: unknown): void {
   }
 }
 
+function hotKeysOf(
+  option: (key: string) => string,
+  hotKeys: unknown = {},
+): false | { readonly threshold: number } {
+  if (hotKeys === false) return false
+  const wouldDo = 'false or an object with threshold would do'
+  if (!isPlainObject(hotKeys)) throw wrong(option('hotKeys'), hotKeys, wouldDo)
+  for (const [key, value] of Object.entries(hotKeys)) {
+    if (key !== 'threshold') throw wrong(option(`hotKeys.${key}`), value, wouldDo)
+  }
+  const { threshold = entityDefaults.hotKeyThreshold } = hotKeys as { threshold?: unknown }
+  if (typeof threshold === 'number' && threshold >= 1 && Number.isFinite(threshold)) {
+    return Object.freeze({ threshold })
+  }
+  throw wrong(option('hotKeys.threshold'), threshold, 'a number of reads a second from 1 would do')
+}
+
 const knownOptions: ReadonlySet<string> = new Set<keyof EntityOptions<0, 0, 0>>([
   'load',
   'id',
@@ -194,6 +219,7 @@ const knownOptions: ReadonlySet<string> = new Set<keyof EntityOptions<0, 0, 0>>(
   'maxBatch',
   'maxValueBytes',
   'l1',
+  'hotKeys',
   'codec',
 ])
 

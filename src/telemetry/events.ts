@@ -60,6 +60,14 @@ export interface CacheEvents {
     readonly ids: readonly unknown[]
     readonly error: unknown
   }
+  'hot-key': {
+    readonly entity: string
+    /** As text. */
+    readonly id: string
+    /** Over all instances. */
+    readonly readsPerSecond: number
+    readonly state: 'hot' | 'cooled'
+  }
 }
 
 export type EventName = keyof CacheEvents
@@ -92,6 +100,10 @@ export const eventCatalogue: Readonly<
   'load-failed': {
     fields: ['entity', 'ids', 'error'],
     help: 'A load failed, its retries included. Readers that wait for it get `error`.',
+  },
+  'hot-key': {
+    fields: ['entity', 'id', 'readsPerSecond', 'state'],
+    help: 'All instances together read an id more often than `hotKeys.threshold` (`hot`): it is kept in L1 from now on; or less than half as often (`cooled`), or others are far hotter. In every process that hears of it, at most 100 a second.',
   },
 }
 

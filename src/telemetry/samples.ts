@@ -1,7 +1,13 @@
 /** What each metric that is read at a scrape is read from. */
 import type { AnyEntity } from '../model/entity.ts'
 import type { Destination, Owed, Region } from '../model/ports.ts'
-import type { ReadCounters, RelayCounters, Tally, WriteCounters } from './counters.ts'
+import type {
+  HotKeyCounters,
+  ReadCounters,
+  RelayCounters,
+  Tally,
+  WriteCounters,
+} from './counters.ts'
 import type { CacheEvents, TrustLoss } from './events.ts'
 import { type Hop, type HopWatch, hopOperations } from './hops.ts'
 import type { Sample, Samplers } from './registry.ts'
@@ -10,6 +16,8 @@ export interface EntityNumbers {
   readonly entity: AnyEntity
   readonly counters: ReadCounters
   readonly region: Region
+  /** `undefined`: nobody counts them. */
+  readonly hot?: { readonly count: number } | undefined
 }
 
 /** What the coordinator knows now. */
@@ -37,6 +45,7 @@ export interface Numbers {
   readonly heard: { readonly fast: number; readonly durable: number }
   readonly relayed: Readonly<RelayCounters>
   readonly foreignEvents: Tally
+  readonly hotKeys: Readonly<HotKeyCounters>
   readonly boundMs: number
   readonly maxConcurrentLoads: number
 }
@@ -107,6 +116,9 @@ export function samplersOf(numbers: Numbers): Samplers {
       ]),
     lockstep_l1_evictions_total: each(({ region }) => region.evictions),
     lockstep_l1_dropped_total: each(({ region }) => region.drops),
+    lockstep_hot_keys: each(({ hot }) => hot?.count ?? 0),
+    lockstep_hot_key_lists_total: () =>
+      samplesOf(entriesOf({ ...numbers.hotKeys }), (act) => ({ act })),
     lockstep_too_big_values_total: each(({ counters }) => counters.tooBigValues),
   }
 }

@@ -1,7 +1,14 @@
 /** All that one cache tells of itself: counters, events, and the registry that a scrape reads. */
 import type { Clock } from '../model/clock.ts'
 import type { Logger } from '../model/log.ts'
-import { codeOf, count, newWriteCounters, type RelayCounters, type Tally } from './counters.ts'
+import {
+  codeOf,
+  count,
+  type HotKeyCounters,
+  newWriteCounters,
+  type RelayCounters,
+  type Tally,
+} from './counters.ts'
 import { Events, type TrustChange, type TrustLoss } from './events.ts'
 import { HopWatch, hopOperations } from './hops.ts'
 import { type OpenRegistry, openRegistry, type Registry } from './registry.ts'
@@ -25,6 +32,7 @@ export class Telemetry {
   readonly heard = { fast: 0, durable: 0 }
   /** What this process did as the relay, beside telling others of rows. */
   readonly relayed: RelayCounters = { replayedRows: 0, repeatedRows: 0, repeatedValues: 0 }
+  readonly hotKeys: HotKeyCounters = { sent: 0, unsent: 0, heard: 0 }
   /** Events of foreign producers, by what became of them. */
   readonly foreignEvents: Tally = new Map()
   readonly #clock: Clock
@@ -40,8 +48,8 @@ export class Telemetry {
       answered: (hop, operation, seconds) =>
         this.#open.observe('lockstep_hop_seconds', seconds, { hop, operation }),
     })
-    const { hops, writes, heard, relayed, foreignEvents } = this
-    const told = { hops, writes, heard, relayed, foreignEvents }
+    const { hops, writes, heard, relayed, foreignEvents, hotKeys } = this
+    const told = { hops, writes, heard, relayed, foreignEvents, hotKeys }
     const numbers = { ...options, ...told, trustLosses: this.#trustLosses }
     this.#open = openRegistry(namespace, samplersOf(numbers))
     this.#open.zero('lockstep_write_seconds', {})

@@ -53,12 +53,13 @@ export async function openRedisProcess(options: RedisProcessOptions): Promise<Re
       waits,
       tombstoneRetentionMs: retentionMs,
     }),
-    fastPlane: new RedisFastPlane(
-      connections.subscriber,
+    fastPlane: new RedisFastPlane({
+      ...connections,
       keys,
       waits,
-      connections.commands.options.keyPrefix,
-    ),
+      clock: systemClock,
+      deadlineMs,
+    }),
     // A cluster has all of the methods that tests ask for.
     redis: connections.commands as Redis,
     // The answer comes over the same connection as the messages.
