@@ -269,8 +269,9 @@ function optionalMs(timeout: Duration | undefined): number | undefined {
   return timeout === undefined ? undefined : durationMs('timeout', timeout)
 }
 
-function statsOf({ counters, region }: EntityParts): EntityStats {
+function statsOf({ counters, region, hot }: EntityParts): EntityStats {
   const { filled, ...refused } = counters.fills
+  const hotKeys = hot?.known() ?? []
   return {
     hits: {
       l1: counters.l1Hits + counters.l1StaleHits + counters.l1Absent,
@@ -284,6 +285,7 @@ function statsOf({ counters, region }: EntityParts): EntityStats {
     refusedFills: Object.values(refused).reduce((sum, times) => sum + times, 0),
     corruptValues: counters.corruptValues,
     l1Entries: region.count,
+    ...(hotKeys.length > 0 ? { hotKeys } : {}),
   }
 }
 

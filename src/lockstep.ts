@@ -171,12 +171,13 @@ async function openRedis(
     breakers,
     l2: new RedisL2({ ...place, waits, tombstoneRetentionMs }),
     filters: new RedisFilters(place),
-    fastPlane: new RedisFastPlane(
-      connections.subscriber,
+    fastPlane: new RedisFastPlane({
+      ...connections,
       keys,
       waits,
-      connections.commands.options.keyPrefix,
-    ),
+      clock,
+      deadlineMs: timing.redisDeadlineMs,
+    }),
     close: () => {
       claim.close()
       connections.close()

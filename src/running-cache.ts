@@ -6,6 +6,8 @@ import { L2Destination, logDestination, type RelayDestination } from './coordina
 import { Everywhere } from './coordinator/everywhere.ts'
 import { Finisher } from './coordinator/finisher.ts'
 import { ForeignEvents } from './coordinator/foreign-events.ts'
+import type { HotEntity } from './coordinator/hot-entity.ts'
+import { HotKeys } from './coordinator/hot-keys.ts'
 import { LogPlane } from './coordinator/log-plane.ts'
 import type { Plane, PlaneOptions } from './coordinator/plane.ts'
 import { Probes } from './coordinator/probes.ts'
@@ -93,6 +95,7 @@ export interface EntityParts {
   readonly counters: ReadCounters
   readonly region: Region
   readonly filter: () => FilterNumbers | undefined
+  readonly hot: HotEntity | undefined
 }
 
 /** Loads that may wait for their turn: beyond, the least urgent fail at once instead of late. */
@@ -120,6 +123,7 @@ export class RunningCache {
   readonly #everywhere: Everywhere
   readonly #relay: Relay
   readonly #finisher: Finisher
+  readonly #hotKeys: HotKeys
   readonly #events: ForeignEvents | undefined
   readonly #closing = new AbortController()
   readonly #release: () => Promise<void>
@@ -163,6 +167,7 @@ export class RunningCache {
       boundMs: timing.stalenessBoundMs,
       closing: this.#closing.signal,
     })
+    this.#hotKeys = this.#openHotKeys(instance, parts)
     this.#relay = this.#openRelay(instance)
     this.#plane = this.#openPlane()
     this.#finisher = new Finisher({
@@ -194,6 +199,7 @@ export class RunningCache {
     this.#relay.start()
     await this.#plane.start()
     this.#parts.fastPlane?.listen((message) => this.#hear(message))
+    this.#hotKeys.start()
     this.#events?.start()
     this.#filters?.start()
     await this.#relayBegun()
@@ -269,6 +275,7 @@ export class RunningCache {
   }
 
   async #drain(): Promise<void> {
+    this.#hotKeys.close()
     const readers = [...this.entities.values()].map(({ reader }) => reader)
     for (const reader of readers) reader.close()
     this.#writer.close()
@@ -385,6 +392,17 @@ export class RunningCache {
     return new Filters({ places, entities, clock, log, random, told })
   }
 
+  #openHotKeys(instance: string, { fastPlane, l2Breakers }: Parts): HotKeys {
+    const { clock, log } = this.settings
+    const { events, hotKeys: counters } = this.telemetry
+    return new HotKeys({
+      ...{ instance, fastPlane, clock, log, events, counters },
+      isReachable: () => (l2Breakers?.state ?? 'closed') === 'closed',
+      trust: this.#trust,
+      closing: this.#closing.signal,
+    })
+  }
+
   #openEvents(parts: EventParts): ForeignEvents {
     const { clock, log, namespace, random, timing } = this.settings
     return new ForeignEvents({
@@ -452,7 +470,8 @@ export class RunningCache {
 
   #openEntities(): ReadonlyMap<string, EntityParts> {
     const { timing, clock, log, random, entities } = this.settings
-    const shared: Omit<ReadContext, 'entity' | 'region' | 'counters' | 'ahead' | 'newKeys'> = {
+    type Own = 'entity' | 'region' | 'counters' | 'ahead' | 'newKeys' | 'hot'
+    const shared: Omit<ReadContext, Own> = {
       l2: this.#parts.l2,
       source: this.#parts.source,
       plane: this.#plane,
@@ -477,9 +496,11 @@ export class RunningCache {
         const counters = newReadCounters()
         const filter = this.#filters?.copies.get(entity.name)
         const newKeys = this.#newKeysOf(entity)
-        const reader = new Reader({ ...shared, entity, region, counters, filter, newKeys })
+        const hot = this.#hotKeys.open(entity, region)
+        const reader = new Reader({ ...shared, entity, region, counters, filter, newKeys, hot })
+        hot?.serve(reader)
         const numbersOf = (): FilterNumbers | undefined => this.#filters?.numbersOf(entity.name)
-        return [entity.name, { entity, region, counters, reader, filter: numbersOf }]
+        return [entity.name, { entity, region, counters, reader, filter: numbersOf, hot }]
       }),
     )
   }

@@ -1,4 +1,5 @@
 /** The types of the front door (DESIGN §11), all derived from the entities. */
+import type { KnownHotKey } from './coordinator/hot-entity.ts'
 import type { JoinedWriteResult, WriteResult } from './coordinator/write.ts'
 import type { KafkaOptions } from './kafka/options.ts'
 import type { Clock } from './model/clock.ts'
@@ -211,6 +212,8 @@ export interface EntityStats {
   readonly refusedFills: number
   readonly corruptValues: number
   readonly l1Entries: number
+  /** Those of now, if any is; more in docs/hot-keys.md. */
+  readonly hotKeys?: readonly KnownHotKey[]
 }
 
 type EntityCacheOf<E> =

@@ -68,7 +68,7 @@ function refuse(
 /** A value out of L2, into L1 if that may have it; `undefined`: its bytes are none that the codec wrote. */
 export function takeFromL2(
   { clock, counters, entity, probes, region, turnClock }: ReadContext,
-  { key }: WantedGroup,
+  { key }: Pick<WantedGroup, 'key'>,
   stored: Stored,
 ): { readonly candidate: Candidate; readonly isProven: boolean } | undefined {
   const candidate = candidateFromL2(entity, stored, clock.monotonicMs())
@@ -88,11 +88,12 @@ export function needsProof(entity: AnyEntity, wanted: Wanted): boolean {
 
 /** Everybody has an answer; is it to be loaded anew behind them? */
 function refresh(
-  { ahead, clock, counters, limiter }: ReadContext,
+  { ahead, clock, counters, hot, limiter }: ReadContext,
   group: WantedGroup,
   { candidate, state }: Answer,
 ): WantedGroup | undefined {
   const isEarly = state === 'fresh'
+  if (isEarly && hot?.isElectedElsewhere(group.key)) return undefined
   if (isEarly && !ahead.isDrawn(candidate, clock.monotonicMs())) return undefined
   if (limiter.isFullFor(rankOf('refresh'))) return undefined
   counters.refreshes[isEarly ? 'early' : 'expired']++

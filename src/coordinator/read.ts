@@ -17,9 +17,11 @@ import { newReadCounters, type RefreshReason } from '../telemetry/counters.ts'
 import { answerFromL2 } from './answer-from-l2.ts'
 import { doubtsOf } from './doubts.ts'
 import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
+import type { HotReader } from './hot-entity.ts'
 import { Loader } from './load.ts'
 import { RefreshAhead } from './refresh-ahead.ts'
 import { Outcomes, type Recipient, Reply } from './reply.ts'
+import { takeIn } from './take-in.ts'
 import { graceOf, valueFor } from './values.ts'
 import {
   type Answer,
@@ -31,7 +33,10 @@ import {
 } from './wanted.ts'
 import { type WarmContext, type WarmCounts, type WarmRequest, warm } from './warm.ts'
 
-export class Reader {
+/** Where nobody counts the hits: as far away as a small integer goes. */
+const never = 2 ** 30 - 1
+
+export class Reader implements HotReader {
   readonly #context: ReadContext
   readonly #ahead: RefreshAhead
   readonly #loader: Loader
@@ -41,6 +46,8 @@ export class Reader {
   #underWay = 0
   #batchEnd: Deferred<void> | undefined
   readonly #closed = new AbortController()
+  /** Hits of L1 until one is counted that stands for them. */
+  #untilSample = 1
 
   constructor(context: Omit<ReadContext, 'ahead'>) {
     // Every warm-up under way listens to it.
@@ -134,6 +141,34 @@ export class Reader {
     return warm(context, ids, request, this.#closed.signal)
   }
 
+  /** Takes what L2 has of them into L1: loads nothing, and nobody waits. */
+  async takeIn(keys: readonly L1Key[]): Promise<void> {
+    if (this.#closed.signal.aborted) return
+    this.#underWay++
+    await takeIn(this.#context, keys).finally(() => this.#ended())
+  }
+
+  /** Loads an id anew that is fresh everywhere; nobody waits. Never rejects. */
+  async reload(key: L1Key, id: unknown): Promise<void> {
+    if (this.#closed.signal.aborted || this.#refreshing.has(key) || this.#loader.flightOf(key))
+      return
+    this.#refreshing.add(key)
+    this.#underWay++
+    const readers = [this.#wanted(key, id, {}, undefined)]
+    const group = {
+      key,
+      id,
+      text: String(key),
+      readers,
+      insist: true,
+      isEarly: false,
+      isApart: false,
+    }
+    await this.#loader.load([group])
+    this.#refreshing.delete(key)
+    this.#ended()
+  }
+
   /** Takes no more reads, begins no more refreshes, and ends the warm-ups. */
   close(): void {
     this.#closed.abort(new LockstepError('CLOSED', 'the cache is closed'))
@@ -168,8 +203,13 @@ export class Reader {
       if (value === undefined) counters.l1Absent++
       else counters.l1Hits++
     }
+    if (--this.#untilSample === 0) this.#sample(key, id, now.monotonicMs)
     region.hit(slot)
     return slot
+  }
+
+  #sample(key: L1Key, id: unknown, nowMs: number): void {
+    this.#untilSample = this.#context.hot?.sampled(key, id, nowMs) ?? never
   }
 
   #valueFor(slot: Slot): unknown {
@@ -178,7 +218,7 @@ export class Reader {
   }
 
   #refreshEarly(slot: Slot, key: L1Key, id: unknown, nowMs: number): void {
-    if (this.#refreshing.has(key)) return
+    if (this.#refreshing.has(key) || this.#context.hot?.isElectedElsewhere(key)) return
     if (this.#ahead.isDrawn(this.#context.region.candidateAt(slot), nowMs)) {
       this.#refresh(key, id, 'early')
     }
@@ -217,7 +257,10 @@ export class Reader {
     const wanted = this.#wanted(key, id, request, new Reply(this.#context.counters, to, place))
     const found = this.#answerFromL1(wanted)
     if (found) to.answered(found, place)
-    else this.#enqueue(wanted)
+    else {
+      this.#context.hot?.read(key, id, wanted.beganAtMs)
+      this.#enqueue(wanted)
+    }
   }
 
   /** Strong reads skip L1; a ticketed one takes what sees its writes. */
@@ -288,10 +331,14 @@ export class Reader {
     } finally {
       endWatch()
       for (const wanted of batch) if (!wanted.answer) this.#refreshing.delete(wanted.key)
-      this.#underWay--
-      this.#batchEnd?.resolve()
-      this.#batchEnd = undefined
+      this.#ended()
     }
+  }
+
+  #ended(): void {
+    this.#underWay--
+    this.#batchEnd?.resolve()
+    this.#batchEnd = undefined
   }
 
   /** One timer for all readers of a batch; the returned function ends it. */

@@ -11,6 +11,7 @@ import type { Limiter } from '../resilience/limiter.ts'
 import type { ReadCounters } from '../telemetry/counters.ts'
 import type { Events } from '../telemetry/events.ts'
 import type { Promised } from './flight.ts'
+import type { HotEntity } from './hot-entity.ts'
 import type { Plane } from './plane.ts'
 import type { Probes } from './probes.ts'
 import type { RefreshAhead } from './refresh-ahead.ts'
@@ -101,6 +102,8 @@ export interface ReadContext {
   readonly ahead: RefreshAhead
   /** How many keys may be cached that were not before. */
   readonly newKeys: { admits(key: L1Key, nowMs: number): boolean }
+  /** `undefined`: nobody counts how often ids are read. */
+  readonly hot?: HotEntity | undefined
   readonly events: Events
   readonly log: Logger
   readonly random: () => number

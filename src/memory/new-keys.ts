@@ -3,8 +3,9 @@
  * with who makes up ids. A bit for each key's hash, counted linearly (K.-Y. Whang, B. Vander-Zanden,
  * H. Taylor: A Linear-Time Probabilistic Counting Algorithm for Database Applications, TODS 1990).
  */
+
+import { hashOf } from '../model/hash.ts'
 import type { L1Key } from '../model/id.ts'
-import { hashOf } from './hash.ts'
 
 const minuteMs = 60_000
 /** With fewer, more keys above the bound find a bit that is another's: at the bound it is one in nine. */

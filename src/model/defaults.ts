@@ -16,7 +16,12 @@ export const entityDefaults = {
   maxEntries: 10_000,
   maxBytes: 64 * 1024 * 1024,
   maxNewKeysPerMinute: 1_000_000,
+  /** Reads a second. */
+  hotKeyThreshold: 200,
 } as const
+
+/** Keys of an entity that are hot at once, and that an instance tells of. */
+export const mostHotKeys = 32
 
 /** Share of its ttl by which a value's life is drawn longer or shorter, so that values filled together don't expire together. */
 export const ttlJitter = 0.1

@@ -64,6 +64,11 @@ export interface EntityOptions<Id, Value, Db> {
   maxNewKeysPerMinute?: number
   /** The bounds of this entity in one process. */
   l1?: { maxEntries?: number; maxBytes?: number }
+  /**
+   * Ids that an instance reads more often than `threshold` times a second (default 200) are kept in the
+   * L1 of every instance, and loaded anew by one of them (docs/hot-keys.md). `false`: nobody counts.
+   */
+  hotKeys?: false | { threshold?: number }
   /** How values become bytes. */
   codec?: Codec
   /**
@@ -103,6 +108,8 @@ export interface Entity<Name extends string = string, Id = unknown, Value = unkn
   readonly maxNewKeysPerMinute: number
   readonly maxEntries: number
   readonly maxBytes: number
+  /** Reads a second, in one instance. */
+  readonly hotKeys: false | { readonly threshold: number }
   readonly codec: Codec
   readonly bloom: Bloom | undefined
 }
@@ -198,6 +205,7 @@ export function defineEntity<Name extends string, Id, Value, Db>(
     maxNewKeysPerMinute,
     maxEntries: count('l1.maxEntries', options.l1?.maxEntries, entityDefaults.maxEntries),
     maxBytes: count('l1.maxBytes', options.l1?.maxBytes, entityDefaults.maxBytes),
+    hotKeys: hotKeysOf(option, options.hotKeys),
     codec,
     bloom:
       options.bloom === undefined
@@ -245,6 +253,23 @@ function checkL1(option: (key: string) => string, l1: unknown): void {
   }
 }
 
+function hotKeysOf(
+  option: (key: string) => string,
+  hotKeys: unknown = {},
+): false | { readonly threshold: number } {
+  if (hotKeys === false) return false
+  const wouldDo = 'false or an object with threshold would do'
+  if (!isPlainObject(hotKeys)) throw wrong(option('hotKeys'), hotKeys, wouldDo)
+  for (const [key, value] of Object.entries(hotKeys)) {
+    if (key !== 'threshold') throw wrong(option(`hotKeys.${key}`), value, wouldDo)
+  }
+  const { threshold = entityDefaults.hotKeyThreshold } = hotKeys as { threshold?: unknown }
+  if (typeof threshold === 'number' && threshold >= 1 && Number.isFinite(threshold)) {
+    return Object.freeze({ threshold })
+  }
+  throw wrong(option('hotKeys.threshold'), threshold, 'a number of reads a second from 1 would do')
+}
+
 const knownOptions: ReadonlySet<string> = new Set<keyof EntityOptions<0, 0, 0>>([
   'load',
   'id',
@@ -263,6 +288,7 @@ const knownOptions: ReadonlySet<string> = new Set<keyof EntityOptions<0, 0, 0>>(
   'compress',
   'maxNewKeysPerMinute',
   'l1',
+  'hotKeys',
   'codec',
   'bloom',
 ])

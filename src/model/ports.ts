@@ -229,9 +229,29 @@ export interface Told {
   readonly keys: readonly { readonly entity: string; readonly id: string }[]
 }
 
-/** Makes invalidations faster; nothing relies on it. */
+/** An id that is read often in one instance. */
+export interface HotKey {
+  readonly entity: string
+  /** As text. */
+  readonly id: string
+  readonly readsPerSecond: number
+  /** Of these, which part L1 answered there: 0 to 1. */
+  readonly l1Share: number
+}
+
+/** All that are read often in one instance; it stands for the list that came before. */
+export interface HotList {
+  readonly instance: string
+  readonly keys: readonly HotKey[]
+}
+
+/** Makes invalidations faster, and hot keys known; nothing relies on it. */
 export interface FastPlane {
   listen(told: (message: Told) => void): void
+  /** Lists of all instances, the own ones too. */
+  listenHot(heard: (list: HotList) => void): void
+  /** Tells all instances; rejects when that can't be done in time. */
+  announce(list: HotList, signal: AbortSignal): Promise<void>
 }
 
 // ---------------------------------------------------------------- the source

@@ -228,6 +228,16 @@ export const catalogue = {
     labels: ['entity'],
     help: 'Values that an invalidation dropped from L1.',
   },
+  lockstep_hot_keys: {
+    type: 'gauge',
+    labels: ['entity'],
+    help: 'Ids that are hot now, over all instances, and kept in L1 therefore: 32 at most. Which ones: `lockstep top`.',
+  },
+  lockstep_hot_key_lists_total: {
+    type: 'counter',
+    labels: ['act'],
+    help: 'Lists of hot keys: sent to the other instances, unsent because Redis could not be told, and heard of others.',
+  },
   lockstep_too_big_values_total: {
     type: 'counter',
     labels: ['entity'],

@@ -88,6 +88,15 @@ export interface RelayCounters {
   repeatedValues: number
 }
 
+/** Lists of hot keys. */
+export interface HotKeyCounters {
+  sent: number
+  /** Redis could not be told. */
+  unsent: number
+  /** Of other instances. */
+  heard: number
+}
+
 export function count<Word extends string>(tally: Tally<Word>, word: Word, times = 1): void {
   tally.set(word, (tally.get(word) ?? 0) + times)
 }

@@ -80,6 +80,14 @@ export interface CacheEvents {
     /** `maxNewKeysPerMinute`. */
     readonly limit: number
   }
+  'hot-key': {
+    readonly entity: string
+    /** As text. */
+    readonly id: string
+    /** Over all instances. */
+    readonly readsPerSecond: number
+    readonly state: 'hot' | 'cooled'
+  }
 }
 
 export type EventName = keyof CacheEvents
@@ -120,6 +128,10 @@ export const eventCatalogue: Readonly<
   'key-space': {
     fields: ['entity', 'limit'],
     help: 'More keys came up in a minute than may be cached anew (`maxNewKeysPerMinute`): somebody may be making up ids. Once a minute; until it is over, others are loaded and answered, and cached nowhere.',
+  },
+  'hot-key': {
+    fields: ['entity', 'id', 'readsPerSecond', 'state'],
+    help: 'All instances together read an id more often than `hotKeys.threshold` (`hot`): it is kept in L1 from now on; or less than half as often (`cooled`), or others are far hotter. In every process that hears of it, at most 100 a second.',
   },
 }
 

@@ -3,7 +3,13 @@ import type { AnyEntity } from '../model/entity.ts'
 import { type LoadClass, loadClasses } from '../model/load-class.ts'
 import type { Destination, Owed, Region } from '../model/ports.ts'
 import { bloomSamplers, type FilterNumbers } from './bloom-samples.ts'
-import type { ReadCounters, RelayCounters, Tally, WriteCounters } from './counters.ts'
+import type {
+  HotKeyCounters,
+  ReadCounters,
+  RelayCounters,
+  Tally,
+  WriteCounters,
+} from './counters.ts'
 import type { CacheEvents, TrustLoss } from './events.ts'
 import { type Hop, type HopWatch, hopOperations } from './hops.ts'
 import type { Sample, Samplers } from './registry.ts'
@@ -14,6 +20,8 @@ export interface EntityNumbers {
   readonly region: Region
   /** Of its Bloom filter; `undefined`: it has none. */
   readonly filter?: () => FilterNumbers | undefined
+  /** `undefined`: nobody counts them. */
+  readonly hot?: { readonly count: number } | undefined
 }
 
 /** What the coordinator knows now. */
@@ -43,6 +51,7 @@ export interface Numbers {
   readonly relayed: Readonly<RelayCounters>
   readonly foreignEvents: Tally
   readonly shedLoads: Tally<LoadClass>
+  readonly hotKeys: Readonly<HotKeyCounters>
   readonly boundMs: number
 }
 
@@ -120,6 +129,9 @@ export function samplersOf(numbers: Numbers): Samplers {
       ]),
     lockstep_l1_evictions_total: each(({ region }) => region.evictions),
     lockstep_l1_dropped_total: each(({ region }) => region.drops),
+    lockstep_hot_keys: each(({ hot }) => hot?.count ?? 0),
+    lockstep_hot_key_lists_total: () =>
+      samplesOf(entriesOf({ ...numbers.hotKeys }), (act) => ({ act })),
     lockstep_too_big_values_total: each(({ counters }) => counters.tooBigValues),
 
     ...bloomSamplers(entities),

@@ -2,7 +2,14 @@
 import type { Clock } from '../model/clock.ts'
 import type { LoadClass } from '../model/load-class.ts'
 import type { Logger } from '../model/log.ts'
-import { codeOf, count, newWriteCounters, type RelayCounters, type Tally } from './counters.ts'
+import {
+  codeOf,
+  count,
+  type HotKeyCounters,
+  newWriteCounters,
+  type RelayCounters,
+  type Tally,
+} from './counters.ts'
 import { Events, type TrustChange, type TrustLoss } from './events.ts'
 import { HopWatch, hopOperations } from './hops.ts'
 import { type OpenRegistry, openRegistry, type Registry } from './registry.ts'
@@ -23,6 +30,7 @@ export class Telemetry {
   readonly heard = { fast: 0, durable: 0 }
   /** What this process did as the relay, beside telling others of rows. */
   readonly relayed: RelayCounters = { replayedRows: 0, repeatedRows: 0, repeatedValues: 0 }
+  readonly hotKeys: HotKeyCounters = { sent: 0, unsent: 0, heard: 0 }
   /** Events of foreign producers, by what became of them. */
   readonly foreignEvents: Tally = new Map()
   /** Loads that were not run, by what they were for. */
@@ -40,8 +48,8 @@ export class Telemetry {
       answered: (hop, operation, seconds) =>
         this.#open.observe('lockstep_hop_seconds', seconds, { hop, operation }),
     })
-    const { hops, writes, heard, relayed, foreignEvents, shedLoads } = this
-    const told = { hops, writes, heard, relayed, foreignEvents, shedLoads }
+    const { hops, writes, heard, relayed, foreignEvents, shedLoads, hotKeys } = this
+    const told = { hops, writes, heard, relayed, foreignEvents, shedLoads, hotKeys }
     const numbers = { ...options, ...told, trustLosses: this.#trustLosses }
     this.#open = openRegistry(namespace, samplersOf(numbers))
     this.#open.zero('lockstep_write_seconds', {})

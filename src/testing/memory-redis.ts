@@ -3,8 +3,9 @@
  * The contract suites hold the two of them to the real ones.
  */
 import type { Clock } from '../model/clock.ts'
-import type { FastPlane, FillAnswer, Told, Tombstone } from '../model/ports.ts'
+import type { FastPlane, FillAnswer, HotList, Told, Tombstone } from '../model/ports.ts'
 import { covers, type Incarnation, visible, type WriteId } from '../model/snapshot.ts'
+import { formatHotList, parseHotList } from '../redis/hot-list.ts'
 import { barrierKey, fenceKey, filterKey, valueKey } from './memory-keys.ts'
 import { MemoryWaits } from './memory-waits.ts'
 import { copyOf, type StoredFence } from './stored-fence.ts'
@@ -39,6 +40,7 @@ export class MemoryRedis {
   readonly #fences = new Map<string, StoredFence>()
   readonly waits: MemoryWaits
   readonly #listeners: ((message: Told) => void)[] = []
+  readonly #hotListeners: ((list: HotList) => void)[] = []
   /** Of the server that answers, as `NodeChange` has it. */
   identity = newIdentity()
   /** Why it can't be reached; `undefined` when it can. */
@@ -116,7 +118,16 @@ export class MemoryRedis {
   }
 
   fastPlane(): FastPlane {
-    return { listen: (told) => void this.#listeners.push(told) }
+    return {
+      listen: (told) => void this.#listeners.push(told),
+      listenHot: (heard) => void this.#hotListeners.push(heard),
+      announce: async (list) => {
+        if (this.down) throw this.down
+        const message = formatHotList(list)
+        const told = parseHotList(message)
+        if (told) for (const heard of this.#hotListeners) heard(told)
+      },
+    }
   }
 
   // ---- what the scripts do

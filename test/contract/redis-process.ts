@@ -57,12 +57,13 @@ export async function openRedisProcess(options: RedisProcessOptions): Promise<Re
   return {
     l2: new RedisL2({ ...place, waits, tombstoneRetentionMs: retentionMs }),
     filters: new RedisFilters(place),
-    fastPlane: new RedisFastPlane(
-      connections.subscriber,
+    fastPlane: new RedisFastPlane({
+      ...connections,
       keys,
       waits,
-      connections.commands.options.keyPrefix,
-    ),
+      clock: systemClock,
+      deadlineMs,
+    }),
     // A cluster has all of the methods that tests ask for.
     redis: connections.commands as Redis,
     // The answer comes over the same connection as the messages.

@@ -319,5 +319,11 @@ function slowFastPlane(plane: FastPlane, world: SimulatedWorld, line: Line): Fas
           void line.go('told').then(() => told(message))
         }
       }),
+    listenHot: (heard) =>
+      plane.listenHot((list) => {
+        if (isDeaf || line.isDead) return
+        void line.go('hot list').then(() => heard(list))
+      }),
+    announce: (list, signal) => line.travel('announce', () => plane.announce(list, signal)),
   }
 }
