@@ -53,7 +53,7 @@ export interface EntityOptions<Id, Value, Db> {
   isolation?: 'read committed' | 'repeatable read'
   /** At most this many ids in one call of `load` (default 1,000). */
   maxBatch?: number
-  /** A value of more bytes is returned but not cached (default 1 MiB). */
+  /** A value of more bytes is returned but not cached; each process loads it for itself (default 1 MiB). */
   maxValueBytes?: number
   /** Values of more bytes than `above` (default 16 KiB) are compressed in Redis, where that saves a tenth. `false`: none is. */
   compress?: { above?: number } | false
