@@ -25,6 +25,7 @@ import { runDeadLettersList, runDeadLettersReplay, runInvalidate } from './inval
 import { migrate } from './postgres/migrations.ts'
 import { installTriggers, listTriggers, removeTriggers } from './postgres/triggers.ts'
 import { parseServeOptions, type ServeArguments, serve } from './serve.ts'
+import { runTop, topDefaults } from './top-command.ts'
 import { installedText, isIncomplete, listedText, removedText } from './triggers-command.ts'
 
 const program = new Command('lockstep')
@@ -112,6 +113,15 @@ program
   .option('--namespace <name>', 'only this one; else all that have the entity')
   .option('--json', 'one JSON document on stdout')
   .action(runInvalidate)
+
+program
+  .command('top')
+  .description('the keys that are read most, over all instances')
+  .option('--seconds <number>', 'how long it listens', topDefaults.seconds)
+  .option('--watch', 'goes on, and paints them anew each second')
+  .option('--namespace <name>', 'whose: LOCKSTEP_NAMESPACE')
+  .option('--json', 'one JSON document on stdout')
+  .action(runTop)
 
 const deadLetters = program
   .command('dead-letters')

@@ -66,6 +66,7 @@ interface ItemEntityOptions {
   readonly grace?: string
   readonly negativeTtl?: string
   readonly l1?: { maxEntries?: number }
+  readonly hotKeys?: false | { threshold?: number }
 }
 
 function itemEntity({ table, afterRead, ...options }: ItemEntityOptions) {
