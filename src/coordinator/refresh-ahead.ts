@@ -45,7 +45,7 @@ export class RefreshAhead {
     const { refreshAhead } = this.#policy
     const leftMs = freshUntilMs - nowMs
     const lifeMs = freshUntilMs - loadedAtMs
-    if (typeof refreshAhead === 'number') return leftMs <= (1 - refreshAhead) * lifeMs
+    if (typeof refreshAhead === 'number') return lifeMs - leftMs >= refreshAhead * lifeMs
     return leftMs < Math.min(this.windowMs, latestHalf * lifeMs)
   }
 

@@ -54,6 +54,7 @@ describe('each rule holds to the millisecond, and its error names the option, th
     ['stalenessBound', 1_400, { pollInterval: '700ms' }],
     ['readDeadline', 700, {}],
     ['readDeadline', 5_300, { loadDeadline: '5s', redisDeadline: '300ms' }],
+    ['readDeadline', 2_001, { loadQueueDeadline: '2s' }],
     ['tombstoneRetention', 2 * (500 + 200) + clockErrorMs, {}],
     ['tombstoneRetention', 2 * (20_000 + 200) + clockErrorMs, { writeDeadline: '20s' }],
     ['outboxRetention', 2_000 + clockErrorMs, {}],
