@@ -86,7 +86,7 @@ export const bloomMutants = {
           generation: 1,
           seed: seedMark(memorySeedOf('city')),
           incarnation: '0000000000000001' as Incarnation,
-          xid: 1 as Xid,
+          xid: 1_000_000 as Xid,
           identity: redis.identity,
           declaredAtMs: 0,
           setBits: 0,

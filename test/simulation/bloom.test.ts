@@ -3,8 +3,14 @@ import { expect, test } from 'vitest'
 import { bloomMutants } from './bloom-mutants.ts'
 import { runBloomSchedule } from './bloom-world.ts'
 
-const schedules = 100
-const mostOfMutant = 4_000
+const schedules = 1_000
+const mostOfMutant = 1_000
+/** The rare ones are looked for from a schedule on that is known to show them soon. */
+const from: Partial<Record<keyof typeof bloomMutants, number>> = {
+  waitxmax: 825,
+  nowait: 825,
+  tailonly: 1_330,
+}
 
 test('no schedule has a false "does not exist"', async () => {
   const sums = { asked: 0, refused: 0, inserts: 0, builds: 0, failovers: 0 }
@@ -13,18 +19,20 @@ test('no schedule has a false "does not exist"', async () => {
     expect(outcome.violation, `schedule ${seed}`).toBeUndefined()
     for (const key of Object.keys(sums) as (keyof typeof sums)[]) sums[key] += outcome[key]
   }
-  console.log(sums)
+  // All of it happens, and the filter does say "no".
+  expect(sums.refused).toBeGreaterThan(schedules)
+  expect(sums.builds).toBeGreaterThan(schedules)
+  expect(sums.failovers).toBeGreaterThan(schedules)
 })
 
 test.each(Object.keys(bloomMutants) as (keyof typeof bloomMutants)[])(
   'a schedule shows what is wrong: %s',
   async (mutant) => {
+    const first = from[mutant] ?? 1
     let violation: string | undefined
-    let seed = 0
-    while (violation === undefined && ++seed <= mostOfMutant) {
+    for (let seed = first; violation === undefined && seed < first + mostOfMutant; seed++) {
       violation = (await runBloomSchedule(seed, mutant)).violation
     }
-    console.log(mutant, seed, violation)
-    expect(violation, mutant).toBeDefined()
+    expect(violation).toBeDefined()
   },
 )
