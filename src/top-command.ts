@@ -96,7 +96,7 @@ function documentOf({ entity, id, readsPerSecond, l1Share, instances }: MergedKe
 
 const shownCharacters = 60
 
-export function textOf(namespace: string, keys: readonly MergedKey[]): string {
+function textOf(namespace: string, keys: readonly MergedKey[]): string {
   if (keys.length === 0) return `no key of namespace "${namespace}" is hot\n`
   const rows = [
     ['entity', 'id', 'reads/s', 'instances', 'from L1'],
