@@ -59,7 +59,9 @@ function openBareLoads() {
   return bare
 }
 
-test('a Redis that is flushed under twenty times what the source can do', { timeout: 120_000 }, async () => {
+test('a Redis that is flushed under twenty times what the source can do', {
+  timeout: 120_000,
+}, async () => {
   const server = await startRedis()
   const { item, counts } = openSource()
   const cache = await lockstep({
