@@ -11,16 +11,16 @@ const open = (refreshAhead: 'probabilistic' | number | false, random = () => 0.5
 
 test('nothing is early before a load has been measured, or where nobody wants it', () => {
   for (const ahead of [open('probabilistic'), open(false)]) {
-    expect([ahead.windowMs, ahead.isDue(candidate, ttlMs - 1)]).toEqual([0, false])
+    expect([ahead.fromMs, ahead.isDue(candidate, ttlMs - 1)]).toEqual([0, false])
   }
   const never = open(false)
   never.loaded(1_000)
-  expect([never.windowMs, never.isDrawn(candidate, ttlMs - 1)]).toEqual([0, false])
+  expect([never.fromMs, never.isDrawn(candidate, ttlMs - 1)]).toEqual([0, false])
 })
 
 test('a fixed share is that share of each value’s own life', () => {
   const ahead = open(0.8)
-  expect(ahead.windowMs).toBeGreaterThanOrEqual(0.2 * ttlMs * 1.1 - 1e-6)
+  expect(ahead.fromMs).toBeLessThanOrEqual(-0.2 * ttlMs * 1.1 + 1e-6)
   expect(ahead.isDrawn(candidate, 0.8 * ttlMs - 1)).toBe(false)
   expect(ahead.isDrawn(candidate, 0.8 * ttlMs)).toBe(true)
   const short = { ...candidate, freshUntilMs: 1_000 }
@@ -51,9 +51,9 @@ test('drawn as XFetch has it: with one mean load left, one hit in e begins', () 
 test('its window is as long as loads take, in the mean', () => {
   const ahead = open('probabilistic')
   ahead.loaded(10)
-  expect(ahead.windowMs).toBe(160)
+  expect(ahead.fromMs).toBe(-160)
   for (let load = 0; load < 200; load++) ahead.loaded(20)
-  expect(ahead.windowMs).toBeCloseTo(320, 0)
+  expect(ahead.fromMs).toBeCloseTo(-320, 0)
 })
 
 test('what was just loaded is not loaded again, however slow loads are and whatever is drawn', () => {
