@@ -30,11 +30,15 @@ const builtMs = 60_000
 /** The newest filter answers, this process has a copy of it, and the barrier beside it is proven. */
 async function untilRefusing(cache: ItemWorldCache): Promise<void> {
   let id = 900_000_000
-  await until('an absent id is refused', async () => {
-    const before = await valueOf(cache, 'lockstep_bloom_refused_total')
-    expect(await cache.item.get(id++)).toBeUndefined()
-    return (await valueOf(cache, 'lockstep_bloom_refused_total')) > before
-  }, builtMs)
+  await until(
+    'an absent id is refused',
+    async () => {
+      const before = await valueOf(cache, 'lockstep_bloom_refused_total')
+      expect(await cache.item.get(id++)).toBeUndefined()
+      return (await valueOf(cache, 'lockstep_bloom_refused_total')) > before
+    },
+    builtMs,
+  )
 }
 
 async function generationOf(cache: ItemWorldCache): Promise<number> {

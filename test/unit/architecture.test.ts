@@ -131,6 +131,7 @@ test('lockstep/testing loads no client of a service, nor a test framework', () =
   expect([...packages]).toEqual(['prom-client'])
   expect([...loaded]).toContain('running-cache.ts')
   expect([...loadedWith('index.ts').packages].sort()).toEqual([
+    'bloom-filters',
     'ioredis',
     'kafkajs',
     'knex',
