@@ -54,4 +54,4 @@ test('a rebuild that nobody takes ends with code 1 and says why; what is used wr
   expect((await bloom(world, 'status')).stdout).toContain('rebuild is requested')
   expect((await bloom(world, 'check', 'town', '1')).code).toBe(2)
   expect((await bloom(world, 'check', 'item', 'x'.repeat(600))).code).toBe(2)
-})
+}, 120_000)
