@@ -17,10 +17,10 @@ import type {
   Unavailable,
 } from '../model/filter-ports.ts'
 import { unanswered, withDeadline } from '../resilience/deadline.ts'
-import { isFilterOutlived } from './beside.ts'
 import type { RedisClient } from './call.ts'
 import { checkPart, fittingBits, hashesOf, headerIn, isNo, type Said } from './filter-answers.ts'
 import { decodeProgress, decodeStart, encodeProgress, encodeStart } from './filter-record.ts'
+import { type StatusAnswer, statusIn } from './filter-status.ts'
 import type { KeySpace } from './keys.ts'
 import type { RedisNode, RedisNodes } from './nodes.ts'
 import { withoutCommand } from './refusal.ts'
@@ -279,35 +279,6 @@ export class RedisFilters implements L2Filters {
   #barrierAt(node: RedisNode): string {
     const tag = node.tag()
     return tag === undefined ? '' : this.#prefix + this.#options.keys.barrier(tag)
-  }
-}
-
-type StatusAnswer = readonly [
-  Buffer,
-  number,
-  Buffer,
-  number,
-  number | Buffer,
-  number,
-  Buffer,
-  number,
-  Buffer,
-]
-
-function statusIn(answer: StatusAnswer, seed: Seed, { besides }: RedisNode): FilterStatus {
-  const [one, oneBytes, other, otherBytes, generation, isHeld, progress, isRequested] = answer
-  const headers = [headerIn(one, oneBytes, seed), headerIn(other, otherBytes, seed)]
-  const found = headers.flatMap((header) => header ?? [])
-  const [current] = found
-    .filter(({ isReady }) => isReady)
-    .sort((left, right) => right.generation - left.generation)
-  const building = found.find((header) => !header.isReady && header.generation === generation)
-  return {
-    kind: 'status',
-    current,
-    isOutlived: current !== undefined && isFilterOutlived(current, besides.read(answer[8])),
-    building: building && { ...building, ...decodeProgress(progress), isHeld: isHeld === 1 },
-    isRequested: isRequested === 1,
   }
 }
 

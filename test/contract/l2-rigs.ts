@@ -11,7 +11,7 @@ import type { L2Filters } from '../../src/model/filter-ports.ts'
 import type { FastPlane, L2 } from '../../src/model/ports.ts'
 import { keySpace } from '../../src/redis/keys.ts'
 import { memoryFilters } from '../../src/testing/memory-filters.ts'
-import { barrierKey, buildKey, filterKey } from '../../src/testing/memory-keys.ts'
+import { barrierKey, buildKey, filterKey, requestKey } from '../../src/testing/memory-keys.ts'
 import { ownNamespace } from '../support/namespace.ts'
 import { MemoryRedis, memoryL2 } from '../support/ports.ts'
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts'
@@ -37,7 +37,7 @@ export interface Rig {
   bitmap(slot: 0 | 1): Promise<Buffer | undefined>
   /** `undefined` evicts. */
   putBitmap(slot: 0 | 1, bytes: Buffer | undefined): Promise<unknown>
-  /** Evicts the record of a build. */
+  /** Evicts the record of a build, and the wish for one. */
   evictBuild(): Promise<unknown>
 }
 
@@ -121,8 +121,9 @@ async function openMemory({ retentionMs = 60_000 }: RigOptions = {}): Promise<Ri
       return bytes ? [decodeBarrierRecord(bytes)] : []
     },
     rewrite: async (change) => {
-      const record = decodeBarrierRecord(redis.get(barrierKey) as Buffer) as BarrierRecord
-      const changed = change(record)
+      const bytes = redis.get(barrierKey)
+      if (!bytes) return
+      const changed = change(decodeBarrierRecord(bytes) as BarrierRecord)
       if (changed === undefined) return redis.evictBarrier()
       redis.set(barrierKey, bytesOf(changed), lifeMs)
     },
@@ -130,7 +131,10 @@ async function openMemory({ retentionMs = 60_000 }: RigOptions = {}): Promise<Ri
     bitmap: async (slot) => redis.get(filterKey('thing', slot)),
     putBitmap: async (slot, bytes) =>
       bytes ? redis.set(filterKey('thing', slot), bytes, lifeMs) : redis.evictFilter('thing', slot),
-    evictBuild: async () => redis.unlink(buildKey('thing')),
+    evictBuild: async () => {
+      redis.unlink(buildKey('thing'))
+      redis.unlink(requestKey('thing'))
+    },
   }
 }
 
@@ -151,7 +155,7 @@ function filtersOf(namespace: string, one: RedisProcess, two: RedisProcess): Fil
       const key = keys.filter('thing', slot)
       return bytes ? redis.set(key, bytes, 'PX', lifeMs) : redis.del(key)
     },
-    evictBuild: () => redis.del(keys.filterBuild('thing')),
+    evictBuild: () => redis.del(keys.filterBuild('thing'), keys.filterRequest('thing')),
   }
 }
 
