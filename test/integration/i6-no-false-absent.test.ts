@@ -15,7 +15,7 @@ const bloomOf = ({ table }: World): BloomTable => ({ table, column: 'id' })
 const open = (world: World, bloom: BloomTable | BloomIds<number, never> = bloomOf(world)) =>
   world.open({ entity: { bloom: bloom as never } })
 
-async function valueOf(cache: ItemWorldCache, metric: string): Promise<number> {
+async function metricOf(cache: ItemWorldCache, metric: string): Promise<number> {
   const text = await cache.metrics().metrics()
   const [one] = parseScrape(text).series(metric)
   return one?.value ?? Number.NaN
@@ -33,16 +33,16 @@ async function untilRefusing(cache: ItemWorldCache): Promise<void> {
   await until(
     'an absent id is refused',
     async () => {
-      const before = await valueOf(cache, 'lockstep_bloom_refused_total')
+      const before = await metricOf(cache, 'lockstep_bloom_refused_total')
       expect(await cache.item.get(id++)).toBeUndefined()
-      return (await valueOf(cache, 'lockstep_bloom_refused_total')) > before
+      return (await metricOf(cache, 'lockstep_bloom_refused_total')) > before
     },
     builtMs,
   )
 }
 
 async function generationOf(cache: ItemWorldCache): Promise<number> {
-  return valueOf(cache, 'lockstep_bloom_generation')
+  return metricOf(cache, 'lockstep_bloom_generation')
 }
 
 const insert = (cache: ItemWorldCache, { table }: World, id: number) =>
@@ -61,12 +61,12 @@ test('absent ids are answered without the source and take no room in L1; ids tha
   })
   await untilRefusing(cache)
   loaded = 0
-  const before = await valueOf(cache, 'lockstep_l1_entries')
+  const before = await metricOf(cache, 'lockstep_l1_entries')
   const absent = Array.from({ length: 2_000 }, (_, nth) => 1_000_000 + nth)
   expect((await cache.item.getMany(absent)).size).toBe(0)
   // At a rate of one in a thousand, and less.
   expect(loaded).toBeLessThan(20)
-  expect((await valueOf(cache, 'lockstep_l1_entries')) - before).toBe(loaded)
+  expect((await metricOf(cache, 'lockstep_l1_entries')) - before).toBe(loaded)
   const present = Array.from({ length: 50 }, (_, nth) => 1 + nth)
   expect((await cache.item.getMany(present)).size).toBe(50)
 })
@@ -139,11 +139,11 @@ test('strong reads and reads with a ticket are refused nothing', async () => {
   await untilRefusing(cache)
   const { ticket } = await world.write(cache, 1)
   loaded = 0
-  const refused = await valueOf(cache, 'lockstep_bloom_refused_total')
+  const refused = await metricOf(cache, 'lockstep_bloom_refused_total')
   expect(await cache.item.get(777_001, { consistency: 'strong' })).toBeUndefined()
   expect(await cache.item.get(777_002, { ticket })).toBeUndefined()
   expect(loaded).toBe(2)
-  expect(await valueOf(cache, 'lockstep_bloom_refused_total')).toBe(refused)
+  expect(await metricOf(cache, 'lockstep_bloom_refused_total')).toBe(refused)
 })
 
 test('a Redis that forgets everything says "maybe" until the filter is built anew', async () => {
@@ -174,7 +174,7 @@ test('a filter that is evicted says "maybe", and is built anew', async () => {
   expect(await cache.item.get(3_001)).toBeUndefined()
   await until(
     'there is one again',
-    async () => (await valueOf(cache, 'lockstep_bloom_ready')) === 1,
+    async () => (await metricOf(cache, 'lockstep_bloom_ready')) === 1,
     builtMs,
   )
   await untilRefusing(cache)
@@ -209,7 +209,7 @@ test('a builder that is killed half-way leaves nothing wrong, and another goes o
   const cache = await open(world)
   await until(
     'another has built it',
-    async () => (await valueOf(cache, 'lockstep_bloom_ready')) === 1,
+    async () => (await metricOf(cache, 'lockstep_bloom_ready')) === 1,
     builtMs,
   )
   await untilRefusing(cache)
@@ -248,7 +248,7 @@ test('ten times as many ids as were expected make a filter of ten times the size
   await world.sql(`insert into ${world.table} (id) select generate_series(10000, 19999)`)
   const cache = await open(world, { ...bloomOf(world), capacity: 1_000 })
   await untilRefusing(cache)
-  expect(await valueOf(cache, 'lockstep_bloom_estimated_rate')).toBeLessThan(0.002)
+  expect(await metricOf(cache, 'lockstep_bloom_estimated_rate')).toBeLessThan(0.002)
   const ids = Array.from({ length: 10_000 }, (_, nth) => 10_000 + nth)
   expect((await cache.item.getMany(ids)).size).toBe(10_000)
 })
