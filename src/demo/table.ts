@@ -32,6 +32,7 @@ export function tableOf(results: DemoResults): string {
       'stale, bounded',
       `${whole(results.staleBeyondBound)} beyond the bound of 1 s; ${oldest(results)}`,
     ],
+    ...attack(results),
     ...chaos(results),
     ...failures(results),
   ]
@@ -79,6 +80,23 @@ function chaos({ chaos }: DemoResults): readonly (readonly [string, string])[] {
   if (!chaos) return []
   const { kills, stops, faults } = chaos
   return [['chaos', `${kills} processes killed, ${stops} stopped; ${faults.join(', ')}`]]
+}
+
+function attack({ attack }: DemoResults): readonly (readonly [string, string])[] {
+  if (!attack) return []
+  const { requests, refused, sourceQueries, falsePositives, failed, newRows } = attack
+  const share = percent(refused / Math.max(1, requests))
+  const failures = failed > 0 ? `, ${whole(failed)} failed` : ''
+  return [
+    [
+      'attack',
+      `${whole(requests)} ids that don’t exist: ${whole(refused)} refused (${share}), ${whole(sourceQueries)} reached the source${failures}`,
+    ],
+    [
+      'Bloom filter',
+      `${whole(falsePositives)} false positives; none of ${whole(newRows)} new rows`,
+    ],
+  ]
 }
 
 function failures(results: DemoResults): readonly (readonly [string, string])[] {

@@ -342,9 +342,11 @@ function settingsOf(process: number, databaseUrl: string, foreign = false): Work
     logLevel: 'silent',
     rows,
     process,
+    isSuccessor: false,
     processes: 2,
     writeShare: 0.05,
     foreign,
+    attack: false,
     trace: undefined,
     seed: 1,
   }

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { readConfig } from '../../../src/config.ts'
+import { noAttack } from '../../../src/demo/attack.ts'
 import { Docket } from '../../../src/demo/docket.ts'
 import { LatencyHistogram } from '../../../src/demo/latency.ts'
 import type { Progress } from '../../../src/demo/messages.ts'
@@ -19,6 +20,7 @@ const progress: Progress = {
   failedReads: 1,
   failedWrites: 2,
   firstFailure: undefined,
+  attack: noAttack,
 }
 const services = {
   postgres: { version: '15.20', url: 'postgres://127.0.0.1/shop' },
@@ -34,6 +36,7 @@ function results(changes: Partial<DemoResults> = {}): DemoResults {
     foreign: false,
     kafka: false,
     chaos: false,
+    attack: false,
   }
   const run = {
     options,
@@ -64,6 +67,7 @@ test('the counts of all processes are added up, and the first failure is kept', 
     failedReads: 3,
     failedWrites: 6,
     firstFailure: 'a',
+    attack: noAttack,
   })
 })
 

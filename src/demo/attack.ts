@@ -1,0 +1,138 @@
+/**
+ * Somebody who asks for ids that don't exist (`--attack`): as many a second whatever becomes of them,
+ * from when the Bloom filter is there that is to keep them from the source. What the filter does after
+ * that changes nothing: who attacks doesn't wait for it to come back.
+ */
+import { setTimeout } from 'node:timers/promises'
+import type { MetricName } from '../telemetry/catalogue.ts'
+import type { CityCache } from './city.ts'
+import type { Tier } from './history.ts'
+import { randomBelow } from './random.ts'
+
+export interface AttackCounts {
+  /** Ids that were asked for; none of them exists. */
+  readonly requests: number
+  /** Requests that Redis answered: the filter doesn't have the id. */
+  readonly refused: number
+  /** Ids that calls of the loader were for, of those that don't exist. */
+  readonly sourceQueries: number
+  /** Ids that this process' copy of the filter took for existing, as the cache has counted them. */
+  readonly falsePositives: number
+  readonly failed: number
+  /** Rows that were inserted meanwhile, and then found. */
+  readonly newRows: number
+}
+
+export const noAttack: AttackCounts = {
+  requests: 0,
+  refused: 0,
+  sourceQueries: 0,
+  falsePositives: 0,
+  failed: 0,
+  newRows: 0,
+}
+
+export const requestsPerSecond = 1_000
+/** A request for which there is no room is not made: nobody has that many connections. */
+const mostUnderWay = 200
+const tickMs = 20
+const lookEveryMs = 200
+/** Less than processes may take to start. */
+const longestPreparationMs = 20_000
+
+/** Integers as PostgreSQL has them, above those of all rows, also the new ones. */
+const firstAbsentId = 1_500_000_000
+const absentIds = 600_000_000
+
+export interface AttackOptions {
+  readonly cache: AttackedCache
+  /** Nanoseconds since the run began. */
+  readonly nowNs: () => number
+  readonly seconds: number
+  readonly tell: (news: string) => void
+}
+
+type AttackedCache = Pick<CityCache, 'city' | 'metrics'>
+
+export class Attack {
+  readonly #random: () => number
+  readonly #underWay = new Set<Promise<void>>()
+  /** By where the answers came from. */
+  readonly answered: Record<Tier, number> = { l1: 0, l2: 0, source: 0 }
+  requests = 0
+  failed = 0
+  sourceQueries = 0
+  falsePositives = 0
+
+  constructor(random: () => number) {
+    this.#random = random
+  }
+
+  /** Until the filter is ready, if that doesn't take too long: then the run has less of the attack. */
+  async prepare(cache: AttackedCache, signal: AbortSignal): Promise<void> {
+    const untilMs = performance.now() + longestPreparationMs
+    while (!signal.aborted && performance.now() < untilMs && !(await isReady(cache))) {
+      await setTimeout(lookEveryMs)
+    }
+  }
+
+  counts(newRows: number): AttackCounts {
+    const { requests, answered, sourceQueries, falsePositives, failed } = this
+    return { requests, refused: answered.l2, sourceQueries, falsePositives, failed, newRows }
+  }
+
+  /** From when the filter is ready until `seconds` after the run began, or the signal; never rejects. */
+  async run({ cache, nowNs, seconds, tell }: AttackOptions, signal: AbortSignal): Promise<void> {
+    const isOver = (): boolean => signal.aborted || nowNs() >= seconds * 1e9
+    while (!isOver() && !(await isReady(cache))) await setTimeout(lookEveryMs)
+    if (isOver()) return
+    tell(
+      `the Bloom filter is ready, and ${requestsPerSecond.toLocaleString('en-US')} ids a second are asked for that don’t exist`,
+    )
+    const watch = setInterval(() => void this.#look(cache), lookEveryMs)
+    let lastNs = nowNs()
+    let due = 0
+    while (!isOver()) {
+      const now = nowNs()
+      due += ((now - lastNs) / 1e9) * requestsPerSecond
+      lastNs = now
+      for (; due >= 1; due--) if (this.#underWay.size < mostUnderWay) this.#ask(cache)
+      await setTimeout(tickMs)
+    }
+    clearInterval(watch)
+    await Promise.all(this.#underWay)
+    await this.#look(cache)
+  }
+
+  /** The loader is called for these ids. */
+  readonly loading = (ids: readonly number[]): void => {
+    for (const id of ids) if (id >= firstAbsentId) this.sourceQueries++
+  }
+
+  #ask(cache: AttackedCache): void {
+    this.requests++
+    const id = firstAbsentId + randomBelow(absentIds, this.#random)
+    const asked = cache.city
+      .getEntry(id)
+      .then(
+        ({ tier }) => void this.answered[tier]++,
+        () => void this.failed++,
+      )
+      .finally(() => this.#underWay.delete(asked))
+    this.#underWay.add(asked)
+  }
+
+  async #look(cache: AttackedCache): Promise<void> {
+    this.falsePositives = await numberOf(cache, 'lockstep_bloom_false_positives_total')
+  }
+}
+
+async function isReady(cache: AttackedCache): Promise<boolean> {
+  return (await numberOf(cache, 'lockstep_bloom_ready')) === 1
+}
+
+/** There is one entity, and so one sample. */
+async function numberOf(cache: AttackedCache, name: MetricName): Promise<number> {
+  const metric = await cache.metrics().getSingleMetric(name)?.get()
+  return metric?.values[0]?.value ?? 0
+}
