@@ -34,8 +34,8 @@ export const noAttack: AttackCounts = {
 
 export const requestsPerSecond = 1_000
 /** A request for which there is no room is not made: nobody has that many connections. */
-const mostUnderWay = 200
-const tickMs = 20
+const mostUnderWay = 100
+const tickMs = 10
 const lookEveryMs = 200
 /** Less than processes may take to start. */
 const longestPreparationMs = 20_000
@@ -68,10 +68,10 @@ export class Attack {
     this.#random = random
   }
 
-  /** Until the filter is ready, if that doesn't take too long: then the run has less of the attack. */
+  /** Until the filter refuses, if that doesn't take too long: then the run has less of the attack. */
   async prepare(cache: AttackedCache, signal: AbortSignal): Promise<void> {
     const untilMs = performance.now() + longestPreparationMs
-    while (!signal.aborted && performance.now() < untilMs && !(await isReady(cache))) {
+    while (!signal.aborted && performance.now() < untilMs && !(await this.#isRefused(cache))) {
       await setTimeout(lookEveryMs)
     }
   }
@@ -81,10 +81,10 @@ export class Attack {
     return { requests, refused: answered.l2, sourceQueries, falsePositives, failed, newRows }
   }
 
-  /** From when the filter is ready until `seconds` after the run began, or the signal; never rejects. */
+  /** From when the filter refuses until `seconds` after the run began, or the signal; never rejects. */
   async run({ cache, nowNs, seconds, tell }: AttackOptions, signal: AbortSignal): Promise<void> {
     const isOver = (): boolean => signal.aborted || nowNs() >= seconds * 1e9
-    while (!isOver() && !(await isReady(cache))) await setTimeout(lookEveryMs)
+    while (!isOver() && !(await this.#isRefused(cache))) await setTimeout(lookEveryMs)
     if (isOver()) return
     tell(
       `the Bloom filter is ready, and ${requestsPerSecond.toLocaleString('en-US')} ids a second are asked for that don’t exist`,
@@ -110,25 +110,34 @@ export class Attack {
   }
 
   #ask(cache: AttackedCache): void {
-    this.requests++
-    const id = firstAbsentId + randomBelow(absentIds, this.#random)
-    const asked = cache.city
-      .getEntry(id)
-      .then(
-        ({ tier }) => void this.answered[tier]++,
-        () => void this.failed++,
-      )
-      .finally(() => this.#underWay.delete(asked))
+    const asked = this.#request(cache).then(() => void this.#underWay.delete(asked))
     this.#underWay.add(asked)
+  }
+
+  /** By one request, once Redis has a filter: being there it may still have no proof to answer by. */
+  async #isRefused(cache: AttackedCache): Promise<boolean> {
+    const isThere = (await numberOf(cache, 'lockstep_bloom_ready')) === 1
+    return isThere && (await this.#request(cache)) === 'l2'
+  }
+
+  /** Where the answer came from; never rejects. */
+  async #request(cache: AttackedCache): Promise<Tier | undefined> {
+    this.requests++
+    try {
+      const { tier } = await cache.city.getEntry(
+        firstAbsentId + randomBelow(absentIds, this.#random),
+      )
+      this.answered[tier]++
+      return tier
+    } catch {
+      this.failed++
+      return undefined
+    }
   }
 
   async #look(cache: AttackedCache): Promise<void> {
     this.falsePositives = await numberOf(cache, 'lockstep_bloom_false_positives_total')
   }
-}
-
-async function isReady(cache: AttackedCache): Promise<boolean> {
-  return (await numberOf(cache, 'lockstep_bloom_ready')) === 1
 }
 
 /** There is one entity, and so one sample. */

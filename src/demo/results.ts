@@ -197,18 +197,21 @@ export function failureOf(
   return attackFailureOf(results)
 }
 
-/** This many times what the filter is made to let through may reach the source, and this many ids more. */
-const mostTimesTheRate = 10
+/**
+ * This many times what the filter is made to let through may reach the source, and this many ids more:
+ * on a busy machine Redis is without proof for a moment now and then, and then it refuses nothing.
+ */
+const mostTimesTheRate = 50
 const mostMore = 100
 
 /** In chaos the filter itself is lost, and Redis can't be asked: then ids are loaded, and rightly so. */
 function attackFailureOf({ attack, chaos }: DemoResults): string | undefined {
   if (!attack || chaos) return undefined
-  const { requests, sourceQueries } = attack
-  if (requests === 0) return 'there was no attack: the Bloom filter did not get ready in time'
+  const { requests, refused, sourceQueries } = attack
+  if (refused === 0) return 'there was no attack: the Bloom filter was not there in time'
   const most = Math.ceil(mostMore + mostTimesTheRate * bloomDefaults.falsePositiveRate * requests)
   if (sourceQueries <= most) return undefined
-  return `of ${requests} ids that don’t exist ${sourceQueries} reached the source; ${most} would do`
+  return `of ${requests} ids that don’t exist ${sourceQueries} reached the source; at most ${most} would do`
 }
 
 function round(value: number, digits: number): number {

@@ -94,7 +94,7 @@ function attack({ attack }: DemoResults): readonly (readonly [string, string])[]
     ],
     [
       'Bloom filter',
-      `${whole(falsePositives)} false positives; none of ${whole(newRows)} new rows`,
+      `${whole(falsePositives)} false positives; ${whole(newRows)} new rows were found`,
     ],
   ]
 }

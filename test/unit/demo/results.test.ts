@@ -175,3 +175,53 @@ test('chaos is told, and what was cut off by it is forgiven up to a tenth', () =
   expect(failureOf(results({ chaos, reads: 85, failedReads: 15 }), undefined)).toContain('15 reads')
   expect(failureOf(results({ chaos, staleStrong: 1 }), undefined)).toContain('stale answers: 1')
 })
+
+describe('an attack', () => {
+  const attack = {
+    requests: 60_000,
+    refused: 59_980,
+    sourceQueries: 20,
+    falsePositives: 19,
+    failed: 0,
+    newRows: 540,
+  }
+  const run = (changes: Partial<typeof attack> = {}, others: Partial<DemoResults> = {}) =>
+    results({ attack: { ...attack, ...changes }, ...others })
+
+  test('is told in words, with what failed if anything has', () => {
+    const table = tableOf(run())
+    expect(table).toContain('60,000 ids that don’t exist: 59,980 refused (100.0 %), 20 reached')
+    expect(table).toContain('19 false positives; 540 new rows were found')
+    expect(table).not.toContain('failed,')
+    expect(tableOf(run({ failed: 3 }))).toContain('20 reached the source, 3 failed')
+    expect(tableOf(results())).not.toContain('attack')
+    expect(results()).not.toHaveProperty('attack')
+  })
+
+  test('is counted over all processes', () => {
+    const both = sumUp([
+      { ...progress, attack },
+      { ...progress, attack },
+    ])
+    expect(both.attack).toMatchObject({ requests: 120_000, sourceQueries: 40, newRows: 1_080 })
+  })
+
+  test('fails the run when far more reaches the source than the filter is made to let through', () => {
+    expect(failureOf(run(), undefined)).toBeUndefined()
+    expect(failureOf(run({ sourceQueries: 3_100 }), undefined)).toBeUndefined()
+    const failure = failureOf(run({ sourceQueries: 3_101 }), undefined)
+    expect(failure).toContain('3101 reached the source; at most 3100 would do')
+  })
+
+  test('and when there was none', () => {
+    expect(failureOf(run({ requests: 0, refused: 0 }), undefined)).toContain('no attack')
+    expect(failureOf(run({ refused: 0 }), undefined)).toContain('no attack')
+  })
+
+  test('and when a row that exists was refused, also in chaos, which is forgiven the rest', () => {
+    const chaos = { kills: 1, stops: 1, faults: ['redis-evict'] }
+    expect(failureOf(run({}, { absent: 1 }), undefined)).toContain('said not to exist: 1')
+    expect(failureOf(run({}, { chaos, absent: 1 }), undefined)).toContain('said not to exist: 1')
+    expect(failureOf(run({ sourceQueries: 30_000 }, { chaos }), undefined)).toBeUndefined()
+  })
+})
