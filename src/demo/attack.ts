@@ -1,7 +1,8 @@
 /**
  * Somebody who asks for ids that don't exist (`--attack`): as many a second whatever becomes of them,
- * from when the Bloom filter is there that is to keep them from the source. What the filter does after
- * that changes nothing: who attacks doesn't wait for it to come back.
+ * while there is a Bloom filter that keeps them from the source. When it is lost, or Redis has no proof
+ * to refuse by, the attack rests until it refuses again: a source that nothing shields goes down with
+ * all its readers, and the next proof with it.
  */
 import { setTimeout } from 'node:timers/promises'
 import type { MetricName } from '../telemetry/catalogue.ts'
@@ -36,6 +37,8 @@ export const requestsPerSecond = 1_000
 /** A request for which there is no room is not made: nobody has that many connections. */
 const mostUnderWay = 100
 const tickMs = 10
+/** From the source, in a row: by false positives alone that doesn't happen. */
+const mostUnrefused = 20
 const lookEveryMs = 200
 /** Less than processes may take to start. */
 const longestPreparationMs = 20_000
@@ -43,6 +46,8 @@ const longestPreparationMs = 20_000
 /** Integers as PostgreSQL has them, above those of all rows, also the new ones. */
 const firstAbsentId = 1_500_000_000
 const absentIds = 600_000_000
+
+const begun = `the Bloom filter is ready, and ${requestsPerSecond.toLocaleString('en-US')} ids a second are asked for that don’t exist`
 
 export interface AttackOptions {
   readonly cache: AttackedCache
@@ -59,6 +64,7 @@ export class Attack {
   readonly #underWay = new Set<Promise<void>>()
   /** By where the answers came from. */
   readonly answered: Record<Tier, number> = { l1: 0, l2: 0, source: 0 }
+  #unrefused = 0
   requests = 0
   failed = 0
   sourceQueries = 0
@@ -81,23 +87,17 @@ export class Attack {
     return { requests, refused: answered.l2, sourceQueries, falsePositives, failed, newRows }
   }
 
-  /** From when the filter refuses until `seconds` after the run began, or the signal; never rejects. */
+  /** While the filter refuses, until `seconds` after the run began, or the signal; never rejects. */
   async run({ cache, nowNs, seconds, tell }: AttackOptions, signal: AbortSignal): Promise<void> {
     const isOver = (): boolean => signal.aborted || nowNs() >= seconds * 1e9
-    while (!isOver() && !(await this.#isRefused(cache))) await setTimeout(lookEveryMs)
-    if (isOver()) return
-    tell(
-      `the Bloom filter is ready, and ${requestsPerSecond.toLocaleString('en-US')} ids a second are asked for that don’t exist`,
-    )
     const watch = setInterval(() => void this.#look(cache), lookEveryMs)
-    let lastNs = nowNs()
-    let due = 0
+    let hasBegun = false
     while (!isOver()) {
-      const now = nowNs()
-      due += ((now - lastNs) / 1e9) * requestsPerSecond
-      lastNs = now
-      for (; due >= 1; due--) if (this.#underWay.size < mostUnderWay) this.#ask(cache)
-      await setTimeout(tickMs)
+      if (await this.#isRefused(cache)) {
+        if (!hasBegun) tell(begun)
+        hasBegun = true
+        await this.#askAll(cache, nowNs, isOver)
+      } else await setTimeout(lookEveryMs)
     }
     clearInterval(watch)
     await Promise.all(this.#underWay)
@@ -107,6 +107,19 @@ export class Attack {
   /** The loader is called for these ids. */
   readonly loading = (ids: readonly number[]): void => {
     for (const id of ids) if (id >= firstAbsentId) this.sourceQueries++
+  }
+
+  /** Until the run is over, or nothing is refused any more. */
+  async #askAll(cache: AttackedCache, nowNs: () => number, isOver: () => boolean): Promise<void> {
+    let lastNs = nowNs()
+    let due = 0
+    while (!isOver() && this.#unrefused < mostUnrefused) {
+      const now = nowNs()
+      due += ((now - lastNs) / 1e9) * requestsPerSecond
+      lastNs = now
+      for (; due >= 1; due--) if (this.#underWay.size < mostUnderWay) this.#ask(cache)
+      await setTimeout(tickMs)
+    }
   }
 
   #ask(cache: AttackedCache): void {
@@ -128,6 +141,7 @@ export class Attack {
         firstAbsentId + randomBelow(absentIds, this.#random),
       )
       this.answered[tier]++
+      this.#unrefused = tier === 'l2' ? 0 : this.#unrefused + 1
       return tier
     } catch {
       this.failed++

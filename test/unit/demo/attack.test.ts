@@ -76,6 +76,34 @@ test('it begins when the filter is there and refuses', async () => {
   expect(ids.length).toBeGreaterThan(2)
 })
 
+test('it rests while nothing is refused', async () => {
+  let answers = 0
+  const isLost = (): boolean => answers > 50
+  const { attack, ids, run } = started({
+    answer: async () => {
+      answers++
+      return { tier: isLost() ? 'source' : 'l2' }
+    },
+  })
+  await run(0.6)
+  expect(attack.answered.source).toBeGreaterThanOrEqual(20)
+  // All that may have been under way when it was noticed, and one each 200 ms.
+  expect(ids.length).toBeLessThan(50 + 20 + 100 + 4)
+})
+
+test('and goes on when the filter refuses again', async () => {
+  let answers = 0
+  const { attack, run } = started({
+    answer: async () => {
+      answers++
+      return { tier: answers > 50 && answers <= 70 ? 'source' : 'l2' }
+    },
+  })
+  await run(1)
+  expect(attack.answered.source).toBe(20)
+  expect(attack.answered.l2).toBeGreaterThan(100)
+})
+
 test('without a filter nothing is asked for, and it ends with the run', async () => {
   const { ids, news, run } = started({ isReady: () => false })
   await run(0.3)
