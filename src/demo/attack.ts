@@ -17,6 +17,8 @@ export interface AttackCounts {
   readonly refused: number
   /** Ids that calls of the loader were for, of those that don't exist. */
   readonly sourceQueries: number
+  /** Requests that the source answered, many in a row: there was no filter, or no proof to refuse by. */
+  readonly inDoubt: number
   /** Ids that this process' copy of the filter took for existing, as the cache has counted them. */
   readonly falsePositives: number
   readonly failed: number
@@ -28,6 +30,7 @@ export const noAttack: AttackCounts = {
   requests: 0,
   refused: 0,
   sourceQueries: 0,
+  inDoubt: 0,
   falsePositives: 0,
   failed: 0,
   newRows: 0,
@@ -68,6 +71,7 @@ export class Attack {
   requests = 0
   failed = 0
   sourceQueries = 0
+  inDoubt = 0
   falsePositives = 0
 
   constructor(random: () => number) {
@@ -83,8 +87,9 @@ export class Attack {
   }
 
   counts(newRows: number): AttackCounts {
-    const { requests, answered, sourceQueries, falsePositives, failed } = this
-    return { requests, refused: answered.l2, sourceQueries, falsePositives, failed, newRows }
+    const { requests, answered, sourceQueries, inDoubt, falsePositives, failed } = this
+    const { l2: refused } = answered
+    return { requests, refused, sourceQueries, inDoubt, falsePositives, failed, newRows }
   }
 
   /** While the filter refuses, until `seconds` after the run began, or the signal; never rejects. */
@@ -141,12 +146,18 @@ export class Attack {
         firstAbsentId + randomBelow(absentIds, this.#random),
       )
       this.answered[tier]++
-      this.#unrefused = tier === 'l2' ? 0 : this.#unrefused + 1
+      this.#count(tier)
       return tier
     } catch {
       this.failed++
       return undefined
     }
+  }
+
+  #count(tier: Tier): void {
+    this.#unrefused = tier === 'l2' ? 0 : this.#unrefused + 1
+    if (this.#unrefused === mostUnrefused) this.inDoubt += mostUnrefused
+    else if (this.#unrefused > mostUnrefused) this.inDoubt++
   }
 
   async #look(cache: AttackedCache): Promise<void> {

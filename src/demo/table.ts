@@ -84,13 +84,14 @@ function chaos({ chaos }: DemoResults): readonly (readonly [string, string])[] {
 
 function attack({ attack }: DemoResults): readonly (readonly [string, string])[] {
   if (!attack) return []
-  const { requests, refused, sourceQueries, falsePositives, failed, newRows } = attack
+  const { requests, refused, sourceQueries, inDoubt, falsePositives, failed, newRows } = attack
   const share = percent(refused / Math.max(1, requests))
+  const doubts = inDoubt > 0 ? `, ${whole(inDoubt)} of them while Redis had no proof` : ''
   const failures = failed > 0 ? `, ${whole(failed)} failed` : ''
   return [
     [
       'attack',
-      `${whole(requests)} ids that don’t exist: ${whole(refused)} refused (${share}), ${whole(sourceQueries)} reached the source${failures}`,
+      `${whole(requests)} ids that don’t exist: ${whole(refused)} refused (${share}), ${whole(sourceQueries)} reached the source${doubts}${failures}`,
     ],
     [
       'Bloom filter',

@@ -60,7 +60,13 @@ test('ids are asked for at its rate that no row has, others with another seed', 
   for (const id of ids) expect(id).toBeGreaterThan(1_000_000_000)
   for (const id of ids) expect(id).toBeLessThan(2 ** 31)
   expect(news).toHaveLength(1)
-  const counts = { requests: ids.length, refused: ids.length, sourceQueries: 0, failed: 0 }
+  const counts = {
+    requests: ids.length,
+    refused: ids.length,
+    sourceQueries: 0,
+    inDoubt: 0,
+    failed: 0,
+  }
   expect(attack.counts(3)).toEqual({ ...counts, falsePositives: 7, newRows: 3 })
 })
 
@@ -101,6 +107,7 @@ test('and goes on when the filter refuses again', async () => {
   })
   await run(1)
   expect(attack.answered.source).toBe(20)
+  expect(attack.counts(0).inDoubt).toBe(20)
   expect(attack.answered.l2).toBeGreaterThan(100)
 })
 
