@@ -34,7 +34,7 @@ export type ToWorker =
   | { readonly kind: 'stop' }
 
 /** One that another process has inserted, to be looked for here. */
-export interface NewRow {
+interface NewRow {
   readonly kind: 'new-row'
   readonly id: number
 }
