@@ -21,6 +21,9 @@ export interface Answer {
 const idsACall = 500
 const lanes = 4
 
+/** Loads that wait for their turn on a busy machine are no failure here either. */
+const patience = { ...timing, loadQueueDeadline: '3s' } as const
+
 let opened: IdCache | undefined
 
 async function answer(question: Question): Promise<Answer> {
@@ -32,7 +35,7 @@ async function answer(question: Question): Promise<Answer> {
         postgres: databaseUrl,
         redis: redisUrl,
         entities: { id: idEntity() },
-        timing,
+        timing: patience,
       })
       return { loadedIds: 0 }
     }
