@@ -17,14 +17,15 @@ async function answer(question: Question): Promise<Attack> {
   switch (question.kind) {
     case 'open': {
       const { databaseUrl, redisUrl, others } = question.place
-      opened = await lockstep({
+      const cache = await lockstep({
         namespace: others.bloom,
         postgres: databaseUrl,
         redis: redisUrl,
         entities: { city: guardedEntity(question.maxEntries, counts) },
         timing,
       })
-      await filtered(opened, signal)
+      await filtered(cache, (id) => cache.city.get(id), signal)
+      opened = cache
       return { asked: 0, loaded: 0 }
     }
     case 'attack':

@@ -43,7 +43,7 @@ export async function measureAttack(
   const file = new URL('./attack-worker.js', import.meta.url)
   const other = new Child<Question, Attack>(file, signal)
   try {
-    await filtered(cache, signal)
+    await filtered(cache, (id) => cache.city.get(id), signal)
     await other.ask({ kind: 'open', place, maxEntries: l1Entries })
     await cache.city.getMany(allIds())
     const elsewhere = () => other.ask({ kind: 'attack', forMs: turnMs })

@@ -306,7 +306,7 @@ export const rowPlans = {
   'bloom.commands': {
     unit: 'commands',
     needsRedis: true,
-    against: 'commands sent for the get of an absent id that the filter refuses; the worst round',
+    against: 'commands sent for the get of an absent id that the filter refuses',
     target: { atMost: 1 },
   },
   'bloom.false-negatives': {
