@@ -18,7 +18,7 @@ type CrewName = keyof typeof crews
 
 /** Between the word to go and the beginning. */
 const headStartMs = 50
-/** Each of these takes new processes. */
+/** Each of these takes new processes; with eight of them a small scale makes it one. */
 const mostKills = { processes: 5, eight: 3 } as const
 const mostRounds = { processes: 1_000, eight: 10 } as const
 /** The ids of each row are its own: they are cold once. */
@@ -85,11 +85,13 @@ export async function measureOverProcesses(
 export async function measureOwnerKilled(
   name: CrewName,
   stage: Stage,
-  effort: Effort,
+  effort: Effort & { readonly scale: number },
 ): Promise<readonly Row[]> {
   const loads: number[] = []
   const waits: number[] = []
-  for (let round = 0; round < Math.min(effort.rounds, mostKills[name]); round++) {
+  const scale = name === 'eight' ? Math.min(1, effort.scale) : 1
+  const kills = Math.max(1, Math.round(mostKills[name] * scale))
+  for (let round = 0; round < Math.min(effort.rounds, kills); round++) {
     // As a user would see it: with the default deadlines.
     await withCrew(name, stage, effort, 'default', async (crew) => {
       const { answers, killedAtMs } = await crew.get(firstIds.killed[name] + round, 'kill')
