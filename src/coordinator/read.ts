@@ -187,22 +187,17 @@ export class Reader implements HotReader {
 
   /** Where L1 has it, if it may be served now; past its soft expiry it is refreshed behind. */
   #find(key: L1Key, id: unknown): Slot | undefined {
-    const { region, trust, turnClock, counters, entity } = this.#context
+    const { region, trust, turnClock, counters } = this.#context
     const slot = region.find(key)
     if (slot === undefined) return undefined
     const now = turnClock.read()
     if (!trust.isProven(now)) return undefined
     const value = region.valueAt(slot)
     const staleForMs = now.monotonicMs - region.freshUntilMs(slot)
-    if (staleForMs >= 0) {
-      if (staleForMs >= graceOf(entity, value)) return undefined
-      counters.l1StaleHits++
-      this.#refresh(key, id, 'expired')
-    } else {
-      if (staleForMs > -this.#ahead.windowMs) this.#refreshEarly(slot, key, id, now.monotonicMs)
-      if (value === undefined) counters.l1Absent++
-      else counters.l1Hits++
-    }
+    if (staleForMs >= this.#ahead.fromMs) {
+      if (!this.#mayServe(slot, key, id, staleForMs, now.monotonicMs)) return undefined
+    } else if (value === undefined) counters.l1Absent++
+    else counters.l1Hits++
     if (--this.#untilSample === 0) this.#sample(key, id, now.monotonicMs)
     region.hit(slot)
     return slot
@@ -212,16 +207,26 @@ export class Reader implements HotReader {
     this.#untilSample = this.#context.hot?.sampled(key, id, nowMs) ?? never
   }
 
+  /** What is past its soft expiry, or near it. Apart from the path of all other hits. */
+  #mayServe(slot: Slot, key: L1Key, id: unknown, staleForMs: number, nowMs: number): boolean {
+    const { region, counters, entity } = this.#context
+    const value = region.valueAt(slot)
+    if (staleForMs >= 0) {
+      if (staleForMs >= graceOf(entity, value)) return false
+      counters.l1StaleHits++
+      this.#refresh(key, id, 'expired')
+      return true
+    }
+    if (value === undefined) counters.l1Absent++
+    else counters.l1Hits++
+    if (this.#refreshing.has(key) || this.#context.hot?.isElectedElsewhere(key)) return true
+    if (this.#ahead.isDrawn(region.candidateAt(slot), nowMs)) this.#refresh(key, id, 'early')
+    return true
+  }
+
   #valueFor(slot: Slot): unknown {
     const { region } = this.#context
     return region.isShared(slot) ? region.valueAt(slot) : deepCopy(region.valueAt(slot))
-  }
-
-  #refreshEarly(slot: Slot, key: L1Key, id: unknown, nowMs: number): void {
-    if (this.#refreshing.has(key) || this.#context.hot?.isElectedElsewhere(key)) return
-    if (this.#ahead.isDrawn(this.#context.region.candidateAt(slot), nowMs)) {
-      this.#refresh(key, id, 'early')
-    }
   }
 
   #refresh(key: L1Key, id: unknown, reason: RefreshReason): void {

@@ -21,23 +21,32 @@ export class RefreshAhead {
   readonly #policy: Policy
   readonly #random: () => number
   #meanMs: number | undefined
-  /** What is fresh for longer than this needs no closer look: all that a hit compares. */
-  windowMs = 0
+  /**
+   * What has been stale for less than this needs no closer look: all that a hit compares. Below 0, and
+   * whole, so that V8 keeps it in place.
+   */
+  fromMs = 0
+  #windowMs = 0
 
   constructor(policy: Policy, random: () => number) {
     this.#policy = policy
     this.#random = random
     const { refreshAhead, ttlMs, negativeTtlMs } = policy
     if (typeof refreshAhead === 'number') {
-      this.windowMs = (1 - refreshAhead) * Math.max(ttlMs, negativeTtlMs) * (1 + ttlJitter)
+      this.#open((1 - refreshAhead) * Math.max(ttlMs, negativeTtlMs) * (1 + ttlJitter))
     }
+  }
+
+  #open(windowMs: number): void {
+    this.#windowMs = windowMs
+    this.fromMs = windowMs === 0 ? 0 : -Math.ceil(windowMs)
   }
 
   /** A load has ended. */
   loaded(tookMs: number): void {
     this.#meanMs =
       this.#meanMs === undefined ? tookMs : this.#meanMs * (1 - newestShare) + tookMs * newestShare
-    if (this.#policy.refreshAhead === 'probabilistic') this.windowMs = mostMeans * this.#meanMs
+    if (this.#policy.refreshAhead === 'probabilistic') this.#open(mostMeans * this.#meanMs)
   }
 
   /** Is it so near its end that it may be loaded anew? What others have loaded anew is not. */
@@ -45,8 +54,8 @@ export class RefreshAhead {
     const { refreshAhead } = this.#policy
     const leftMs = freshUntilMs - nowMs
     const lifeMs = freshUntilMs - loadedAtMs
-    if (typeof refreshAhead === 'number') return leftMs <= (1 - refreshAhead) * lifeMs
-    return leftMs < Math.min(this.windowMs, latestHalf * lifeMs)
+    if (typeof refreshAhead === 'number') return lifeMs - leftMs >= refreshAhead * lifeMs
+    return leftMs < Math.min(this.#windowMs, latestHalf * lifeMs)
   }
 
   /** And is it this reader who begins it? */

@@ -63,7 +63,7 @@ export interface WantedGroup {
   readonly isMaybe?: boolean
 }
 
-export interface EntityFilter extends LocalFilter {
+interface EntityFilter extends LocalFilter {
   /** Level 2 has answered by the bitmap of this generation. */
   noticed(generation: number): void
 }

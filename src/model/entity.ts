@@ -53,7 +53,7 @@ export interface EntityOptions<Id, Value, Db> {
   isolation?: 'read committed' | 'repeatable read'
   /** At most this many ids in one call of `load` (default 1,000). */
   maxBatch?: number
-  /** A value of more bytes is returned but not cached (default 1 MiB). */
+  /** A value of more bytes is returned but not cached; each process loads it for itself (default 1 MiB). */
   maxValueBytes?: number
   /** Values of more bytes than `above` (default 16 KiB) are compressed in Redis, where that saves a tenth. `false`: none is. */
   compress?: { above?: number } | false
@@ -128,23 +128,8 @@ export function defineEntity<Name extends string, Id, Value, Db>(
   options: EntityOptions<Id, Value, Db>,
 ): Entity<Name, Id, Value, Db> {
   checkEntityName('entity name', name)
-  if (options === null || typeof options !== 'object') {
-    throw wrong(`entity "${name}"`, options, 'an object with load and id would do')
-  }
   const option = (key: string): string => `${name}.${key}`
-  for (const key of Object.keys(options)) {
-    if (!knownOptions.has(key)) {
-      throw wrong(
-        option(key),
-        (options as never)[key],
-        `one of ${[...knownOptions].join(', ')} would do`,
-      )
-    }
-  }
-  for (const key of ['load', 'id'] as const) {
-    if (typeof options[key] !== 'function')
-      throw wrong(option(key), options[key], 'a function would do')
-  }
+  checkShape(name, option, options)
   const { idToString } = options
   if (idToString !== undefined && typeof idToString !== 'function') {
     throw wrong(option('idToString'), idToString, 'a function would do')
@@ -215,11 +200,30 @@ export function defineEntity<Name extends string, Id, Value, Db>(
   return Object.freeze(settled)
 }
 
-/** Throws `OPTION_INVALID` for what can't be the name of an entity. */
+/** An object of known options, with the two functions that no entity is without. */
+function checkShape(name: string, option: (key: string) => string, options: unknown): void {
+  if (options === null || typeof options !== 'object') {
+    throw wrong(`entity "${name}"`, options, 'an object with load and id would do')
+  }
+  for (const key of Object.keys(options)) {
+    if (knownOptions.has(key)) continue
+    throw wrong(
+      option(key),
+      (options as never)[key],
+      `one of ${[...knownOptions].join(', ')} would do`,
+    )
+  }
+  for (const key of ['load', 'id'] as const) {
+    const value = (options as Partial<Record<typeof key, unknown>>)[key]
+    if (typeof value !== 'function') throw wrong(option(key), value, 'a function would do')
+  }
+}
+
 export function isEntityName(name: unknown): name is string {
   return typeof name === 'string' && name.length <= 64 && namePattern.test(name)
 }
 
+/** Throws `OPTION_INVALID` for what can't be the name of an entity. */
 export function checkEntityName(option: string, name: unknown): void {
   if (isEntityName(name)) return
   throw wrong(option, name, "a name like 'city' or 'user:profile' would do")

@@ -19,7 +19,7 @@ import type {
   ScanStart,
   Unavailable,
 } from '../model/filter-ports.ts'
-import { sleep } from '../resilience/deadline.ts'
+import { abortable, sleep } from '../resilience/deadline.ts'
 import { BuildLease } from './build-lease.ts'
 import { ScannedIds } from './scanned-ids.ts'
 
@@ -126,18 +126,15 @@ async function tryToBuild(
   const { build } = begun
   options.progressed(begun.kind === 'resumed' ? begun.progress : { ...nothingScanned, expected })
   const lease = new BuildLease(filters, build, clock)
-  const isLost = new Promise<never>((_, reject) => {
-    lease.lost.addEventListener('abort', () => reject(new BuildLost()), { once: true })
-  })
-  isLost.catch(() => {})
   const attempt = new BuildAttempt(options, capacity, expected, begun)
   try {
     const held = AbortSignal.any([signal, lease.lost])
-    const outcome = await Promise.race([attempt.run(held), isLost])
+    // A scan that heeds no signal must not keep it from ending.
+    const outcome = await abortable(attempt.run(held), held)
     if (outcome.kind === 'crowded') await filters.abandon(build)
     return outcome
   } catch (error) {
-    if (error instanceof BuildLost) return { kind: 'lost' }
+    if (error instanceof BuildLost || lease.lost.aborted) return { kind: 'lost' }
     // Whoever comes next goes on from the last checkpoint, if that is of any use.
     if (scan.canResume && !attempt.isFaulty) await filters.renew(build, 0)
     else await filters.abandon(build)

@@ -18,7 +18,7 @@ import type { BloomNews } from '../telemetry/events.ts'
 import { type Built, buildFilter } from './filter-build.ts'
 
 /** What keeps level 1. */
-export interface Copy {
+interface Copy {
   readonly generation: number | undefined
   follow(header: NonNullable<FilterStatus['current']>, signal: AbortSignal): Promise<void>
   drop(): void

@@ -73,6 +73,11 @@ export function fittingBits({ bits }: FilterShape): {
   return { least: Math.floor(bits * leastShare), most: bits * mostShare }
 }
 
+export function checkPart({ bits }: FilterShape, part: Uint8Array): void {
+  if (part.length === bits / 8) return
+  throw new RangeError(`${part.length} bytes are no part of a filter of ${bits} bits`)
+}
+
 function putHash(bytes: Buffer, at: number, seed: Seed, id: string): void {
   const { first, second } = hashId(seed, id)
   bytes.writeUInt32BE(first, at)

@@ -16,11 +16,11 @@ import type {
   ScanStart,
   Unavailable,
 } from '../model/filter-ports.ts'
-import type { Incarnation, Xid } from '../model/snapshot.ts'
 import { unanswered, withDeadline } from '../resilience/deadline.ts'
-import { isFilterOutlived } from './beside.ts'
 import type { RedisClient } from './call.ts'
-import { fittingBits, hashesOf, headerIn, isNo, type Said } from './filter-answers.ts'
+import { checkPart, fittingBits, hashesOf, headerIn, isNo, type Said } from './filter-answers.ts'
+import { decodeProgress, decodeStart, encodeProgress, encodeStart } from './filter-record.ts'
+import { type StatusAnswer, statusIn } from './filter-status.ts'
 import type { KeySpace } from './keys.ts'
 import type { RedisNode, RedisNodes } from './nodes.ts'
 import { withoutCommand } from './refusal.ts'
@@ -96,7 +96,7 @@ export class RedisFilters implements L2Filters {
     const { bits, places } = shape
     const { least, most } = fittingBits(shape)
     const numbers = [bits, places, least, most].map(String)
-    const progress = textOf({ cursor: undefined, scanned: 0, expected })
+    const progress = encodeProgress({ cursor: undefined, scanned: 0, expected })
     const args = [this.#mark(entity), owner, wholeMs(leaseMs), lifeMs, ...numbers, progress]
     const keys = [...this.#buildKeys(entity), this.#options.keys.filterRequest(entity)]
     try {
@@ -115,7 +115,7 @@ export class RedisFilters implements L2Filters {
         case 'declared':
           return { kind: 'declared', build: { ...build, bits } }
         case 'resumed': {
-          const at = { start: startIn(start), progress: progressIn(left) }
+          const at = { start: decodeStart(start), progress: decodeProgress(left) }
           return { kind: 'resumed', build: { ...build, bits: found }, ...at }
         }
         default:
@@ -131,19 +131,17 @@ export class RedisFilters implements L2Filters {
   }
 
   started(build: Build, start: ScanStart): Promise<BuildAnswer> {
-    return this.#step('filter-started', build, [bytesOfStart(start)])
+    return this.#step('filter-started', build, [encodeStart(start)])
   }
 
   async merge(build: Build, part: Uint8Array, progress: BuildProgress): Promise<BuildAnswer> {
-    if (part.length !== build.bits / 8) {
-      throw new RangeError(`${part.length} bytes are no part of ${build.bits} bits`)
-    }
+    checkPart(build, part)
     // Of this part alone: a piece of an earlier try that comes late is none of it.
     const token = `${build.owner}:${randomBytes(6).toString('base64url')}`
     const key = this.#options.keys.filterPart(build.entity, token)
     try {
       await this.#upload(build, key, part)
-      const args = [...this.#own(build), lifeMs, textOf(progress)]
+      const args = [...this.#own(build), lifeMs, encodeProgress(progress)]
       const keys = [...this.#buildKeys(build.entity), key]
       return answerOf(await this.#runWhole('filter-merge', keys, args))
     } catch (error) {
@@ -284,35 +282,6 @@ export class RedisFilters implements L2Filters {
   }
 }
 
-type StatusAnswer = readonly [
-  Buffer,
-  number,
-  Buffer,
-  number,
-  number | Buffer,
-  number,
-  Buffer,
-  number,
-  Buffer,
-]
-
-function statusIn(answer: StatusAnswer, seed: Seed, { besides }: RedisNode): FilterStatus {
-  const [one, oneBytes, other, otherBytes, generation, isHeld, progress, isRequested] = answer
-  const headers = [headerIn(one, oneBytes, seed), headerIn(other, otherBytes, seed)]
-  const found = headers.flatMap((header) => header ?? [])
-  const [current] = found
-    .filter(({ isReady }) => isReady)
-    .sort((left, right) => right.generation - left.generation)
-  const building = found.find((header) => !header.isReady && header.generation === generation)
-  return {
-    kind: 'status',
-    current,
-    isOutlived: current !== undefined && isFilterOutlived(current, besides.read(answer[8])),
-    building: building && { ...building, ...progressIn(progress), isHeld: isHeld === 1 },
-    isRequested: isRequested === 1,
-  }
-}
-
 function unavailable(error: unknown): Unavailable {
   return { kind: 'unavailable', cause: withoutCommand(error) }
 }
@@ -331,24 +300,3 @@ function answerOf(answer: unknown): BuildAnswer {
 const partGone = (): Error => new Error('Redis has dropped what was to be merged')
 
 const wholeMs = (ms: number): string => String(Math.ceil(ms))
-
-function bytesOfStart({ incarnation, xid }: ScanStart): Buffer {
-  const bytes = Buffer.alloc(16)
-  bytes.write(incarnation, 0, 'hex')
-  bytes.writeBigUInt64BE(BigInt(xid), 8)
-  return bytes
-}
-
-function startIn(bytes: Buffer): ScanStart {
-  return {
-    incarnation: bytes.toString('hex', 0, 8) as Incarnation,
-    xid: Number(bytes.readBigUInt64BE(8)) as Xid,
-  }
-}
-
-const textOf = (progress: BuildProgress): string => JSON.stringify(progress)
-
-function progressIn(text: Buffer): BuildProgress {
-  const { cursor, scanned, expected } = JSON.parse(String(text)) as BuildProgress
-  return { cursor, scanned, expected }
-}

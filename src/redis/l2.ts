@@ -12,7 +12,6 @@ import type {
   BarrierAnswer,
   Drop,
   Dropped,
-  EntityIds,
   Fill,
   FillAnswer,
   Grant,
@@ -29,7 +28,7 @@ import { RedisBarriers } from './barriers.ts'
 import type { Call, RedisClient } from './call.ts'
 import type { RedisClock } from './clock.ts'
 import type { FillWaits } from './fast-plane.ts'
-import { hashesOf } from './filter-answers.ts'
+import { RedisFilterAdds } from './filter-adds.ts'
 import type { KeySpace } from './keys.ts'
 import { RedisLookups } from './lookups.ts'
 import type { RedisNodes } from './nodes.ts'
@@ -53,7 +52,7 @@ export class RedisL2 implements L2 {
   readonly #keys: KeySpace
   readonly #clock: Clock
   readonly #waits: FillWaits
-  readonly #seedOf: (entity: string) => Seed
+  readonly #adds: RedisFilterAdds
   readonly #retentionMs: string
   readonly #scripts = readScripts()
   readonly #barriers: RedisBarriers
@@ -70,7 +69,7 @@ export class RedisL2 implements L2 {
     this.#barriers = new RedisBarriers(options.redis, options.nodes, options.keys)
     this.#lookups = new RedisLookups(options)
     this.#waits = options.waits
-    this.#seedOf = options.seedOf
+    this.#adds = new RedisFilterAdds(options)
     this.#retentionMs = String(options.tombstoneRetentionMs)
   }
 
@@ -186,7 +185,7 @@ export class RedisL2 implements L2 {
     const noteLost = (cause: unknown): void => {
       lost ??= { cause }
     }
-    const remembered = this.#nodes.only ? undefined : this.#remember(drops, noteLost)
+    const added = this.#adds.apart(drops, noteLost)
     const nonces = await this.#each<Drop, Nonce>(drops, {
       keyOf: ({ entity, id }) => this.#keys.fence(entity, id),
       call: (some, { clock }) =>
@@ -201,29 +200,8 @@ export class RedisL2 implements L2 {
         return '' as Nonce
       },
     })
-    await remembered
+    await added
     return lost ? { kind: 'unavailable', ...lost } : { kind: 'dropped', nonces, values }
-  }
-
-  /** On a cluster the filters lie in other slots than the values. */
-  async #remember(drops: readonly Drop[], lost: (cause: unknown) => void): Promise<void> {
-    await this.#each<EntityIds, void>(idsByEntity(drops, mostRemembered), {
-      keyOf: ({ entity }) => this.#keys.filter(entity, 0),
-      call: (some) => ({ script: this.#scripts.remember, ...this.#filtersOf(some) }),
-      read: (_, some) => some.map(() => undefined),
-      unavailable: lost,
-      idsPerRound: 1,
-    })
-  }
-
-  #filtersOf(some: readonly EntityIds[]) {
-    return {
-      keys: some.flatMap(({ entity }) => [
-        this.#keys.filter(entity, 0),
-        this.#keys.filter(entity, 1),
-      ]),
-      args: some.map(({ entity, ids }) => hashesOf(this.#seedOf(entity), ids)),
-    }
   }
 
   #invalidateCall(
@@ -232,8 +210,7 @@ export class RedisL2 implements L2 {
     clock: RedisClock,
     message: string,
   ): Call {
-    const here = this.#nodes.only ? idsByEntity(drops, drops.length) : []
-    const filters = this.#filtersOf(here)
+    const filters = this.#adds.inCall(drops)
     const keys = drops.flatMap(({ entity, id, versions }) => [
       this.#keys.fence(entity, id),
       ...versions.map((version) => this.#keys.value(entity, version, id)),
@@ -244,7 +221,7 @@ export class RedisL2 implements L2 {
       this.#retentionMs,
       this.#keys.bus,
       message,
-      String(here.length),
+      String(filters.args.length),
       ...drops.flatMap(({ versions, through }) => [
         String(versions.length),
         this.#newNonce(),
@@ -284,24 +261,6 @@ export class RedisL2 implements L2 {
   #newNonce(): string {
     return `${this.#owner}${(this.#nonces++).toString(36).padStart(8, '0')}`
   }
-}
-
-/** Ids that one call adds to filters on a cluster: the node does nothing else meanwhile. */
-const mostRemembered = 256
-
-function idsByEntity(drops: readonly Drop[], most: number): readonly EntityIds[] {
-  const byEntity = new Map<string, string[]>()
-  for (const { entity, id } of drops) {
-    const ids = byEntity.get(entity)
-    if (ids) ids.push(id)
-    else byEntity.set(entity, [id])
-  }
-  return [...byEntity].flatMap(([entity, ids]) =>
-    Array.from({ length: Math.ceil(ids.length / most) }, (_, nth) => ({
-      entity,
-      ids: ids.slice(nth * most, (nth + 1) * most),
-    })),
-  )
 }
 
 /** As the fast plane tells it. */

@@ -27,7 +27,7 @@ export interface KeyRate {
 
 export const halfLifeMs = 1_000
 /** Ids that are kept: any with more than 1/256 of all reads is among them. */
-export const keptKeys = 256
+const keptKeys = 256
 /** A power of 2. */
 const cells = 4_096
 

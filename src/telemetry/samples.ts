@@ -119,6 +119,23 @@ export function samplersOf(numbers: Numbers): Samplers {
 
     lockstep_uncached_keys_total: each(({ counters }) => counters.uncachedKeys),
 
+    ...l1Samplers(entities),
+    lockstep_hot_keys: each(({ hot }) => hot?.count ?? 0),
+    lockstep_hot_key_lists_total: () =>
+      samplesOf(entriesOf({ ...numbers.hotKeys }), (act) => ({ act })),
+    lockstep_too_big_values_total: each(({ counters }) => counters.tooBigValues),
+
+    ...bloomSamplers(entities),
+  }
+}
+
+type L1Metric = Exclude<Extract<keyof Samplers, `lockstep_l1_${string}`>, 'lockstep_l1_trusted'>
+
+/** What lies in this process. */
+function l1Samplers(entities: Numbers['entities']): Pick<Samplers, L1Metric> {
+  const each = (read: (one: EntityNumbers) => number) => () =>
+    [...entities()].map((one) => [read(one), { entity: one.entity.name }] as const)
+  return {
     lockstep_l1_entries: each(({ region }) => region.count),
     lockstep_l1_bytes: each(({ region }) => region.weightBytes),
     lockstep_l1_max_bytes: each(({ entity }) => entity.maxBytes),
@@ -129,12 +146,6 @@ export function samplersOf(numbers: Numbers): Samplers {
       ]),
     lockstep_l1_evictions_total: each(({ region }) => region.evictions),
     lockstep_l1_dropped_total: each(({ region }) => region.drops),
-    lockstep_hot_keys: each(({ hot }) => hot?.count ?? 0),
-    lockstep_hot_key_lists_total: () =>
-      samplesOf(entriesOf({ ...numbers.hotKeys }), (act) => ({ act })),
-    lockstep_too_big_values_total: each(({ counters }) => counters.tooBigValues),
-
-    ...bloomSamplers(entities),
   }
 }
 

@@ -47,8 +47,18 @@ export function newestReady(redis: MemoryRedis, entity: string): Bitmap | undefi
 
 /** Adds the ids to every bitmap of the entity. */
 export function remember(redis: MemoryRedis, entity: string, ids: readonly string[]): void {
+  rememberIn(redis, entity, bitmapsOf(redis, entity), ids)
+}
+
+/** Adds the ids to these. */
+export function rememberIn(
+  redis: MemoryRedis,
+  entity: string,
+  bitmaps: readonly Bitmap[],
+  ids: readonly string[],
+): void {
   const seed = memorySeedOf(entity)
-  for (const { key, bytes, header } of bitmapsOf(redis, entity)) {
+  for (const { key, bytes, header } of bitmaps) {
     const bits = Buffer.from(bytes)
     let flipped = 0
     for (const id of ids) {

@@ -20,7 +20,7 @@ import type {
 } from '../model/filter-ports.ts'
 import type { Incarnation, Xid } from '../model/snapshot.ts'
 import { isFilterOutlived } from '../redis/beside.ts'
-import { fittingBits } from '../redis/filter-answers.ts'
+import { checkPart, fittingBits } from '../redis/filter-answers.ts'
 import { MemoryBarriers } from './memory-barriers.ts'
 import {
   type Bitmap,
@@ -95,15 +95,17 @@ export function memoryFilters(redis: MemoryRedis): L2Filters {
         keep(redis, build.entity, { ...record, start })
       }),
 
-    merge: (build, part, progress) =>
-      on(build, ({ key, bytes }, record) => {
+    merge: async (build, part, progress) => {
+      checkPart(build, part)
+      return on(build, ({ key, bytes }, record) => {
         const bits = Buffer.from(bytes)
         for (const [at, byte] of part.entries()) {
           bits[headerBytes + at] = (bits[headerBytes + at] as number) | byte
         }
         redis.replace(key, bits)
         keep(redis, build.entity, { ...record, progress })
-      }),
+      })
+    },
 
     finish: (build) =>
       on(build, ({ key, slot, bytes, header }) => {
@@ -152,7 +154,10 @@ const unavailable = (cause: unknown): Unavailable => ({ kind: 'unavailable', cau
 
 function recordOf(redis: MemoryRedis, entity: string): BuildRecord | undefined {
   const bytes = redis.get(buildKey(entity))
-  return bytes && (JSON.parse(String(bytes)) as BuildRecord)
+  if (!bytes) return undefined
+  const record = JSON.parse(String(bytes)) as BuildRecord
+  const { cursor, scanned, expected } = record.progress
+  return { ...record, progress: { cursor, scanned, expected } }
 }
 
 function keep(redis: MemoryRedis, entity: string, record: BuildRecord): void {

@@ -27,6 +27,8 @@ export interface MemoryL2Options {
   readonly tombstoneRetentionMs?: number
   /** Where each call is noted. */
   readonly calls?: L2Call[]
+  /** What an invalidation adds to the filters, where it isn't all of the drops. */
+  readonly remember?: (redis: MemoryRedis, write: WriteId, drops: readonly Drop[]) => void
 }
 
 /** What one process asked of its L2. */
@@ -123,7 +125,8 @@ export function memoryL2(options: MemoryL2Options): L2 {
             values += dropValues(redis, write, drop)
             return fenceOff(redis, write, drop, retentionMs, proposed)
           })
-          rememberAll(redis, drops)
+          if (options.remember) options.remember(redis, write, drops)
+          else rememberAll(redis, drops)
           const keys = drops.map(({ entity, id }) => ({ entity, id }))
           if (!quiet) redis.tell({ write, keys })
           return { kind: 'dropped', nonces, values }

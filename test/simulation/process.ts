@@ -88,6 +88,7 @@ function settingsOf(world: SimulatedWorld, place: number, line: Line) {
     foreignWrites: scenario.foreignWrites,
     ttl: scenario.ttl,
     grace: '2s',
+    ...sizesOf(world),
   })
   const settings = settle({
     namespace: 'shop',
@@ -102,6 +103,22 @@ function settingsOf(world: SimulatedWorld, place: number, line: Line) {
   })
   const { next: random } = world.chance.of(`random ${place}`)
   return { item, settings: { ...settings, random } }
+}
+
+/**
+ * In some schedules a value's size hangs on which version it is: small, big enough to be compressed, or
+ * too big to be cached.
+ */
+function sizesOf({ chance }: SimulatedWorld) {
+  if (!chance.of('sizes').hits(0.2)) return {}
+  const encode = (item: Item): Buffer =>
+    Buffer.from(JSON.stringify(item) + ' '.repeat([0, 100, 300][item.number % 3] as number))
+  const decode = (bytes: Uint8Array): unknown => JSON.parse(Buffer.from(bytes).toString())
+  return {
+    codec: { name: 'sized', encode: encode as (value: unknown) => Buffer, decode },
+    compress: { above: 60 },
+    maxValueBytes: 200,
+  }
 }
 
 /** Schema versions of the entity: the last process has the next one. */

@@ -15,8 +15,10 @@ local function addAll(bitmap, hashes, offset)
         redis.call('SETBIT', key, bit, 1)
         flipped = flipped + 1
       end
-      place = (place + step) % bits
-      step = (step + nth) % bits
+      place = place + step
+      if place >= bits then place = place - bits end
+      step = step + nth
+      while step >= bits do step = step - bits end
     end
   end
   if flipped > 0 and bitmap.isReady then

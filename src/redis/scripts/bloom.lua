@@ -39,8 +39,10 @@ local function has(bitmap, hashes, offset)
   for nth = 1, bitmap.places do
     local low = place % 8
     if redis.call('GETBIT', key, 8 * filterHeaderBytes + place - low + 7 - low) == 0 then return false end
-    place = (place + step) % bits
-    step = (step + nth) % bits
+    place = place + step
+    if place >= bits then place = place - bits end
+    step = step + nth
+    while step >= bits do step = step - bits end
   end
   return true
 end

@@ -124,6 +124,8 @@ export interface ProcessOptions {
   readonly wrapOutbox?: (outbox: Outbox) => Outbox
   readonly isTold?: boolean
   readonly random?: () => number
+  /** What it has in place of the L2 of the world's Redis. */
+  readonly memory?: L2
 }
 
 export type Process = Awaited<ReturnType<typeof startProcess>>
@@ -140,7 +142,7 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   const calls: L2Call[] = []
   const loads: (readonly unknown[])[] = []
   const { tombstoneRetentionMs } = timing
-  const memory = memoryL2({ redis, tombstoneRetentionMs, calls })
+  const memory = options.memory ?? memoryL2({ redis, tombstoneRetentionMs, calls })
   const l2 = options.hasL2 === false ? undefined : (options.wrapL2?.(memory) ?? memory)
   const database2 = memorySource(database, loads)
   const source = options.wrapSource?.(database2) ?? database2

@@ -31,6 +31,13 @@ describe('compressed bytes', () => {
     expect(compress(tenth)).toBeUndefined()
   })
 
+  test('are none of what is large and does not get smaller where it was tried', () => {
+    const around = Buffer.alloc(200_000)
+    randomBytes(10_000).copy(around, 96_000)
+    expect(compress(around)).toBeUndefined()
+    expect(compress(around.subarray(0, 100_000))).toBeDefined()
+  })
+
   test('share no memory with what they were made of', () => {
     const payload = Buffer.from(text)
     const bytes = compress(payload) as Buffer

@@ -29,7 +29,7 @@ test('the defaults keep their own rules', () => {
     pollIntervalMs: 200,
     redisDeadlineMs: 200,
     loadDeadlineMs: 500,
-    loadQueueDeadlineMs: 500,
+    loadQueueDeadlineMs: 1_000,
     readDeadlineMs: 3_000,
     writeDeadlineMs: 500,
     tombstoneRetentionMs: 60_000,
@@ -44,6 +44,12 @@ test('an option may be given as a duration or in milliseconds, and undefined is 
   expect(settleTiming({ stalenessBound: undefined } as never).stalenessBoundMs).toBe(1_000)
 })
 
+test('a load waits for at most half of a shorter read, unless it is told to', () => {
+  expect(settleTiming({ readDeadline: '800ms' }).loadQueueDeadlineMs).toBe(400)
+  const given = { readDeadline: '800ms', loadQueueDeadline: '700ms' } as const
+  expect(settleTiming(given).loadQueueDeadlineMs).toBe(700)
+})
+
 describe('each rule holds to the millisecond, and its error names the option, the value and the least', () => {
   test.each<[name: keyof Timing, least: number, others: Timing]>([
     ['pollInterval', 5, {}],
@@ -54,6 +60,7 @@ describe('each rule holds to the millisecond, and its error names the option, th
     ['stalenessBound', 1_400, { pollInterval: '700ms' }],
     ['readDeadline', 700, {}],
     ['readDeadline', 5_300, { loadDeadline: '5s', redisDeadline: '300ms' }],
+    ['readDeadline', 2_001, { loadQueueDeadline: '2s' }],
     ['tombstoneRetention', 2 * (500 + 200) + clockErrorMs, {}],
     ['tombstoneRetention', 2 * (20_000 + 200) + clockErrorMs, { writeDeadline: '20s' }],
     ['outboxRetention', 2_000 + clockErrorMs, {}],
