@@ -1,6 +1,7 @@
 /** One of the processes that ask for many cold ids at once, forked by `distinct.ts`. */
 import { setTimeout } from 'node:timers/promises'
 import { lockstep } from '../lockstep.ts'
+import { LockstepError } from '../model/errors.ts'
 import { answerQuestions } from './children.ts'
 import { machineMs } from './cold.ts'
 import { inLanes } from './contest.ts'
@@ -20,6 +21,7 @@ export interface Answer {
 
 const idsACall = 500
 const lanes = 4
+const mostTries = 20
 
 /** Loads that wait for their turn on a busy machine are no failure here either. */
 const patience = { ...timing, loadQueueDeadline: '3s' } as const
@@ -57,10 +59,21 @@ async function getAll(
   await setTimeout(Math.max(0, atMs - machineMs()))
   await inLanes(lanes, calls.length, async (index) => {
     const ids = calls[index] as readonly number[]
-    const { size } = await cache.id.getMany(ids)
+    const { size } = await insistently(() => cache.id.getMany(ids))
     if (size < ids.length) throw new Error(`${ids.length - size} ids were not found`)
   })
   return { loadedIds: cache.stats().id.loadedIds }
+}
+
+/** Loads that are shed are asked for again, as whoever needs them does. */
+async function insistently<T>(read: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await read()
+    } catch (error) {
+      if (tries === mostTries || !(error instanceof LockstepError)) throw error
+    }
+  }
 }
 
 answerQuestions(answer)
