@@ -201,3 +201,17 @@ test('what progress throws ends it', async () => {
   await world.clock.settle()
   expect((warmed.error as Error).message).toBe('a bad listener')
 })
+
+test('ids that need no load leave the event loop to others', async () => {
+  const one = await start({ entity: cityEntity({ maxBatch: 10 }) })
+  await now(world, one.name(1))
+  let turns = 0
+  const count = (): void => {
+    turns++
+    if (turns < 5) setImmediate(count)
+  }
+  setImmediate(count)
+  const warmed = await one.reader.warm(new Array(1_000).fill(1), {})
+  expect(warmed).toEqual({ ...none, skipped: 1_000 })
+  expect(turns).toBe(5)
+})
