@@ -141,6 +141,24 @@ describe('waiting', () => {
   })
 })
 
+describe('who joins what is less urgent', () => {
+  test('has the time to wait that is its own, and not what the other has left of it', async () => {
+    const { entity, began, go } = gate()
+    const one = await start({ entity, maxConcurrentLoads: 1, loadDeadlineMs: 2_000 })
+    watch(one.name(1))
+    await world.clock.settle()
+    watch(one.reader.warm([42], {}))
+    await world.clock.advance(timing.loadQueueDeadlineMs - 1)
+    const read = watch(one.name(42))
+    await world.clock.advance(10)
+    expect(codeOf(read.error)).toBeUndefined()
+    await go()
+    await go()
+    expect([read.value, began]).toEqual(['old', [1, 42]])
+    await world.clock.advance(5_000)
+  })
+})
+
 describe('classes', () => {
   test('tickets and strong reads go before misses, misses before refreshes, and warm-ups come last', async () => {
     const { entity, began, go } = gate({ ttl: '10s', grace: '60s' })
