@@ -270,9 +270,12 @@ export class Loader {
       const { candidate } = value
       if (owned.isMaybe && candidate.value === undefined) counters.falsePositives++
       const outcome: Landed = { candidate, tier: 'source', isProven: true, loadTurn, fillTurn: 0 }
-      if (value.isTooBig) this.#tooBig.loaded(owned, value)
       const mayBeKept = this.#mayBeKept(owned)
-      if (mayBeKept && !value.isTooBig) region.fillFromSource(owned.key, candidate)
+      if (value.isTooBig) {
+        this.#tooBig.loaded(owned, value)
+        // A smaller one of before would be served, and loaded anew behind, until the end of its grace.
+        region.dropOlder(owned.key, candidate.snapshot)
+      } else if (mayBeKept) region.fillFromSource(owned.key, candidate)
       owned.flight.loaded.resolve(outcome)
       for (const wanted of owned.readers) this.#landing.deliver(wanted, outcome)
       if (!mayBeKept || !owned.lease || !labelled.mayFill(owned)) {
