@@ -22,7 +22,10 @@ export interface Landed {
 }
 
 export interface Flight {
-  /** When the source was asked. Until it is, that lies ahead: whoever comes may join. */
+  /**
+   * What had been committed by then is in its value. Until the primary is asked that lies ahead, and
+   * whoever comes may join.
+   */
   askedAtMs: number
   /** Where its load waits, with the rank of the most urgent of those who wait for it. */
   turn: Turn

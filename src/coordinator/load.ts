@@ -209,7 +209,9 @@ export class Loader {
 
   async #loadFrom(place: 'primary' | 'replica', owned: readonly Owned[]): Promise<void> {
     if (owned.length === 0) return
-    const { entity } = this.#context
+    const { clock, entity } = this.#context
+    // A replica may show no more than the snapshot for it sees, however long the load waits for its turn.
+    if (place === 'replica') for (const { flight } of owned) flight.askedAtMs = clock.monotonicMs()
     await this.#leases.during(leasesOf(owned), async () => {
       const labelled = await label(this.#context, owned, place === 'replica')
       const chunks: Owned[][] = []
@@ -227,10 +229,10 @@ export class Loader {
     for (const { flight } of chunk) flight.turn = turn
     let loadTurn = 0
     let askedAtMs = loadedAtMs
-    const asking = (): void => {
+    const asking = (isReplicaFirst: boolean): void => {
       loadTurn = turns.next()
       askedAtMs = clock.monotonicMs()
-      for (const { flight } of chunk) flight.askedAtMs = askedAtMs
+      if (!isReplicaFirst) for (const { flight } of chunk) flight.askedAtMs = askedAtMs
     }
     try {
       const { least } = labelled
