@@ -249,4 +249,27 @@ describe('too many new keys', () => {
     for (let id = 60; id < 65; id++) await now(world, one.name(id))
     expect(one.counters.uncachedKeys).toBe(40 - kept)
   })
+
+  test('nobody waits for who loads what will be kept nowhere', async () => {
+    const tookMs = 20
+    const entity = cityEntity({
+      maxNewKeysPerMinute: 1,
+      load: async (ids, { db, signal }) => {
+        await sleep(tookMs, signal, world.clock)
+        return db.rows('city', ids) as never
+      },
+    })
+    const all: Process[] = []
+    for (let nth = 0; nth < 5; nth++) {
+      const one = await start({ entity })
+      all.push(one)
+      watch(one.name(`another ${nth}`))
+      await world.clock.advance(tookMs)
+    }
+    const reads = all.map((one) => watch(one.name(42)))
+    await world.clock.advance(tookMs)
+    expect(reads.map(({ value }) => value)).toEqual(Array(5).fill('old'))
+    expect(all.map(({ counters }) => counters.uncachedKeys)).toEqual(Array(5).fill(1))
+    expect(world.redis.hasLease('city', '42')).toBe(false)
+  })
 })
