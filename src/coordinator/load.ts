@@ -27,6 +27,7 @@ export interface Landing {
 /** An id that this process loads. */
 interface Owned extends Leased {
   readonly flight: Flight
+  readonly mayBeKept: boolean
 }
 
 /** An id that another process loads. */
@@ -73,7 +74,9 @@ export class Loader {
   #takeOff(group: WantedGroup): Owned {
     const flight = newFlight(rankOfAll(group.readers))
     this.#flights.set(group.key, flight)
-    return { ...group, flight, lease: undefined }
+    const mayBeKept = this.#mayBeKept(group)
+    // Nobody waits for a load that will leave nothing.
+    return { ...group, flight, lease: undefined, mayBeKept, isApart: group.isApart || !mayBeKept }
   }
 
   #land(owned: Owned, landed: Landed | undefined): void {
@@ -272,7 +275,8 @@ export class Loader {
       const { candidate } = value
       if (owned.isMaybe && candidate.value === undefined) counters.falsePositives++
       const outcome: Landed = { candidate, tier: 'source', isProven: true, loadTurn, fillTurn: 0 }
-      const mayBeKept = this.#mayBeKept(owned)
+      const { mayBeKept } = owned
+      if (!mayBeKept) counters.uncachedKeys++
       if (value.isTooBig) {
         this.#tooBig.loaded(owned, value)
         // A smaller one of before would be served, and loaded anew behind, until the end of its grace.
@@ -280,7 +284,7 @@ export class Loader {
       } else if (mayBeKept) region.fillFromSource(owned.key, candidate)
       owned.flight.loaded.resolve(outcome)
       for (const wanted of owned.readers) this.#landing.deliver(wanted, outcome)
-      if (!mayBeKept || !owned.lease || !labelled.mayFill(owned)) {
+      if (!owned.lease || !labelled.mayFill(owned)) {
         this.#land(owned, outcome)
         kept.push(owned)
         continue
@@ -296,13 +300,11 @@ export class Loader {
   }
 
   /** Too many new keys in one minute are kept nowhere. */
-  #mayBeKept({ key, readers }: Owned): boolean {
-    const { clock, counters, newKeys, region } = this.#context
+  #mayBeKept({ key, readers }: WantedGroup): boolean {
+    const { clock, newKeys, region } = this.#context
     // What is loaded anew was there before.
     const isNew = readers.some(({ answer }) => answer) && region.find(key) === undefined
-    if (!isNew || newKeys.admits(key, clock.monotonicMs())) return true
-    counters.uncachedKeys++
-    return false
+    return !isNew || newKeys.admits(key, clock.monotonicMs())
   }
 
   async #fill(loaded: readonly { owned: Owned; landed: Landed; fill: Fill }[]): Promise<void> {
