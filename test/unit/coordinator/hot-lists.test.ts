@@ -1,5 +1,10 @@
 import { expect, test } from 'vitest'
-import { HotLists, heardForMs, mostInstances, mostKeys } from '../../../src/coordinator/hot-lists.ts'
+import {
+  HotLists,
+  heardForMs,
+  mostInstances,
+  mostKeys,
+} from '../../../src/coordinator/hot-lists.ts'
 import type { HotKey } from '../../../src/model/ports.ts'
 
 const key = (id: string, readsPerSecond: number, l1Share = 1): HotKey => ({
