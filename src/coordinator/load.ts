@@ -302,8 +302,9 @@ export class Loader {
   /** Too many new keys in one minute are kept nowhere. */
   #mayBeKept({ key, readers }: WantedGroup): boolean {
     const { clock, newKeys, region } = this.#context
-    // What is loaded anew was there before.
-    const isNew = readers.some(({ answer }) => answer) && region.find(key) === undefined
+    // What is loaded anew was there before, and what is warmed nobody outside has made up.
+    const mayBeMadeUp = readers.some(({ answer, loadClass }) => answer && loadClass !== 'warm-up')
+    const isNew = mayBeMadeUp && region.find(key) === undefined
     return !isNew || newKeys.admits(key, clock.monotonicMs())
   }
 
