@@ -13,7 +13,7 @@ import { rankOf } from '../model/load-class.ts'
 import type { Lookup, Slot } from '../model/ports.ts'
 import { everyVisible } from '../model/ticket.ts'
 import { abortable, type Deferred, deferred, watchDeadlines } from '../resilience/deadline.ts'
-import { newReadCounters, type RefreshReason } from '../telemetry/counters.ts'
+import { codeOf, newReadCounters, type RefreshReason } from '../telemetry/counters.ts'
 import { answerFromL2 } from './answer-from-l2.ts'
 import { doubtsOf } from './doubts.ts'
 import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
@@ -383,14 +383,17 @@ export class Reader implements HotReader {
 
   async #follow(flight: Flight, wanted: Wanted): Promise<void> {
     const waitsForFill = wanted.isStrong || wanted.tickets.length > 0
-    flight.turn.raise(rankOf(wanted.loadClass))
+    const rank = rankOf(wanted.loadClass)
+    flight.turn.raise(rank)
     const landing = waitsForFill ? flight.landed.promise : flight.loaded.promise
     try {
       const landed = await landing
       if (landed && mayTake(wanted, landed)) this.#deliver(wanted, landed)
       else this.#again(wanted)
     } catch (error) {
-      this.#fail(wanted, error)
+      // What is shed had waited as long as its class may; a load of this reader's own has just begun to.
+      if (rank < flight.rank && codeOf(error) === 'SOURCE_BUSY') this.#again(wanted)
+      else this.#fail(wanted, error)
     }
   }
 

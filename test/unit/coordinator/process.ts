@@ -7,6 +7,7 @@ import {
   type RelayDestination,
 } from '../../../src/coordinator/destinations.ts'
 import { Everywhere } from '../../../src/coordinator/everywhere.ts'
+import type { FilterCopy } from '../../../src/coordinator/filter-copy.ts'
 import { Finisher } from '../../../src/coordinator/finisher.ts'
 import { LogPlane } from '../../../src/coordinator/log-plane.ts'
 import type { Plane, PlaneOptions } from '../../../src/coordinator/plane.ts'
@@ -126,6 +127,8 @@ export interface ProcessOptions {
   readonly random?: () => number
   /** What it has in place of the L2 of the world's Redis. */
   readonly memory?: L2
+  /** Level 1 of the entity's Bloom filter. */
+  readonly filter?: FilterCopy
 }
 
 export type Process = Awaited<ReturnType<typeof startProcess>>
@@ -148,7 +151,8 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   const source = options.wrapSource?.(database2) ?? database2
   const region = new L1Region(entity, new S3Fifo(entity.maxEntries))
   const regions = new Map([[entity.name, region]])
-  const told = new ToldRegions(regions)
+  const { filter } = options
+  const told = new ToldRegions(regions, new Map(filter && [[entity.name, filter]]))
   const trustChanges: TrustChange[] = []
   const trust = new Trust({
     regions: [region],
@@ -261,6 +265,7 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
     plane,
     trust,
     limiter,
+    filter,
     turnClock,
     turns: new Turns(),
     counters,

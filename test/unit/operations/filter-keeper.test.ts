@@ -18,13 +18,19 @@ interface Options {
 
 function world() {
   const clock = new VirtualClock()
-  return { clock, redis: new MemoryRedis(clock) }
+  return { clock, redis: new MemoryRedis(clock), hasBarrier: true }
 }
 
-function keeper({ clock, redis } = world(), options: Options = {}) {
+function keeper(of = world(), options: Options = {}) {
+  const { clock, redis } = of
   const { ids = 10, capacity } = options
   const memory = memoryFilters(redis)
-  const filters: L2Filters = { ...memory, ...options.filters?.(memory) }
+  const beside: Partial<L2Filters> = {
+    status: async (entity) =>
+      ({ ...(await memory.status(entity)), hasBarrier: of.hasBarrier }) as never,
+  }
+  const standing: L2Filters = { ...memory, ...beside }
+  const filters: L2Filters = { ...standing, ...options.filters?.(standing) }
   const news: BloomNews[] = []
   const scan: IdScan = {
     canResume: true,
@@ -68,11 +74,34 @@ test('where there is none it is built, and then left alone', async () => {
   expect(one.outcomes).toEqual({ ready: 1, failed: 0 })
 })
 
+test('before a barrier lies beside it nothing is built: the first might outlive it', async () => {
+  const young = { ...world(), hasBarrier: false }
+  const { clock, states } = keeper(young)
+  await clock.advance(5_000)
+  expect(states()).toEqual([])
+  young.hasBarrier = true
+  await clock.advance(3_000)
+  expect(states()).toEqual(['building', 'ready'])
+})
+
 test('of many who look one builds at a time', async () => {
   const shared = world()
   const keepers = [keeper(shared), keeper(shared), keeper(shared)]
   await shared.clock.advance(20_000)
   expect(keepers.reduce((sum, { one }) => sum + one.outcomes.ready, 0)).toBe(1)
+})
+
+test('of many who count for different times one builds, and the others leave it at that', async () => {
+  const shared = world()
+  const keepers = [0, 3_000, 6_000, 9_000].map((tookMs) => {
+    const count = async (): Promise<number> => {
+      await new Promise<void>((resolve) => void shared.clock.after(tookMs, resolve))
+      return 10
+    }
+    return keeper(shared, { scan: { count } })
+  })
+  await shared.clock.advance(30_000)
+  expect(keepers.map(({ one }) => one.outcomes.ready)).toEqual([1, 0, 0, 0])
 })
 
 test('a build that fails is tried again, less and less often, at least every five minutes', async () => {
