@@ -5,7 +5,12 @@ import { cityEntity, type Place, tableOf } from './places.ts'
 
 export type Question =
   /** `patient`: with the bench's long deadlines. */
-  | { readonly kind: 'open'; readonly place: Place; readonly patient: boolean }
+  | {
+      readonly kind: 'open'
+      readonly place: Place
+      readonly patient: boolean
+      readonly loadSeconds: number
+    }
   /** All of them begin at `atMs`. */
   | { readonly kind: 'get'; readonly id: number; readonly gets: number; readonly atMs: number }
 
@@ -31,10 +36,14 @@ export interface Counts {
 export const newCounts = (): Counts => ({ loads: 0, ids: 0, loadMs: 0 })
 
 /** Long enough that all of them are there before it ends. */
-const loadSeconds = 0.1
+export const usualLoadSeconds = 0.1
 
 /** A slow loader that counts. */
-export function coldEntity(counts: Counts, loading: () => void = () => {}) {
+export function coldEntity(
+  counts: Counts,
+  loading: () => void = () => {},
+  loadSeconds = usualLoadSeconds,
+) {
   return cityEntity('cold', 200, {
     load: async (ids: number[], { db }: { readonly db: Db }) => {
       const beganAtMs = performance.now()

@@ -12,9 +12,9 @@ const counts = newCounts()
 async function answer(question: Question, say: (word: 'loading') => void): Promise<Answer> {
   switch (question.kind) {
     case 'open': {
-      const { place, patient } = question
+      const { place, patient, loadSeconds } = question
       const { databaseUrl, redisUrl, namespace } = place
-      const entities = { city: coldEntity(counts, () => say('loading')) }
+      const entities = { city: coldEntity(counts, () => say('loading'), loadSeconds) }
       opened = await lockstep({
         namespace,
         postgres: databaseUrl,
@@ -24,8 +24,10 @@ async function answer(question: Question, say: (word: 'loading') => void): Promi
       })
       break
     }
-    case 'get':
-      return { ...counts, answeredAtMs: await getAll(opened as CityCache, question) }
+    case 'get': {
+      const answeredAtMs = await getAll(opened as CityCache, question)
+      return { ...counts, answeredAtMs }
+    }
     default:
       question satisfies never
   }

@@ -2,7 +2,14 @@
 import { lockstep } from '../lockstep.ts'
 import { messageOf } from '../model/errors.ts'
 import { Child } from './children.ts'
-import { type Answer, coldEntity, machineMs, newCounts, type Question } from './cold.ts'
+import {
+  type Answer,
+  coldEntity,
+  machineMs,
+  newCounts,
+  type Question,
+  usualLoadSeconds,
+} from './cold.ts'
 import { type Effort, NotMeasured } from './contest.ts'
 import { type Row, valueRow } from './row.ts'
 import { type Stage, timing } from './stage.ts'
@@ -15,6 +22,9 @@ const crews = {
   eight: { size: 8, getsEach: gets },
 } as const
 type CrewName = keyof typeof crews
+
+/** Whoever kills shares two cores with eight processes: the load must not be over by then. */
+const killedLoadSeconds = { processes: usualLoadSeconds, eight: 0.3 } as const
 
 /** Between the word to go and the beginning. */
 const headStartMs = 50
@@ -96,6 +106,9 @@ export async function measureOwnerKilled(
     await withCrew(name, stage, effort, 'default', async (crew) => {
       const { answers, killedAtMs } = await crew.get(firstIds.killed[name] + round, 'kill')
       if (killedAtMs === undefined) throw new NotMeasured('no process loaded')
+      if (answers.every((one) => one.loads === 0)) {
+        throw new NotMeasured('the load had ended before its process was killed')
+      }
       // The one that was killed had begun one.
       loads.push(1 + answers.reduce((sum, one) => sum + one.loads, 0))
       waits.push(beyondLoad(answers, killedAtMs, shares[name]))
@@ -128,6 +141,8 @@ async function withCrew(
   run: (crew: Crew) => Promise<void>,
 ): Promise<void> {
   const { size, getsEach } = crews[name]
+  const patient = deadlines === 'patient'
+  const loadSeconds = patient ? usualLoadSeconds : killedLoadSeconds[name]
   await withTable(200)
   const file = new URL('./stampede-worker.js', import.meta.url)
   let onLoading = (_child: number): void => {}
@@ -137,9 +152,7 @@ async function withCrew(
       new Child<Question, Answer, 'loading'>(file, signal, { hear: () => onLoading(index) }),
   )
   try {
-    await Promise.all(
-      crew.map((child) => child.ask({ kind: 'open', place, patient: deadlines === 'patient' })),
-    )
+    await Promise.all(crew.map((child) => child.ask({ kind: 'open', place, patient, loadSeconds })))
     await run({
       get: async (id, kill) => {
         let victim: number | undefined
