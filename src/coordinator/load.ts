@@ -56,7 +56,7 @@ export class Loader {
 
   async load(groups: readonly WantedGroup[]): Promise<void> {
     if (groups.length === 0) return
-    const owned = groups.map((group) => this.#takeOff(group))
+    const owned = groups.map((group) => this.#takeOff(group)).filter((one) => !this.#isShed(one))
     const apart = owned.filter((one) => one.isApart)
     const insisting = owned.filter((one) => !one.isApart && one.insist)
     const asking = owned.filter((one) => !one.isApart && !one.insist)
@@ -77,6 +77,13 @@ export class Loader {
     const mayBeKept = this.#mayBeKept(group)
     // Nobody waits for a load that will leave nothing.
     return { ...group, flight, lease: undefined, mayBeKept, isApart: group.isApart || !mayBeKept }
+  }
+
+  /** Redis is not asked for the lease of a load that would not be begun. */
+  #isShed(owned: Owned): boolean {
+    const error = this.#context.limiter.turnAway(owned.flight.rank)
+    if (error) this.#crash(owned, error)
+    return error !== undefined
   }
 
   #land(owned: Owned, landed: Landed | undefined): void {

@@ -50,6 +50,9 @@ export interface LimiterOptions {
   readonly clock: Clock
 }
 
+/** Of so many calls the fastest tells how many can get their turn in time. */
+const remembered = 32
+
 interface Waiting {
   readonly turn: Turn
   readonly lateAtMs: number
@@ -66,6 +69,9 @@ export class Limiter {
   #running = 0
   #waiting = 0
   #lastOrder = 0
+  /** What the last calls with an answer took, and how many there were. */
+  readonly #tookMs = new Float64Array(remembered)
+  #answered = 0
   #cancelRing = (): void => {}
 
   constructor(options: LimiterOptions) {
@@ -88,7 +94,9 @@ export class Limiter {
       isAnswered = true
       return answer
     } finally {
-      limit.ended(clock.monotonicMs() - beganAtMs, running, isAnswered)
+      const tookMs = clock.monotonicMs() - beganAtMs
+      if (isAnswered) this.#tookMs[this.#answered++ % remembered] = tookMs
+      limit.ended(tookMs, running, isAnswered)
       this.#leave()
     }
   }
@@ -108,7 +116,23 @@ export class Limiter {
 
   /** Would a call of this rank be shed at once? */
   isFullFor(rank: number): boolean {
-    return this.#waiting >= this.#options.queueLimit && this.#lowestBelow(rank) === undefined
+    return this.#isFull && this.#lowestBelow(rank) === undefined
+  }
+
+  /** What a call of this rank would be shed with at once, counted as shed; `undefined`: it would not. */
+  turnAway(rank: number): Error | undefined {
+    return this.isFullFor(rank) ? this.#options.shed(rank) : undefined
+  }
+
+  /**
+   * Nor does anybody wait in vain: were all as fast as the fastest of the last calls, who comes now
+   * would not have its turn in time.
+   */
+  get #isFull(): boolean {
+    const { queueLimit, queueDeadlineMs } = this.#options
+    if (this.#waiting >= queueLimit) return true
+    if (this.#waiting < this.limit || this.#answered < remembered) return false
+    return this.#waiting * Math.min(...this.#tookMs) >= this.limit * queueDeadlineMs
   }
 
   async #enter(turn: Turn, signal: AbortSignal): Promise<void> {
@@ -117,7 +141,7 @@ export class Limiter {
       this.#running++
       return
     }
-    if (this.#waiting >= this.#options.queueLimit) this.#makeRoom(turn.rank)
+    if (this.#isFull) this.#makeRoom(turn.rank)
     const waiting = this.#wait(turn)
     try {
       await abortable(waiting.place.promise, signal)
