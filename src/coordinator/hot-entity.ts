@@ -18,13 +18,15 @@ import { electedFor } from './rendezvous.ts'
 import type { Trust } from './trust.ts'
 
 /** One hit of L1 in so many is counted, on average, and stands for all of them. */
-const hitsPerSample = 16
+const hitsPerSample = 64
 /** Below this share of the threshold a hot key has cooled. */
 const coolShare = 0.5
 /** Where all places are taken, a key has to be so much hotter than the coolest to have its place. */
 const replaceFactor = 2
 /** A key that isn't fresh in L1 is looked for so often at most. */
 const lookEveryMs = 500
+/** One that has just become hot sooner, a few times: it may be on its way to L2, or the barrier beside it may lag. */
+const firstLooks = { count: 3, everyMs: 100 }
 /** What is fresh for less than this is looked for already: a look takes its time. */
 const takeAheadMs = 120
 /** Whoever is elected loads in the last part of a life, and at least so long before its end. */
@@ -54,6 +56,7 @@ interface Hot {
   merged: MergedKey
   isElected: boolean
   lookedAtMs: number
+  looks: number
 }
 
 export interface HotEntityOptions {
@@ -159,16 +162,20 @@ export class HotEntity {
     if (!trust.isProven({ monotonicMs: nowMs, wallMs: clock.wallMs() })) return
     const lacking: L1Key[] = []
     for (const [key, hot] of this.#hot) {
-      if (nowMs - hot.lookedAtMs < lookEveryMs) continue
+      const sinceMs = nowMs - hot.lookedAtMs
+      if (sinceMs < firstLooks.everyMs) continue
       const slot = region.find(key)
       const known = slot === undefined ? undefined : region.candidateAt(slot)
       const leftMs = known ? known.freshUntilMs - nowMs : 0
       const id = known && hot.isElected ? this.#rates.idOf(key) : undefined
+      const isEarly = hot.looks < firstLooks.count
       if (known && id !== undefined && leftMs <= refreshBeforeMs(known)) {
+        if (sinceMs < lookEveryMs) continue
         hot.lookedAtMs = nowMs
         void this.#reader?.reload(key, id)
-      } else if (leftMs <= takeAheadMs) {
+      } else if (leftMs <= takeAheadMs && (isEarly || sinceMs >= lookEveryMs)) {
         hot.lookedAtMs = nowMs
+        hot.looks++
         lacking.push(key)
       }
     }
@@ -187,6 +194,7 @@ export class HotEntity {
       merged,
       isElected,
       lookedAtMs: known?.lookedAtMs ?? Number.NEGATIVE_INFINITY,
+      looks: known?.looks ?? 0,
     })
   }
 

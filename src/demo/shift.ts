@@ -37,7 +37,13 @@ export type Tell = (message: FromWorker) => Promise<void>
 const mostUnsent = 50
 const tellEveryMs = 200
 /** Everything runs on one machine, often a busy one: slow is no failure here. */
-const timing = { redisDeadline: '1s', loadDeadline: '2s', writeDeadline: '2s', readDeadline: '8s' }
+const timing = {
+  redisDeadline: '1s',
+  loadDeadline: '2s',
+  loadQueueDeadline: '4s',
+  writeDeadline: '2s',
+  readDeadline: '8s',
+}
 
 export async function openShift(
   settings: WorkerSettings,
