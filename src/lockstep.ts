@@ -6,8 +6,10 @@ import { openLog } from './kafka/log.ts'
 import { S3Fifo } from './memory/policies/s3fifo.ts'
 import { L1Region } from './memory/region.ts'
 import type { AnyEntity } from './model/entity.ts'
+import type { FlagMirror } from './model/flag-ports.ts'
 import type { FastPlane, L2, Region } from './model/ports.ts'
 import { type Settings, settle } from './options.ts'
+import { PostgresFlags } from './postgres/flags.ts'
 import { PostgresInstances } from './postgres/instances.ts'
 import { PostgresInvalidations } from './postgres/invalidations.ts'
 import { checkSchema } from './postgres/migrations.ts'
@@ -20,6 +22,7 @@ import { PostgresSource } from './postgres/source.ts'
 import { NamespaceClaim } from './redis/claim.ts'
 import { connectRedis } from './redis/connection.ts'
 import { FillWaits, RedisFastPlane } from './redis/fast-plane.ts'
+import { RedisFlagMirror } from './redis/flag-mirror.ts'
 import { keySpace } from './redis/keys.ts'
 import { RedisL2 } from './redis/l2.ts'
 import { openNodes } from './redis/nodes.ts'
@@ -104,6 +107,7 @@ async function start(
       instances: new PostgresInstances(pool, namespace),
       log: settings.kafka && openLog(settings.kafka, settings),
       events: openForeignEvents(pool, settings),
+      flags: { store: new PostgresFlags(pool, namespace), mirror: redis?.flagMirror },
       source: openSource(pool, copies, settings),
       regions: new Map(settings.entities.map((entity) => [entity.name, openRegion(entity)])),
     })
@@ -121,7 +125,13 @@ async function openRedis(
   options: RedisConnectionOptions,
   settings: Settings,
   database: string,
-): Promise<{ l2: L2; breakers: Breakers; fastPlane: FastPlane; close: () => void }> {
+): Promise<{
+  l2: L2
+  breakers: Breakers
+  fastPlane: FastPlane
+  flagMirror: FlagMirror
+  close: () => void
+}> {
   const { clock, log, timing } = settings
   const keys = keySpace(settings.namespace)
   const beganAtMs = clock.monotonicMs()
@@ -160,6 +170,12 @@ async function openRedis(
       waits,
       connections.commands.options.keyPrefix,
     ),
+    flagMirror: new RedisFlagMirror({
+      redis: connections.commands,
+      subscriber: connections.subscriber,
+      keys,
+      clock,
+    }),
     close: () => {
       claim.close()
       connections.close()

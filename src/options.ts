@@ -4,7 +4,9 @@ import { type Clock, systemClock } from './model/clock.ts'
 import { settleTiming, type TimingMs } from './model/defaults.ts'
 import { type AnyEntity, isPlainObject, wrong } from './model/entity.ts'
 import { LockstepError } from './model/errors.ts'
+import { checkFlagName, type FlagName } from './model/flags.ts'
 import { type Logger, silent } from './model/log.ts'
+import { type SloRuleMs, settleSlo } from './operations/slo.ts'
 import type { PostgresOptions, PostgresPlace, PostgresPlaces } from './postgres/pool.ts'
 import type { LockstepOptions } from './types.ts'
 
@@ -17,6 +19,9 @@ export interface Settings {
   readonly timing: TimingMs
   readonly maxConcurrentLoads: number
   readonly onFenceFailure: 'proceed' | 'reject'
+  /** What this process applies whatever is set. */
+  readonly flagOverride: readonly FlagName[]
+  readonly slo: readonly SloRuleMs[]
   readonly log: Logger
   readonly clock: Clock
   /** From 0 to 1: spreads ttls and retries. */
@@ -35,6 +40,8 @@ const known: ReadonlySet<string> = new Set<keyof LockstepOptions<Record<string, 
   'timing',
   'maxConcurrentLoads',
   'onFenceFailure',
+  'flags',
+  'slo',
   'clock',
 ])
 /** Names that the cache has for itself. */
@@ -43,6 +50,8 @@ const taken: ReadonlySet<string> = new Set([
   'invalidate',
   'on',
   'metrics',
+  'flags',
+  'health',
   'stats',
   'close',
   'then',
@@ -88,10 +97,21 @@ export function settle(
     timing: settleTiming(options.timing ?? {}),
     maxConcurrentLoads,
     onFenceFailure,
+    flagOverride: settleOverride(options.flags),
+    slo: settleSlo(options.slo),
     log: options.logger ?? silent,
     clock: options.clock ?? systemClock,
     random: Math.random,
   }
+}
+
+function settleOverride(flags: LockstepOptions<never>['flags'] = {}): readonly FlagName[] {
+  const wouldDo = "{ override: ['l2.bypass'] } would do"
+  if (!isPlainObject(flags)) throw wrong('flags', flags, wouldDo)
+  const { override = [], ...others } = flags
+  for (const [key, value] of Object.entries(others)) throw wrong(`flags.${key}`, value, wouldDo)
+  if (!Array.isArray(override)) throw wrong('flags.override', override, wouldDo)
+  return [...new Set(override.map((name) => checkFlagName('flags.override', name)))]
 }
 
 export function checkNamespace(namespace: unknown): void {

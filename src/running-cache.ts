@@ -26,6 +26,7 @@ import { TurnClock } from './model/clock.ts'
 import { retries, type TimingMs } from './model/defaults.ts'
 import type { AnyEntity } from './model/entity.ts'
 import { LockstepError } from './model/errors.ts'
+import type { FlagMirror, FlagStore } from './model/flag-ports.ts'
 import type {
   EntityIds,
   EventSource,
@@ -41,12 +42,15 @@ import type {
 } from './model/ports.ts'
 import type { WriteId } from './model/snapshot.ts'
 import { formatTicket } from './model/ticket.ts'
+import { Flags } from './operations/flags.ts'
+import { SloWatch } from './operations/slo.ts'
 import type { Settings } from './options.ts'
 import type { Tx } from './postgres/pool.ts'
 import { sleep, withDeadline } from './resilience/deadline.ts'
 import type { Breakers } from './resilience/hop.ts'
 import { Limiter } from './resilience/limiter.ts'
 import { count, newReadCounters, type ReadCounters } from './telemetry/counters.ts'
+import { shareOf } from './telemetry/ratios.ts'
 import type { Present } from './telemetry/samples.ts'
 import { Telemetry } from './telemetry/telemetry.ts'
 
@@ -63,6 +67,8 @@ export interface Parts {
   readonly fastPlane: FastPlane | undefined
   /** Where foreign producers publish; `undefined`: nowhere. */
   readonly events?: EventParts | undefined
+  /** Where flags are kept; `undefined`: they come from the environment alone. */
+  readonly flags?: FlagParts | undefined
   /** One per entity, by its name. */
   readonly regions: ReadonlyMap<string, Region>
 }
@@ -72,11 +78,21 @@ export interface EventParts {
   readonly invalidations: Invalidations
 }
 
+export interface FlagParts {
+  readonly store: FlagStore
+  readonly mirror: FlagMirror | undefined
+}
+
 export interface Health {
   /** When the source last answered; `undefined`: since the start it has not. */
   readonly sourceAgeMs: number | undefined
   readonly isRelaying: boolean
   readonly isTrusted: boolean
+  /** Infinity without any proof. */
+  readonly trustAgeMs: number
+  /** Of Redis; `undefined`: there is none. */
+  readonly breaker: Present['breaker']
+  readonly isClosed: boolean
 }
 
 export interface EntityParts {
@@ -100,6 +116,10 @@ export class RunningCache {
   readonly settings: Settings
   readonly telemetry: Telemetry
   readonly entities: ReadonlyMap<string, EntityParts>
+  readonly flags: Flags
+  /** The name of this one among the instances of the namespace. */
+  readonly instance = randomUUID()
+  readonly #slo: SloWatch
   readonly #parts: Parts
   readonly #limiter: Limiter
   readonly #writer: Writer<Tx>
@@ -142,7 +162,9 @@ export class RunningCache {
       changed: (change) => this.telemetry.trustChanged(change),
     })
     this.#probes = new Probes(timing.stalenessBoundMs)
-    const instance = randomUUID()
+    const { instance } = this
+    this.flags = this.#openFlags(parts)
+    this.#slo = this.#openSlo()
     this.#everywhere = new Everywhere({
       instances: parts.instances,
       instance,
@@ -169,6 +191,7 @@ export class RunningCache {
       told: this.#told,
       finisher: this.#finisher,
       counters: this.telemetry.writes,
+      switchesOf: (entity) => this.flags.switchesOf(entity),
       clock,
       random,
       closing: this.#closing.signal,
@@ -186,7 +209,8 @@ export class RunningCache {
     await this.#plane.start()
     this.#parts.fastPlane?.listen((message) => this.#hear(message))
     this.#events?.start()
-    await this.#relayBegun()
+    await Promise.all([this.#relayBegun(), this.flags.start()])
+    this.#slo.start()
   }
 
   /** So that what is read first can be proven, and kept; else nothing relies on it. */
@@ -229,6 +253,9 @@ export class RunningCache {
         this.#answeredAtMs === undefined ? undefined : now.monotonicMs - this.#answeredAtMs,
       isRelaying: this.#relay.isRelaying,
       isTrusted: this.#trust.isProven(now),
+      trustAgeMs: this.#trust.ageMs(now),
+      breaker: this.#parts.l2Breakers?.state,
+      isClosed: this.#closed !== undefined,
     }
   }
 
@@ -245,8 +272,14 @@ export class RunningCache {
     timer.abort()
     this.#closing.abort(new LockstepError('CLOSED', 'the cache is closed'))
     await drained
+    this.#slo.close()
     await this.#finisher.flush()
-    await Promise.all([this.#relay.close(), this.#plane.close(), this.#events?.close()])
+    await Promise.all([
+      this.#relay.close(),
+      this.#plane.close(),
+      this.#events?.close(),
+      this.flags.close(),
+    ])
     this.#trust.lose('closed')
     await this.#everywhere.leave()
     this.telemetry.events.close()
@@ -363,6 +396,31 @@ export class RunningCache {
     })
   }
 
+  #openFlags({ flags }: Parts): Flags {
+    const { clock, entities, flagOverride: override, log } = this.settings
+    return new Flags({
+      store: flags?.store,
+      mirror: flags?.mirror,
+      instance: this.instance,
+      entities: entities.map(({ name }) => name),
+      override,
+      clock,
+      log,
+      isRelaying: () => this.#relay.isRelaying,
+      changed: (event) => this.telemetry.events.emit('flag', () => event),
+    })
+  }
+
+  #openSlo(): SloWatch {
+    const { clock, slo: rules } = this.settings
+    const { instance } = this
+    return new SloWatch({
+      ...{ rules, clock, instance },
+      read: (ratio) => shareOf(ratio, this.telemetry.hops, this.entities.values()),
+      act: (change) => void this.flags.applyOwn(change),
+    })
+  }
+
   #openEvents(parts: EventParts): ForeignEvents {
     const { clock, log, namespace, random, timing } = this.settings
     return new ForeignEvents({
@@ -388,6 +446,7 @@ export class RunningCache {
         runningLoads: this.#limiter.running,
         waitingLoads: this.#limiter.waiting,
         breaker: l2Breakers?.state,
+        flags: this.flags.active,
       }
     }
     return new Telemetry({
@@ -405,7 +464,7 @@ export class RunningCache {
 
   #openEntities(): ReadonlyMap<string, EntityParts> {
     const { timing, clock, log, random, entities } = this.settings
-    const shared: Omit<ReadContext, 'entity' | 'region' | 'counters'> = {
+    const shared: Omit<ReadContext, 'entity' | 'region' | 'counters' | 'switches'> = {
       l2: this.#parts.l2,
       source: this.#parts.source,
       plane: this.#plane,
@@ -427,7 +486,8 @@ export class RunningCache {
       entities.map((entity) => {
         const region = this.#parts.regions.get(entity.name) as Region
         const counters = newReadCounters()
-        const reader = new Reader({ ...shared, entity, region, counters })
+        const switches = this.flags.switchesOf(entity.name)
+        const reader = new Reader({ ...shared, entity, region, counters, switches })
         return [entity.name, { entity, region, counters, reader }]
       }),
     )

@@ -1,5 +1,6 @@
 /** The types of the front door (DESIGN §11), all derived from the entities. */
 import type { JoinedWriteResult, WriteResult } from './coordinator/write.ts'
+import type { CacheHealth } from './health.ts'
 import type { KafkaOptions } from './kafka/options.ts'
 import type { Clock } from './model/clock.ts'
 import type { Timing } from './model/defaults.ts'
@@ -11,8 +12,11 @@ import {
   type Entity,
   type EntityOptions,
 } from './model/entity.ts'
+import type { FlagName, SetFlagOptions, UnsetFlagOptions } from './model/flags.ts'
 import type { PrimitiveId } from './model/id.ts'
 import type { Logger } from './model/log.ts'
+import type { FlagHistoryEntry, FlagInfo, FlagsChanged } from './operations/flag-board.ts'
+import type { SloRule } from './operations/slo.ts'
 import type { Db, PostgresOptions, Tx } from './postgres/pool.ts'
 import type { RedisConnectionOptions } from './redis/open.ts'
 import type { EventName, Listener } from './telemetry/events.ts'
@@ -141,6 +145,22 @@ export interface EntityCache<Name extends string, Id, Value> {
   key(id: Id): Key<Name>
 }
 
+/** Degradation flags (docs/flags.md). Calls reject with `OPTION_INVALID`, or when nobody has an answer. */
+export interface FlagMethods {
+  /** For all of the namespace, or for an entity, an instance, or both. Set anew, the last one counts. */
+  set(flag: FlagName, options: SetFlagOptions): Promise<FlagsChanged>
+  /** What was set for the same entity and instance, and nothing else. */
+  unset(flag: FlagName, options?: UnsetFlagOptions): Promise<FlagsChanged>
+  /** Goes to a step of the ladder, 0 (normal) to 5: its flags are set, the ladder's others unset. */
+  ladder(step: number, options: SetFlagOptions): Promise<FlagsChanged>
+  /** All that are set in the namespace, and who applies them. */
+  list(): Promise<readonly FlagInfo[]>
+  /** Who changed what, when and why, of the last 90 days: the newest first, at most 100 (or `limit`). */
+  history(options?: { limit?: number }): Promise<readonly FlagHistoryEntry[]>
+  /** Does this process apply it now, for all entities or for this one? */
+  isSet(flag: FlagName, entity?: string): boolean
+}
+
 export interface CacheMethods {
   /** One transaction over several keys. */
   write<R>(
@@ -166,6 +186,9 @@ export interface CacheMethods {
    * it is scraped; after `close()` it says how things were then.
    */
   metrics(): Registry
+  readonly flags: FlagMethods
+  /** How this cache is: at once, from what it knows. */
+  health(): CacheHealth
   /**
    * Ends reads and writes that are under way, within the timeout (default 5 s), then aborts what is
    * left. Connections that were opened here are closed; instances that were passed in stay open.
@@ -226,6 +249,10 @@ export interface LockstepOptions<Entities extends Record<string, AnyEntity>> {
   maxConcurrentLoads?: number
   /** `proceed` (default): a write goes on when Redis can't be told, and returns `fenced: false`. */
   onFenceFailure?: 'proceed' | 'reject'
+  /** Flags that this process applies for as long as it runs, whatever is set (docs/flags.md). */
+  flags?: { override?: readonly FlagName[] }
+  /** Rules by which this process sets flags for itself (default: none). */
+  slo?: readonly SloRule[]
   /** Time, for tests. */
   clock?: Clock
 }

@@ -5,7 +5,7 @@
 import type { AnyEntity } from '../model/entity.ts'
 import type { Candidate, Lookup, Stored } from '../model/ports.ts'
 import { everyVisible } from '../model/ticket.ts'
-import { candidateFromL2 } from './values.ts'
+import { candidateFromL2, refreshes } from './values.ts'
 import type { Answer, ReadContext, Wanted, WantedGroup } from './wanted.ts'
 
 /** The readers of the group that it has no answer for; with none left it may still want a refresh. */
@@ -29,8 +29,8 @@ export function answerFromL2(
       const isFresh = lookup.kind === 'fresh'
       const { candidate, isProven } = found
       const answer: Answer = { candidate, tier: 'l2', state: isFresh ? 'fresh' : 'stale', isProven }
-      const left = group.readers.filter((wanted) => !take(context.entity, wanted, answer))
-      if (left.length === 0 && isFresh) return undefined
+      const left = group.readers.filter((wanted) => !take(context, wanted, answer))
+      if (left.length === 0 && (isFresh || !refreshes(context.switches))) return undefined
       const isApart = !isProven && left.some((wanted) => needsProof(context.entity, wanted))
       return { ...group, readers: left, insist: left.length > 0 && isFresh, isApart }
     }
@@ -60,13 +60,34 @@ export function needsProof(entity: AnyEntity, wanted: Wanted): boolean {
   return wanted.isStrong || entity.foreignWrites
 }
 
+/** Do readers of a value past its ttl wait for the load, up to `softTimeout`? */
+export function waitsForLoad({ entity, switches }: ReadContext): boolean {
+  return entity.softTimeoutMs > 0 && refreshes(switches)
+}
+
+/** What a reader gets when the load takes longer than `softTimeout`, or fails. */
+export function offer(
+  { clock, entity }: ReadContext,
+  wanted: Wanted,
+  answer: Answer,
+  isGood: () => boolean,
+): void {
+  const waitMs = wanted.beganAtMs + entity.softTimeoutMs - clock.monotonicMs()
+  wanted.answer?.offer(answer, isGood, Math.max(0, waitMs), clock)
+}
+
 /** Whether it was an answer to this reader. */
-function take(entity: AnyEntity, wanted: Wanted, answer: Answer): boolean {
+function take(context: ReadContext, wanted: Wanted, answer: Answer): boolean {
+  const { entity } = context
   const { candidate, isProven, state } = answer
   const mayHave =
     everyVisible(wanted.tickets, candidate.snapshot) &&
     (isProven || !needsProof(entity, wanted)) &&
     (state === 'fresh' || (!wanted.isStrong && wanted.answer))
+  if (mayHave && state === 'stale' && waitsForLoad(context)) {
+    offer(context, wanted, answer, () => true)
+    return false
+  }
   if (mayHave) wanted.answer?.resolve(answer)
   return Boolean(mayHave)
 }

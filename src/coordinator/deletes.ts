@@ -2,6 +2,7 @@
 import type { Clock } from '../model/clock.ts'
 import { retries } from '../model/defaults.ts'
 import type { AnyEntity } from '../model/entity.ts'
+import type { Switches } from '../model/flags.ts'
 import type { Drop, Dropped, EntityIds, L2, LiveVersions, Nonce, Recorded } from '../model/ports.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 import { retry } from '../resilience/retry.ts'
@@ -21,6 +22,8 @@ export interface DeleteContext {
   readonly told: ToldRegions
   readonly finisher: Finisher
   readonly counters: WriteCounters
+  /** Flags that are set for an entity, at any moment. */
+  readonly switchesOf: (entity: string) => Switches
   readonly clock: Clock
   readonly random: () => number
   readonly closing: AbortSignal
@@ -101,7 +104,10 @@ export class Deletes {
     const { first, recorded, snapshot, value } = ended
     if (!entity.writeThrough || first?.kind !== 'dropped') return undefined
     if (!snapshot || snapshot.incarnation !== recorded.write.incarnation) return undefined
-    const { clock, random } = this.#context
+    const { clock, random, switchesOf } = this.#context
+    const switches = switchesOf(entity.name)
+    // The drop goes to Redis all the same.
+    if (switches['fill.off'] || switches['l2.bypass']) return undefined
     let written: LoadedValue
     try {
       const row = rowsOf(value).find((one) => String(keyOfRow(entity, one)) === key.id)

@@ -10,7 +10,7 @@ import { type Flight, type Landed, newFlight } from './flight.ts'
 import { type Labelled, type Leased, label, pendingAmong } from './label.ts'
 import { Leases, leaseMsFor } from './leases.ts'
 import { query } from './query.ts'
-import { type LoadedValue, loadedValue } from './values.ts'
+import { graceOf, type LoadedValue, loadedValue } from './values.ts'
 import type { ReadContext, Wanted, WantedGroup } from './wanted.ts'
 
 /** A waiter that hears nothing looks again after this: a lost wake-up must not cost a lease. */
@@ -52,9 +52,12 @@ export class Loader {
   async load(groups: readonly WantedGroup[]): Promise<void> {
     if (groups.length === 0) return
     const owned = groups.map((group) => this.#takeOff(group))
-    const apart = owned.filter((one) => one.isApart)
-    const insisting = owned.filter((one) => !one.isApart && one.insist)
-    const asking = owned.filter((one) => !one.isApart && !one.insist)
+    const { switches } = this.#context
+    // Who may not fill holds nobody else up with a lease.
+    const isApart = (one: Owned): boolean => one.isApart || switches['fill.off']
+    const apart = owned.filter(isApart)
+    const insisting = owned.filter((one) => !isApart(one) && one.insist)
+    const asking = owned.filter((one) => !isApart(one) && !one.insist)
     try {
       await Promise.all([
         this.#loadOwned(apart),
@@ -212,7 +215,7 @@ export class Loader {
     loadTurn: number,
     loadedAtMs: number,
   ): Promise<void> {
-    const { entity, region, counters, random, clock, log } = this.#context
+    const { entity, region, counters, random, clock, log, switches } = this.#context
     const landed: { owned: Owned; landed: Landed; fill: Fill }[] = []
     const kept: Owned[] = []
     for (const owned of chunk) {
@@ -241,7 +244,8 @@ export class Loader {
         continue
       }
       const { snapshot } = candidate
-      const { payload, ttlMs, graceMs } = value
+      const { payload, ttlMs } = value
+      const graceMs = graceOf(entity, candidate.value, switches)
       const ageMs = clock.monotonicMs() - loadedAtMs
       const fill = {
         lease: owned.lease,

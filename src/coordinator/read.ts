@@ -5,17 +5,18 @@
  * Reads of one event-loop turn travel together: one MGET, one Lua call, one call of the loader. A
  * `getMany` is the same path in bulk.
  */
+import type { AnyEntity } from '../model/entity.ts'
 import { LockstepError, PartialReadError } from '../model/errors.ts'
 import { deepCopy } from '../model/freeze.ts'
 import type { L1Key } from '../model/id.ts'
 import type { Lookup, Slot } from '../model/ports.ts'
 import { everyVisible } from '../model/ticket.ts'
 import { abortable, type Deferred, deferred, watchDeadlines } from '../resilience/deadline.ts'
-import { answerFromL2 } from './answer-from-l2.ts'
+import { answerFromL2, offer, waitsForLoad } from './answer-from-l2.ts'
 import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
 import { Loader } from './load.ts'
 import { Outcomes, type Recipient, Reply } from './reply.ts'
-import { graceOf, valueFor } from './values.ts'
+import { graceOf, refreshes, valueFor } from './values.ts'
 import {
   type Answer,
   type ReadContext,
@@ -28,6 +29,8 @@ import {
 export class Reader {
   readonly #context: ReadContext
   readonly #loader: Loader
+  /** What L2 is asked for while `serve.stale` is set. */
+  readonly #lenient: AnyEntity
   readonly #refreshing = new Set<L1Key>()
   #queue: Wanted[] = []
   /** Batches. */
@@ -37,6 +40,8 @@ export class Reader {
 
   constructor(context: ReadContext) {
     this.#context = context
+    const { entity } = context
+    this.#lenient = Object.freeze({ ...entity, graceMs: entity.staleGraceMs })
     this.#loader = new Loader(context, {
       deliver: (wanted, landed) => this.#deliver(wanted, landed),
       again: (wanted) => this.#again(wanted),
@@ -54,7 +59,7 @@ export class Reader {
       const key = this.#context.entity.keyOf(id)
       if (request === undefined) {
         const { region } = this.#context
-        const slot = this.#find(key, id)
+        const slot = this.#find(key, id, true)
         if (slot !== undefined) {
           return region.isShared(slot)
             ? region.promiseAt(slot)
@@ -119,19 +124,23 @@ export class Reader {
 
   // ---- 1. L1
 
-  /** Where L1 has it, if it may be served now; past its soft expiry it is refreshed behind. */
-  #find(key: L1Key, id: unknown): Slot | undefined {
-    const { region, trust, turnClock, counters, entity } = this.#context
+  /**
+   * Where L1 has it, if it may be served now; past its soft expiry it is refreshed behind, or kept
+   * back from who can wait for the load (`softTimeout`).
+   */
+  #find(key: L1Key, id: unknown, canWait = false): Slot | undefined {
+    const { region, trust, turnClock, counters, entity, switches } = this.#context
     const slot = region.find(key)
-    if (slot === undefined) return undefined
+    if (slot === undefined || switches['l1.bypass']) return undefined
     const now = turnClock.read()
     if (!trust.isProven(now)) return undefined
     const value = region.valueAt(slot)
     const staleForMs = now.monotonicMs - region.freshUntilMs(slot)
     if (staleForMs >= 0) {
-      if (staleForMs >= graceOf(entity, value)) return undefined
+      if (staleForMs >= graceOf(entity, value, switches)) return undefined
+      if (canWait && waitsForLoad(this.#context)) return undefined
       counters.l1StaleHits++
-      this.#refresh(key, id)
+      if (refreshes(switches)) this.#refresh(key, id)
     } else if (value === undefined) counters.l1Absent++
     else counters.l1Hits++
     region.hit(slot)
@@ -173,7 +182,25 @@ export class Reader {
     const wanted = this.#wanted(key, id, request, new Reply(this.#context.counters, to, place))
     const found = this.#answerFromL1(wanted)
     if (found) to.answered(found, place)
-    else this.#enqueue(wanted)
+    else {
+      if (waitsForLoad(this.#context)) this.#offerStale(wanted)
+      this.#enqueue(wanted)
+    }
+  }
+
+  /** What L1 has past its soft expiry is the answer when the load takes too long, or fails. */
+  #offerStale(wanted: Wanted): void {
+    const { entity, region, switches, trust, turnClock } = this.#context
+    const slot = region.find(wanted.key)
+    if (slot === undefined || wanted.isStrong || switches['l1.bypass']) return
+    const now = turnClock.read()
+    const candidate = region.candidateAt(slot)
+    const graceMs = graceOf(entity, candidate.value, switches)
+    if (now.monotonicMs - candidate.freshUntilMs >= graceMs || !trust.isProven(now)) return
+    if (!everyVisible(wanted.tickets, candidate.snapshot)) return
+    const answer: Answer = { candidate, tier: 'l1', state: 'stale', isProven: true }
+    // An invalidation that comes in meanwhile drops it.
+    offer(this.#context, wanted, answer, () => region.find(wanted.key) !== undefined)
   }
 
   /** Strong reads skip L1; a ticketed one takes what sees its writes. */
@@ -185,7 +212,7 @@ export class Reader {
       if (known === undefined) return undefined
       if (!everyVisible(wanted.tickets, region.candidateAt(known).snapshot)) return undefined
     }
-    const slot = this.#find(wanted.key, wanted.id)
+    const slot = this.#find(wanted.key, wanted.id, true)
     if (slot === undefined) return undefined
     const candidate = region.candidateAt(slot)
     const isFresh = turnClock.read().monotonicMs < candidate.freshUntilMs
@@ -193,14 +220,14 @@ export class Reader {
   }
 
   #wanted(key: L1Key, id: unknown, request: ReadRequest, answer: Reply | undefined): Wanted {
-    const { clock, turns, readDeadlineMs } = this.#context
+    const { clock, entity, turns, readDeadlineMs } = this.#context
     const beganAtMs = clock.monotonicMs()
     return {
       key,
       id,
       beganAtMs,
       beganTurn: turns.next(),
-      deadlineAtMs: beganAtMs + (request.timeoutMs ?? readDeadlineMs),
+      deadlineAtMs: beganAtMs + (request.timeoutMs ?? entity.hardTimeoutMs ?? readDeadlineMs),
       isStrong: request.consistency === 'strong',
       tickets: ticketsOf(request.ticket),
       answer,
@@ -225,7 +252,7 @@ export class Reader {
     const following: Promise<void>[] = []
     try {
       const asked = this.#joinOrAsk(batch, following)
-      const missed = await this.#askL2(asked, following)
+      const missed = this.#shed(await this.#askL2(asked, following))
       if (missed.length > 0) await this.#loader.load(missed)
       if (following.length > 0) await Promise.all(following)
     } catch (error) {
@@ -301,11 +328,11 @@ export class Reader {
     groups: readonly WantedGroup[],
     following: Promise<void>[],
   ): Promise<readonly WantedGroup[]> {
-    const { l2, entity, boundMs } = this.#context
+    const { l2, entity, boundMs, switches } = this.#context
     if (groups.length === 0) return []
-    if (!l2) return groups.map((group) => ({ ...group, isApart: true }))
+    if (!l2 || switches['l2.bypass']) return groups.map((group) => ({ ...group, isApart: true }))
     const lookups = await l2.lookup(
-      entity,
+      switches['serve.stale'] ? this.#lenient : entity,
       groups.map(({ text }) => text),
     )
     const missed: WantedGroup[] = []
@@ -319,6 +346,21 @@ export class Reader {
       } else missed.push(left)
     }
     return missed
+  }
+
+  /** With `misses.shed` only those are loaded that somebody with a ticket waits for. */
+  #shed(missed: readonly WantedGroup[]): readonly WantedGroup[] {
+    const { entity, switches } = this.#context
+    if (!switches['misses.shed']) return missed
+    const message = `flag "misses.shed" is set: entity "${entity.name}" is not loaded now`
+    return missed.flatMap((group) => {
+      const readers = group.readers.filter(({ tickets }) => tickets.length > 0)
+      for (const wanted of group.readers) {
+        if (wanted.tickets.length === 0)
+          this.#fail(wanted, new LockstepError('SOURCE_BUSY', message))
+      }
+      return readers.length === 0 ? [] : [{ ...group, readers }]
+    })
   }
 
   // ---- the outcome

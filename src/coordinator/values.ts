@@ -2,6 +2,7 @@
 import { ttlJitter } from '../model/defaults.ts'
 import type { AnyEntity } from '../model/entity.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
+import { noFlags, type Switches } from '../model/flags.ts'
 import { deepCopy, deepFreeze } from '../model/freeze.ts'
 import type { L1Key } from '../model/id.ts'
 import type { Candidate, Stored } from '../model/ports.ts'
@@ -13,8 +14,14 @@ export function valueFor(candidate: Candidate): unknown {
 }
 
 /** How long after its soft expiry a value may still be served: what does not exist has no grace. */
-export function graceOf(entity: AnyEntity, value: unknown): number {
-  return value === undefined ? 0 : entity.graceMs
+export function graceOf(entity: AnyEntity, value: unknown, switches: Switches = noFlags): number {
+  if (value === undefined) return 0
+  return switches['serve.stale'] ? entity.staleGraceMs : entity.graceMs
+}
+
+/** Is a value that was answered past its ttl loaded anew behind? */
+export function refreshes(switches: Switches): boolean {
+  return !switches['refresh.off'] && !switches['serve.stale']
 }
 
 /** A value that came out of L2; `undefined` when its bytes are none that the codec wrote. */

@@ -1,5 +1,6 @@
 import type { Clock, TurnClock } from '../model/clock.ts'
 import type { AnyEntity } from '../model/entity.ts'
+import type { Switches } from '../model/flags.ts'
 import type { L1Key } from '../model/id.ts'
 import type { Logger } from '../model/log.ts'
 import type { Candidate, L2, Region, Source } from '../model/ports.ts'
@@ -71,6 +72,8 @@ export interface ReadContext {
   readonly probes: Probes
   readonly trust: Trust
   readonly limiter: Limiter
+  /** Flags that are set for this entity, at any moment. */
+  readonly switches: Switches
   readonly clock: Clock
   readonly turnClock: TurnClock
   readonly turns: Turns

@@ -8,6 +8,7 @@ import { LockstepError } from './errors.ts'
 export const entityDefaults = {
   ttl: '10m',
   grace: '1m',
+  staleGrace: '1h',
   negativeTtl: '30s',
   version: 1,
   maxBatch: 1_000,

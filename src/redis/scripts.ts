@@ -6,6 +6,7 @@ const names = [
   'acquire',
   'barrier',
   'fill',
+  'flags',
   'invalidate',
   'lookup',
   'probe',

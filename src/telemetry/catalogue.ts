@@ -166,6 +166,11 @@ export const catalogue = {
     labels: ['hop', 'state'],
     help: '1 for the state that the circuit breaker is in, 0 for the others.',
   },
+  lockstep_flag_active: {
+    type: 'gauge',
+    labels: ['flag', 'entity'],
+    help: 'Whether this process applies a flag (docs/flags.md): for all entities (`*`) 1 or 0, for a single one 1 while it is set.',
+  },
   lockstep_deletes_total: {
     type: 'counter',
     labels: ['delete', 'outcome'],

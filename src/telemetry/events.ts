@@ -4,6 +4,7 @@
  */
 import { wrong } from '../model/entity.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
+import type { FlagName, FlagScope, FlagSetter } from '../model/flags.ts'
 import type { Logger } from '../model/log.ts'
 import type { FillAnswer } from '../model/ports.ts'
 import type { Ticket } from '../model/ticket.ts'
@@ -39,6 +40,14 @@ export interface CacheEvents {
   }
   relay: {
     readonly state: 'begun' | 'ended'
+  }
+  flag: {
+    readonly flag: FlagName
+    readonly state: 'set' | 'unset' | 'expired'
+    readonly scope: FlagScope
+    readonly reason: string
+    readonly author: string
+    readonly by: FlagSetter
   }
   invalidated: {
     readonly entity: string
@@ -80,6 +89,10 @@ export const eventCatalogue: Readonly<
   relay: {
     fields: ['state'],
     help: 'This instance tells Redis and Kafka of what writers could not tell them from now on (`begun`), or no longer does (`ended`): one instance of a namespace at a time. At the start it may have begun already.',
+  },
+  flag: {
+    fields: ['flag', 'state', 'scope', 'reason', 'author', 'by'],
+    help: 'This process applies a flag from now on (`set`, also when it was set anew), or no longer: somebody has `unset` it, or it has `expired`. `scope` has the entity and the instance that it is for, if it is not for all. `by`: `operator`, `slo` (a rule of the option `slo`) or `environment`. Of a flag that was set before the start, and of an override, none comes.',
   },
   invalidated: {
     fields: ['entity', 'ids', 'xid', 'ticket'],

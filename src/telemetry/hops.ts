@@ -39,6 +39,8 @@ export class HopWatch {
   readonly #options: HopWatchOptions
   /** Calls without an answer, by operation. */
   readonly failures: Readonly<Record<Hop, Tally>> = { l2: new Map(), source: new Map() }
+  /** Calls that were answered. */
+  readonly answers: Record<Hop, number> = { l2: 0, source: 0 }
   /** What the loads took, answered or not, by entity. */
   readonly loadSeconds: Tally = new Map()
   /** Rows that were relayed here, by destination. */
@@ -146,7 +148,10 @@ export class HopWatch {
     try {
       const answer = await call()
       if (hasFailed(answer)) count(this.failures[hop], operation)
-      else this.#options.answered(hop, operation, this.#secondsSince(sentAtMs))
+      else {
+        this.answers[hop]++
+        this.#options.answered(hop, operation, this.#secondsSince(sentAtMs))
+      }
       return answer
     } catch (error) {
       count(this.failures[hop], operation)

@@ -1,5 +1,6 @@
 /** What each metric that is read at a scrape is read from. */
 import type { AnyEntity } from '../model/entity.ts'
+import { type FlagName, flagNames } from '../model/flags.ts'
 import type { Destination, Owed, Region } from '../model/ports.ts'
 import type { ReadCounters, RelayCounters, Tally, WriteCounters } from './counters.ts'
 import type { CacheEvents, TrustLoss } from './events.ts'
@@ -24,6 +25,8 @@ export interface Present {
   readonly waitingLoads: number
   /** `undefined`: there is no Redis. */
   readonly breaker: CacheEvents['breaker']['state'] | undefined
+  /** What this process applies. */
+  readonly flags: readonly { readonly flag: FlagName; readonly entity?: string | undefined }[]
 }
 
 export interface Numbers {
@@ -87,6 +90,7 @@ export function samplersOf(numbers: Numbers): Samplers {
         ),
       ),
     lockstep_breaker_state: () => breakerSamples(present()),
+    lockstep_flag_active: () => flagSamples(present()),
     lockstep_deletes_total: () => [
       ...samplesOf(entriesOf(writes.firstDelete), (outcome) => ({ delete: 'first', outcome })),
       ...samplesOf(entriesOf(writes.secondDelete), (outcome) => ({ delete: 'second', outcome })),
@@ -168,6 +172,21 @@ const breakerStates = ['closed', 'open', 'half-open'] as const
 function breakerSamples({ breaker }: Present): readonly Sample<'hop' | 'state'>[] {
   if (breaker === undefined) return []
   return breakerStates.map((state) => [state === breaker ? 1 : 0, { hop: 'l2', state }])
+}
+
+/** Each flag of all entities, set or not; of single entities those that are set. */
+function flagSamples({ flags }: Present): readonly Sample<'flag' | 'entity'>[] {
+  const isSet = (name: FlagName): boolean =>
+    flags.some(({ flag, entity }) => flag === name && entity === undefined)
+  const single = new Map(
+    flags.flatMap(({ flag, entity }) =>
+      entity === undefined ? [] : [[`${flag} ${entity}`, { flag, entity }]],
+    ),
+  )
+  return [
+    ...flagNames.map((flag) => [isSet(flag) ? 1 : 0, { flag, entity: '*' }] as const),
+    ...[...single.values()].map((labels) => [1, labels] as const),
+  ]
 }
 
 function entriesOf(tally: Readonly<Record<string, number>>): Iterable<readonly [string, number]> {

@@ -13,6 +13,7 @@ const rungs: readonly (readonly string[])[] = [
   ['model'],
   ['resilience', 'telemetry'],
   ['memory', 'redis', 'postgres', 'kafka', 'coordinator'],
+  ['operations'],
   ['admin'],
   ['.', 'demo', 'bench', 'testing'],
 ]

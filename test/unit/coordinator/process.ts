@@ -25,6 +25,7 @@ import { TurnClock } from '../../../src/model/clock.ts'
 import { settleTiming } from '../../../src/model/defaults.ts'
 import { type AnyEntity, defineEntity, type EntityOptions } from '../../../src/model/entity.ts'
 import { LockstepError } from '../../../src/model/errors.ts'
+import { noFlags, type Switches } from '../../../src/model/flags.ts'
 import { silent } from '../../../src/model/log.ts'
 import type { Destination, L2, Log, Outbox, Source, Told } from '../../../src/model/ports.ts'
 import type { WriteId } from '../../../src/model/snapshot.ts'
@@ -116,6 +117,7 @@ export interface ProcessOptions {
   readonly loadDeadlineMs?: number
   readonly maxConcurrentLoads?: number
   readonly queuedLoads?: number
+  readonly flags?: Switches
   readonly wrapL2?: (l2: L2) => L2
   readonly wrapSource?: (source: Source<MemoryTx>) => Source<MemoryTx>
   readonly wrapOutbox?: (outbox: Outbox) => Outbox
@@ -224,6 +226,7 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   const counters = newReadCounters()
   const writes = newWriteCounters()
   const events = new Events(silent)
+  const switches = options.flags ?? noFlags
   const shared = { l2, source, probes, clock, random: () => 0.5, closing: closing.signal }
   const limiter = new Limiter(
     options.maxConcurrentLoads ?? 8,
@@ -240,6 +243,7 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
     limiter,
     turnClock,
     turns: new Turns(),
+    switches,
     counters,
     events,
     log: silent,
@@ -247,7 +251,10 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
     readDeadlineMs,
     loadDeadlineMs,
   })
-  const writer = new Writer<MemoryTx>({ ...shared, source, told, finisher, counters: writes })
+  const writer = new Writer<MemoryTx>({
+    ...{ ...shared, source, told, finisher, counters: writes },
+    switchesOf: () => switches,
+  })
   if (options.isRelaying !== false) relay.start()
   if (options.isPolling !== false) await plane.start()
   const notice = (write: WriteId): void => {

@@ -32,6 +32,7 @@ beforeEach(() => {
     }),
     runningLoads: 8,
     waitingLoads: 2,
+    flags: [{ flag: 'l2.bypass' }, { flag: 'fill.off', entity: 'city' }],
     breaker: 'half-open',
   }
 })
