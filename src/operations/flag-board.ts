@@ -127,7 +127,11 @@ export class FlagBoard {
   async list(): Promise<readonly FlagInfo[]> {
     const { store } = this.#options
     const known = await this.known()
-    if (!known) throw new LockstepError('SOURCE_UNAVAILABLE', 'nobody can say which flags are set')
+    if (!known)
+      throw new LockstepError(
+        'SOURCE_UNAVAILABLE',
+        'neither PostgreSQL nor Redis can say which flags are set',
+      )
     const { state, from } = known
     const reports = await this.#inTime('PostgreSQL', (signal) => store.reports(signal)).catch(
       () => [],
