@@ -67,12 +67,14 @@ export function waitsForLoad({ entity, switches }: ReadContext): boolean {
 
 /** What a reader gets when the load takes longer than `softTimeout`, or fails. */
 export function offer(
-  { clock, entity }: ReadContext,
+  { clock, entity, region }: ReadContext,
   wanted: Wanted,
   answer: Answer,
-  isGood: () => boolean,
 ): void {
   const waitMs = wanted.beganAtMs + entity.softTimeoutMs - clock.monotonicMs()
+  const isInL1 = (): boolean => region.find(wanted.key) !== undefined
+  // An invalidation that comes in meanwhile drops it there.
+  const isGood = isInL1() ? isInL1 : (): boolean => true
   wanted.answer?.offer(answer, isGood, Math.max(0, waitMs), clock)
 }
 
@@ -85,7 +87,7 @@ function take(context: ReadContext, wanted: Wanted, answer: Answer): boolean {
     (isProven || !needsProof(entity, wanted)) &&
     (state === 'fresh' || (!wanted.isStrong && wanted.answer))
   if (mayHave && state === 'stale' && waitsForLoad(context)) {
-    offer(context, wanted, answer, () => true)
+    offer(context, wanted, answer)
     return false
   }
   if (mayHave) wanted.answer?.resolve(answer)

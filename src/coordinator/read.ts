@@ -199,8 +199,7 @@ export class Reader {
     if (now.monotonicMs - candidate.freshUntilMs >= graceMs || !trust.isProven(now)) return
     if (!everyVisible(wanted.tickets, candidate.snapshot)) return
     const answer: Answer = { candidate, tier: 'l1', state: 'stale', isProven: true }
-    // An invalidation that comes in meanwhile drops it.
-    offer(this.#context, wanted, answer, () => region.find(wanted.key) !== undefined)
+    offer(this.#context, wanted, answer)
   }
 
   /** Strong reads skip L1; a ticketed one takes what sees its writes. */

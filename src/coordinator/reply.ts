@@ -27,11 +27,14 @@ export class Reply {
     this.#place = place
   }
 
-  /** An answer for want of a better one: given after so long, or instead of an error, if it is still good. */
+  /**
+   * An answer for want of a better one: given after so long, or instead of an error, if it is still
+   * good. The first that is offered counts.
+   */
   offer(answer: Answer, isGood: () => boolean, waitMs: number, clock: Clock): void {
-    if (this.#isSettled) return
+    if (this.#isSettled || this.#offered) return
     this.#offered = { answer, isGood }
-    this.#cancel ??= clock.after(waitMs, () => this.#takeOffered())
+    this.#cancel = clock.after(waitMs, () => this.#takeOffered())
   }
 
   resolve(answer: Answer): void {

@@ -194,10 +194,10 @@ function settleRule(rule: unknown, option: string): SloRuleMs {
   if (!sloRatios.includes(ratio)) {
     throw wrong(`${option}.ratio`, ratio, `one of ${sloRatios.join(', ')} would do`)
   }
-  if (!(above > 0 && above < 1)) {
+  if (typeof above !== 'number' || !(above > 0 && above < 1)) {
     throw wrong(`${option}.above`, above, 'a share between 0 and 1 would do')
   }
-  if (!(below >= 0 && below < above)) {
+  if (typeof below !== 'number' || !(below >= 0 && below < above)) {
     throw wrong(`${option}.below`, below, `a share from 0 to less than ${above} would do`)
   }
   if (!Number.isSafeInteger(least) || least < 1) {
