@@ -1,0 +1,112 @@
+/** Flags that flicker at random, on each process by itself: whatever is switched off, no promise breaks. */
+import { expect, test } from 'vitest'
+import type { FlagMirror, FlagStore } from '../../src/model/flag-ports.ts'
+import type { FlagName, KeptFlag } from '../../src/model/flags.ts'
+import type { L2 } from '../../src/model/ports.ts'
+import { over } from '../support/over.ts'
+import { type Mutation, original, type Place } from './mutation.ts'
+import { runSchedule } from './run.ts'
+import { drawSchedule } from './schedule.ts'
+
+const flickering: readonly FlagName[] = [
+  'l1.bypass',
+  'l2.bypass',
+  'fill.off',
+  'refresh.off',
+  'serve.stale',
+]
+const flickerMs = 80
+/** Half of them with two processes or more: enough for the mutant below, several times. */
+const schedules = 60
+
+/** What one process is told that is set: something else each time. */
+class Flicker {
+  set: readonly FlagName[] = []
+  readonly #next: () => number
+  #revision = 0
+
+  constructor({ line, world }: Place, name: string) {
+    this.#next = world.chance.of(name).next
+    line.atDeath(() => {
+      this.#isOver = true
+    })
+  }
+  #isOver = false
+
+  readonly store: Pick<FlagStore, 'read' | 'report'> = {
+    read: async () => {
+      this.set = flickering.filter(() => this.#next() < 0.3)
+      const flags = this.set.map((flag): KeptFlag => {
+        const words = { reason: 'chance', author: 'chance', by: 'operator' } as const
+        return { changeId: 1, flag, ...words, setAtMs: 0, untilMs: 0, leftMs: 60_000 }
+      })
+      return { revision: ++this.#revision, flags }
+    },
+    report: async () => {},
+  }
+
+  mirror({ line }: Place): Pick<FlagMirror, 'listen' | 'keep'> {
+    return {
+      keep: async () => {},
+      listen: (look) => {
+        const again = (): void => {
+          if (this.#isOver) return
+          look()
+          line.clock.after(flickerMs, again)
+        }
+        line.clock.after(flickerMs, again)
+      },
+    }
+  }
+}
+
+let flickers = 0
+
+function withFlicker(spoil: (l2: L2, flicker: Flicker) => L2 = (l2) => l2): Mutation {
+  return {
+    ...original,
+    arrived: (parts, place) => {
+      const flicker = new Flicker(place, `flags ${flickers++ % 8}`)
+      return {
+        ...parts,
+        l2: parts.l2 && spoil(parts.l2, flicker),
+        flags: {
+          store: flicker.store as FlagStore,
+          mirror: flicker.mirror(place) as FlagMirror,
+        },
+      }
+    },
+  }
+}
+
+/** The invariants that break, and in how many schedules nothing was written. */
+async function brokenBy(mutation: Mutation, isEnough: (broken: number) => boolean) {
+  const broken: string[] = []
+  let writes = 0
+  for (let seed = 1; seed <= schedules && !isEnough(broken.length); seed++) {
+    const outcome = await runSchedule(drawSchedule(seed), mutation)
+    writes += outcome.writes
+    broken.push(...outcome.violations.map(({ invariant }) => `seed ${seed}: ${invariant}`))
+  }
+  return { broken, writes }
+}
+
+test('no promise breaks while flags are set and unset', async () => {
+  const { broken, writes } = await brokenBy(withFlicker(), () => false)
+  expect(broken).toEqual([])
+  expect(writes).toBeGreaterThan(1_000)
+})
+
+test('it would be seen if l2.bypass kept invalidations from Redis, too', async () => {
+  const spoiled = withFlicker((l2, flicker) =>
+    over<L2>(l2, {
+      invalidate: async (...args) => {
+        if (!flicker.set.includes('l2.bypass')) return l2.invalidate(...args)
+        const nonces = args[1].map(() => 'no nonce' as never)
+        return { kind: 'dropped', nonces, values: 0 }
+      },
+    }),
+  )
+  const { broken } = await brokenBy(spoiled, (found) => found > 0)
+  expect(broken).not.toEqual([])
+})
