@@ -78,7 +78,7 @@ export interface EventParts {
   readonly invalidations: Invalidations
 }
 
-export interface FlagParts {
+interface FlagParts {
   readonly store: FlagStore
   readonly mirror: FlagMirror | undefined
 }

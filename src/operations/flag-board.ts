@@ -64,7 +64,7 @@ export interface FlagsChanged {
 }
 
 /** Of one call to either place. */
-export const callDeadlineMs = 1_000
+const callDeadlineMs = 1_000
 export const mostHistory = 1_000
 
 export class FlagBoard {

@@ -10,13 +10,13 @@ import { isPlainObject, wrong } from '../model/entity.ts'
 import { checkFlagName, type FlagChange, type FlagName, longestFlagMs } from '../model/flags.ts'
 import type { Ratio } from '../telemetry/ratios.ts'
 
-export const sloRatios = [
+const sloRatios = [
   'l2.failures',
   'source.failures',
   'reads.failed',
   'reads.stale',
 ] as const satisfies readonly Ratio[]
-export type SloRatio = Ratio
+type SloRatio = Ratio
 
 export interface SloRule {
   /**
@@ -50,12 +50,12 @@ export interface SloRuleMs {
 }
 
 /** Numbers that only grow. */
-export interface Share {
+interface Share {
   readonly part: number
   readonly all: number
 }
 
-export interface SloState {
+interface SloState {
   /** What was counted up to when something was last concluded. */
   readonly base: Share & { readonly atMs: number }
   readonly aboveSinceMs: number | undefined
@@ -63,12 +63,12 @@ export interface SloState {
   readonly setAtMs: number | undefined
 }
 
-export function newSloState(share: Share, nowMs: number): SloState {
+function newSloState(share: Share, nowMs: number): SloState {
   return { base: { ...share, atMs: nowMs }, aboveSinceMs: undefined, setAtMs: undefined }
 }
 
 /** What the rule concludes now. */
-export function conclude(
+function conclude(
   rule: SloRuleMs,
   state: SloState,
   share: Share,
