@@ -2,6 +2,7 @@
 
 import { rowsOf, type WriteKey } from './coordinator/deletes.ts'
 import type { ReadRequest } from './coordinator/wanted.ts'
+import type { WarmRequest } from './coordinator/warm.ts'
 import type { WriteRequest, WriteResult } from './coordinator/write.ts'
 import { flagsDoor } from './flags-door.ts'
 import { healthOf } from './health.ts'
@@ -21,6 +22,7 @@ import type {
   JoinedWriteOptions,
   Key,
   ReadOptions,
+  WarmOptions,
   WriteOptions,
 } from './types.ts'
 
@@ -95,6 +97,8 @@ function entityDoor(
         const keys = [keyOf(id)]
         return invalidate(cache, () => keys, options, [entity.name])
       }),
+    warm: (ids: Iterable<unknown> | AsyncIterable<unknown>, options?: WarmOptions) =>
+      checked(() => reader.warm(checkWarmable(ids), warmRequest(options))),
     key: (id: unknown) => Object.freeze({ entity: entity.name, id: String(entity.keyOf(id)) }),
   }) as EntityCache<string, unknown, unknown>
 }
@@ -187,6 +191,15 @@ function checkIterable(ids: Iterable<unknown>): Iterable<unknown> {
   throw wrong('ids', ids, 'an array or another iterable of ids would do')
 }
 
+function checkWarmable(
+  ids: Iterable<unknown> | AsyncIterable<unknown>,
+): Iterable<unknown> | AsyncIterable<unknown> {
+  if (ids !== null && typeof ids === 'object') {
+    if (Symbol.iterator in ids || Symbol.asyncIterator in ids) return ids
+  }
+  throw wrong('ids', ids, 'an array or another iterable of ids, async or not, would do')
+}
+
 const readOptions: ReadonlySet<string> = new Set<keyof ReadOptions>([
   'consistency',
   'ticket',
@@ -201,6 +214,8 @@ const writeOptions: ReadonlySet<string> = new Set<keyof WriteOptions>([
   'wait',
   'tx',
 ])
+
+const warmOptions: ReadonlySet<string> = new Set<keyof WarmOptions>(['signal', 'rate', 'progress'])
 
 /** A misspelt `consistency` would be a bounded read that its caller takes for a strong one. */
 function checkKnown(options: object, known: ReadonlySet<string>): void {
@@ -221,6 +236,19 @@ function readRequest(options: ReadOptions | undefined): ReadRequest {
     throw wrong('consistency', consistency, "'bounded' or 'strong' would do")
   }
   return { consistency, ticket, signal, timeoutMs: optionalMs(timeout) }
+}
+
+function warmRequest(options: WarmOptions | undefined): WarmRequest {
+  if (options === undefined) return {}
+  checkKnown(options, warmOptions)
+  const { signal, rate, progress } = options
+  if (rate !== undefined && !(Number.isFinite(rate) && rate > 0)) {
+    throw wrong('rate', rate, 'a number of ids a second above 0 would do')
+  }
+  if (progress !== undefined && typeof progress !== 'function') {
+    throw wrong('progress', progress, 'a function (counts) => … would do')
+  }
+  return { signal, rate, progress }
 }
 
 function writeRequest(cache: RunningCache, options: AnyWriteOptions = {}): WriteRequest {
@@ -256,8 +284,9 @@ function optionalMs(timeout: Duration | undefined): number | undefined {
   return timeout === undefined ? undefined : durationMs('timeout', timeout)
 }
 
-function statsOf({ counters, region }: EntityParts): EntityStats {
+function statsOf({ counters, region, hot }: EntityParts): EntityStats {
   const { filled, ...refused } = counters.fills
+  const hotKeys = hot?.known() ?? []
   return {
     hits: {
       l1: counters.l1Hits + counters.l1StaleHits + counters.l1Absent,
@@ -271,6 +300,7 @@ function statsOf({ counters, region }: EntityParts): EntityStats {
     refusedFills: Object.values(refused).reduce((sum, times) => sum + times, 0),
     corruptValues: counters.corruptValues,
     l1Entries: region.count,
+    ...(hotKeys.length > 0 ? { hotKeys } : {}),
   }
 }
 

@@ -37,8 +37,11 @@ export {
   type JoinedInvalidated,
   type JoinedWriteOptions,
   type Key,
+  type LimitRange,
   type LockstepOptions,
   type ReadOptions,
+  type Warmed,
+  type WarmOptions,
   type WriteOptions,
 } from './types.ts'
 export { wrapRepository } from './wrap.ts'

@@ -3,17 +3,22 @@
 import { frontDoor } from './front-door.ts'
 import { openEvents } from './kafka/events.ts'
 import { openLog } from './kafka/log.ts'
+import { BloomFilter } from './memory/bloom-filter.ts'
 import { S3Fifo } from './memory/policies/s3fifo.ts'
 import { L1Region } from './memory/region.ts'
+import { seedOf } from './model/bloom.ts'
 import type { AnyEntity } from './model/entity.ts'
+import type { L2Filters } from './model/filter-ports.ts'
 import type { FlagMirror } from './model/flag-ports.ts'
 import type { FastPlane, L2, Region } from './model/ports.ts'
+import type { FilterPlaces } from './operations/filters.ts'
 import { type Settings, settle } from './options.ts'
 import { PostgresFlags } from './postgres/flags.ts'
 import { PostgresInstances } from './postgres/instances.ts'
 import { PostgresInvalidations } from './postgres/invalidations.ts'
 import { checkSchema } from './postgres/migrations.ts'
 import { register } from './postgres/namespace.ts'
+import { openScan } from './postgres/open-scan.ts'
 import { PostgresOutbox } from './postgres/outbox.ts'
 import { kafkaPlane, outboxPlane } from './postgres/plane.ts'
 import { openPool, type Pool } from './postgres/pool.ts'
@@ -22,6 +27,7 @@ import { PostgresSource } from './postgres/source.ts'
 import { NamespaceClaim } from './redis/claim.ts'
 import { connectRedis } from './redis/connection.ts'
 import { FillWaits, RedisFastPlane } from './redis/fast-plane.ts'
+import { RedisFilters } from './redis/filters.ts'
 import { RedisFlagMirror } from './redis/flag-mirror.ts'
 import { keySpace } from './redis/keys.ts'
 import { RedisL2 } from './redis/l2.ts'
@@ -102,6 +108,7 @@ async function start(
     const parts = replace({
       l2: redis?.l2,
       l2Breakers: redis?.breakers,
+      filters: redis && openFilters(pool, redis.filters, settings),
       fastPlane: redis?.fastPlane,
       outbox,
       instances: new PostgresInstances(pool, namespace),
@@ -121,17 +128,20 @@ async function start(
   }
 }
 
+interface OpenRedis {
+  readonly l2: L2
+  readonly filters: L2Filters
+  readonly breakers: Breakers
+  readonly fastPlane: FastPlane
+  readonly flagMirror: FlagMirror
+  readonly close: () => void
+}
+
 async function openRedis(
   options: RedisConnectionOptions,
   settings: Settings,
   database: string,
-): Promise<{
-  l2: L2
-  breakers: Breakers
-  fastPlane: FastPlane
-  flagMirror: FlagMirror
-  close: () => void
-}> {
+): Promise<OpenRedis> {
   const { clock, log, timing } = settings
   const keys = keySpace(settings.namespace)
   const beganAtMs = clock.monotonicMs()
@@ -154,22 +164,25 @@ async function openRedis(
   }
   const nodes = openNodes(connections.commands, { clock, openHop })
   const waits = new FillWaits(clock)
+  const place = {
+    redis: connections.commands,
+    nodes,
+    keys,
+    clock,
+    seedOf: (entity: string) => seedOf(database, settings.namespace, entity),
+  }
+  const { tombstoneRetentionMs } = timing
   return {
     breakers,
-    l2: new RedisL2({
-      redis: connections.commands,
-      nodes,
+    l2: new RedisL2({ ...place, waits, tombstoneRetentionMs }),
+    filters: new RedisFilters(place),
+    fastPlane: new RedisFastPlane({
+      ...connections,
       keys,
+      waits,
       clock,
-      waits,
-      tombstoneRetentionMs: timing.tombstoneRetentionMs,
+      deadlineMs: timing.redisDeadlineMs,
     }),
-    fastPlane: new RedisFastPlane(
-      connections.subscriber,
-      keys,
-      waits,
-      connections.commands.options.keyPrefix,
-    ),
     flagMirror: new RedisFlagMirror({
       redis: connections.commands,
       subscriber: connections.subscriber,
@@ -181,6 +194,14 @@ async function openRedis(
       connections.close()
       nodes.close()
     },
+  }
+}
+
+function openFilters(pool: Pool, l2: L2Filters, { clock }: Settings): FilterPlaces {
+  return {
+    l2,
+    open: (seed, header, bits) => new BloomFilter(seed, header, bits),
+    scanOf: (entity) => openScan(pool, entity, clock),
   }
 }
 

@@ -4,6 +4,7 @@ import { type BenchResults, bench } from './bench/bench.ts'
 import { type BenchArguments, benchDefaults, parseBenchOptions } from './bench/bench-options.ts'
 import { isFailure } from './bench/row.ts'
 import { tableOf as benchTableOf } from './bench/table.ts'
+import { runBloomCheck, runBloomRebuild, runBloomStatus } from './bloom-command.ts'
 import {
   answering,
   complain,
@@ -34,6 +35,7 @@ import { flagNames, ladder } from './model/flags.ts'
 import { migrate } from './postgres/migrations.ts'
 import { installTriggers, listTriggers, removeTriggers } from './postgres/triggers.ts'
 import { parseServeOptions, type ServeArguments, serve } from './serve.ts'
+import { runTop, topDefaults } from './top-command.ts'
 import { installedText, isIncomplete, listedText, removedText } from './triggers-command.ts'
 
 const program = new Command('lockstep')
@@ -160,6 +162,43 @@ change(flags.command('ladder'))
   .argument('<step>', ladder.map(({ name }, step) => `${step} ${name}`).join(', '))
   .option('--for <duration>', 'when it ends by itself: 10m, 2h, up to 7d')
   .action((step: string, options: JsonOption & ChangeArguments) => runFlagsLadder(step, options))
+
+program
+  .command('top')
+  .description('the keys that are read most, over all instances')
+  .option('--seconds <number>', 'how long it listens', topDefaults.seconds)
+  .option('--watch', 'goes on, and paints them anew each second')
+  .option('--namespace <name>', 'whose: LOCKSTEP_NAMESPACE')
+  .option('--json', 'one JSON document on stdout')
+  .action(runTop)
+
+const bloom = program.command('bloom').description('the Bloom filters of entities (docs/bloom.md)')
+
+bloom
+  .command('status')
+  .description('what there is, how full it is, how far a build is')
+  .argument('[entity]', 'only this one')
+  .option('--namespace <name>', 'whose: LOCKSTEP_NAMESPACE')
+  .option('--json', 'one JSON document on stdout')
+  .action(runBloomStatus)
+
+bloom
+  .command('rebuild')
+  .description('an instance that has the entity builds it anew; ends when that is ready')
+  .argument('<entity>', 'as the cache names it')
+  .option('--timeout <duration>', 'how long to wait until somebody builds', '10s')
+  .option('--namespace <name>', 'whose: LOCKSTEP_NAMESPACE')
+  .option('--json', 'one JSON document on stdout')
+  .action(runBloomRebuild)
+
+bloom
+  .command('check')
+  .description('what it says of an id, and what a read would do')
+  .argument('<entity>', 'as the cache names it')
+  .argument('<id>', 'as the entity has it as text')
+  .option('--namespace <name>', 'whose: LOCKSTEP_NAMESPACE')
+  .option('--json', 'one JSON document on stdout')
+  .action(runBloomCheck)
 
 const deadLetters = program
   .command('dead-letters')

@@ -8,7 +8,7 @@ import { checkFlagName, type FlagName } from './model/flags.ts'
 import { type Logger, silent } from './model/log.ts'
 import { type SloRuleMs, settleSlo } from './operations/slo.ts'
 import type { PostgresOptions, PostgresPlace, PostgresPlaces } from './postgres/pool.ts'
-import type { LockstepOptions } from './types.ts'
+import type { LimitRange, LockstepOptions } from './types.ts'
 
 export interface Settings {
   readonly namespace: string
@@ -17,7 +17,7 @@ export interface Settings {
   readonly postgres: Required<PostgresPlaces>
   readonly entities: readonly AnyEntity[]
   readonly timing: TimingMs
-  readonly maxConcurrentLoads: number
+  readonly maxConcurrentLoads: number | LimitRange
   readonly onFenceFailure: 'proceed' | 'reject'
   /** What this process applies whatever is set. */
   readonly flagOverride: readonly FlagName[]
@@ -83,9 +83,6 @@ export function settle(
   if (options.kafka !== undefined && !options.kafka) {
     throw unknown('kafka', 'leave it out to run without Kafka')
   }
-  if (!Number.isSafeInteger(maxConcurrentLoads) || maxConcurrentLoads < 1) {
-    throw wrong('maxConcurrentLoads', maxConcurrentLoads, 'a whole number above 0 would do')
-  }
   if (onFenceFailure !== 'proceed' && onFenceFailure !== 'reject') {
     throw wrong('onFenceFailure', onFenceFailure, "'proceed' or 'reject' would do")
   }
@@ -95,7 +92,7 @@ export function settle(
     postgres: checkPostgres(options.postgres),
     entities: checkEntities(options.entities, leastEntities),
     timing: settleTiming(options.timing ?? {}),
-    maxConcurrentLoads,
+    maxConcurrentLoads: checkLimit(maxConcurrentLoads),
     onFenceFailure,
     flagOverride: settleOverride(options.flags),
     slo: settleSlo(options.slo),
@@ -144,6 +141,26 @@ function checkPostgres(options: PostgresOptions): Required<PostgresPlaces> {
     if (!one) throw wrong(`postgres.replicas[${index}]`, one, placesWouldDo)
   }
   return { primary, replicas }
+}
+
+function checkLimit(limit: unknown): number | LimitRange {
+  const isCount = (value: unknown): value is number =>
+    Number.isSafeInteger(value) && (value as number) > 0
+  if (isCount(limit)) return limit
+  if (!isPlainObject(limit)) {
+    const wouldDo = 'a whole number above 0, or { least, most } would do'
+    throw wrong('maxConcurrentLoads', limit, wouldDo)
+  }
+  const { least, most, ...others } = limit as LimitRange
+  for (const key of Object.keys(others)) {
+    throw unknown(`maxConcurrentLoads.${key}`, 'least and most would do')
+  }
+  for (const [key, value] of Object.entries({ least, most })) {
+    if (isCount(value)) continue
+    throw wrong(`maxConcurrentLoads.${key}`, value, 'a whole number above 0 would do')
+  }
+  if (most >= least) return { least, most }
+  throw wrong('maxConcurrentLoads.most', most, `at least ${least}, its least, would do`)
 }
 
 /** Without its value, which may be a password. */

@@ -6,6 +6,8 @@ import { L2Destination, logDestination, type RelayDestination } from './coordina
 import { Everywhere } from './coordinator/everywhere.ts'
 import { Finisher } from './coordinator/finisher.ts'
 import { ForeignEvents } from './coordinator/foreign-events.ts'
+import type { HotEntity } from './coordinator/hot-entity.ts'
+import { HotKeys } from './coordinator/hot-keys.ts'
 import { LogPlane } from './coordinator/log-plane.ts'
 import type { Plane, PlaneOptions } from './coordinator/plane.ts'
 import { Probes } from './coordinator/probes.ts'
@@ -22,11 +24,13 @@ import {
   type WriteResult,
   Writer,
 } from './coordinator/write.ts'
+import { NewKeys } from './memory/new-keys.ts'
 import { TurnClock } from './model/clock.ts'
-import { retries, type TimingMs } from './model/defaults.ts'
+import { longestLoadMs, type TimingMs } from './model/defaults.ts'
 import type { AnyEntity } from './model/entity.ts'
 import { LockstepError } from './model/errors.ts'
 import type { FlagMirror, FlagStore } from './model/flag-ports.ts'
+import { type LoadClass, loadClasses } from './model/load-class.ts'
 import type {
   EntityIds,
   EventSource,
@@ -42,14 +46,18 @@ import type {
 } from './model/ports.ts'
 import type { WriteId } from './model/snapshot.ts'
 import { formatTicket } from './model/ticket.ts'
+import { type FilterPlaces, Filters } from './operations/filters.ts'
 import { Flags } from './operations/flags.ts'
 import { SloWatch } from './operations/slo.ts'
 import type { Settings } from './options.ts'
 import type { Tx } from './postgres/pool.ts'
 import { sleep, withDeadline } from './resilience/deadline.ts'
+import { GradientLimit } from './resilience/gradient-limit.ts'
 import type { Breakers } from './resilience/hop.ts'
-import { Limiter } from './resilience/limiter.ts'
+import { fixedLimit, Limiter } from './resilience/limiter.ts'
+import type { FilterNumbers } from './telemetry/bloom-samples.ts'
 import { count, newReadCounters, type ReadCounters } from './telemetry/counters.ts'
+import type { BloomNews } from './telemetry/events.ts'
 import { shareOf } from './telemetry/ratios.ts'
 import type { Present } from './telemetry/samples.ts'
 import { Telemetry } from './telemetry/telemetry.ts'
@@ -59,6 +67,8 @@ export interface Parts {
   readonly l2: L2 | undefined
   /** What L2 is asked through; only their state is looked at here. */
   readonly l2Breakers: Pick<Breakers, 'state' | 'onChange'> | undefined
+  /** The Bloom filters beside L2's values; `undefined`: there are none. */
+  readonly filters: FilterPlaces | undefined
   readonly source: Source<Tx>
   readonly outbox: Outbox
   readonly instances: Instances
@@ -100,9 +110,11 @@ export interface EntityParts {
   readonly reader: Reader
   readonly counters: ReadCounters
   readonly region: Region
+  readonly filter: () => FilterNumbers | undefined
+  readonly hot: HotEntity | undefined
 }
 
-/** Loads that may wait for their turn: beyond, a read fails at once instead of late. */
+/** Loads that may wait for their turn: beyond, the least urgent fail at once instead of late. */
 const queuedLoads = 1_000
 
 /** Far more often than it would have to, to be taken for alive. */
@@ -125,11 +137,13 @@ export class RunningCache {
   readonly #writer: Writer<Tx>
   readonly #trust: Trust
   readonly #told: ToldRegions
+  readonly #filters: Filters | undefined
   readonly #probes: Probes
   readonly #plane: Plane
   readonly #everywhere: Everywhere
   readonly #relay: Relay
   readonly #finisher: Finisher
+  readonly #hotKeys: HotKeys
   readonly #events: ForeignEvents | undefined
   readonly #closing = new AbortController()
   readonly #release: () => Promise<void>
@@ -154,11 +168,12 @@ export class RunningCache {
       events.emit('breaker', () => ({ hop: 'l2', state, ...(node === undefined ? {} : { node }) })),
     )
     this.#release = release
-    this.#told = new ToldRegions(parts.regions)
+    this.#filters = parts.filters && this.#openFilters(parts.filters)
+    this.#told = new ToldRegions(parts.regions, this.#filters?.copies)
     this.#trust = new Trust({
       regions: [...parts.regions.values()],
       boundMs: timing.stalenessBoundMs,
-      floorLagMs: timing.loadDeadlineMs * (1 + retries.load),
+      floorLagMs: longestLoadMs(timing),
       changed: (change) => this.telemetry.trustChanged(change),
     })
     this.#probes = new Probes(timing.stalenessBoundMs)
@@ -174,6 +189,7 @@ export class RunningCache {
       boundMs: timing.stalenessBoundMs,
       closing: this.#closing.signal,
     })
+    this.#hotKeys = this.#openHotKeys(instance, parts)
     this.#relay = this.#openRelay(instance)
     this.#plane = this.#openPlane()
     this.#finisher = new Finisher({
@@ -197,9 +213,7 @@ export class RunningCache {
       closing: this.#closing.signal,
     })
     this.#events = parts.events && this.#openEvents(parts.events)
-    const busy = (): Error =>
-      new LockstepError('SOURCE_BUSY', `${queuedLoads} loads are already waiting for their turn`)
-    this.#limiter = new Limiter(settings.maxConcurrentLoads, queuedLoads, busy)
+    this.#limiter = this.#openLimiter()
     this.entities = this.#openEntities()
   }
 
@@ -208,7 +222,9 @@ export class RunningCache {
     this.#relay.start()
     await this.#plane.start()
     this.#parts.fastPlane?.listen((message) => this.#hear(message))
+    this.#hotKeys.start()
     this.#events?.start()
+    this.#filters?.start()
     await Promise.all([this.#relayBegun(), this.flags.start()])
     this.#slo.start()
   }
@@ -279,6 +295,7 @@ export class RunningCache {
       this.#plane.close(),
       this.#events?.close(),
       this.flags.close(),
+      this.#filters?.close(),
     ])
     this.#trust.lose('closed')
     await this.#everywhere.leave()
@@ -287,6 +304,7 @@ export class RunningCache {
   }
 
   async #drain(): Promise<void> {
+    this.#hotKeys.close()
     const readers = [...this.entities.values()].map(({ reader }) => reader)
     for (const reader of readers) reader.close()
     this.#writer.close()
@@ -421,6 +439,24 @@ export class RunningCache {
     })
   }
 
+  #openFilters(places: FilterPlaces): Filters {
+    const { clock, entities, log, random } = this.settings
+    const { events } = this.telemetry
+    const told = (news: BloomNews): void => events.emit('bloom', () => news)
+    return new Filters({ places, entities, clock, log, random, told })
+  }
+
+  #openHotKeys(instance: string, { fastPlane, l2Breakers }: Parts): HotKeys {
+    const { clock, log } = this.settings
+    const { events, hotKeys: counters } = this.telemetry
+    return new HotKeys({
+      ...{ instance, fastPlane, clock, log, events, counters },
+      isReachable: () => (l2Breakers?.state ?? 'closed') === 'closed',
+      trust: this.#trust,
+      closing: this.#closing.signal,
+    })
+  }
+
   #openEvents(parts: EventParts): ForeignEvents {
     const { clock, log, namespace, random, timing } = this.settings
     return new ForeignEvents({
@@ -435,7 +471,7 @@ export class RunningCache {
   }
 
   #openTelemetry({ l2, l2Breakers, log: source }: Parts): Telemetry {
-    const { clock, log, maxConcurrentLoads, namespace, timing } = this.settings
+    const { clock, log, namespace, timing } = this.settings
     const present = (): Present => {
       const now = { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }
       return {
@@ -445,6 +481,7 @@ export class RunningCache {
         owed: (destination) => this.#relay.owed(destination),
         runningLoads: this.#limiter.running,
         waitingLoads: this.#limiter.waiting,
+        loadsLimit: this.#limiter.limit,
         breaker: l2Breakers?.state,
         flags: this.flags.active,
       }
@@ -458,13 +495,38 @@ export class RunningCache {
       entities: () => this.entities.values(),
       present,
       boundMs: timing.stalenessBoundMs,
-      maxConcurrentLoads,
     })
+  }
+
+  #openLimiter(): Limiter {
+    const { clock, maxConcurrentLoads: most, timing } = this.settings
+    const { shedLoads } = this.telemetry
+    return new Limiter({
+      limit: typeof most === 'number' ? fixedLimit(most) : new GradientLimit(most),
+      queueLimit: queuedLoads,
+      queueDeadlineMs: timing.loadQueueDeadlineMs,
+      ranks: loadClasses.length,
+      shed: (rank) => {
+        count(shedLoads, loadClasses[rank] as LoadClass)
+        const message = 'the source has more loads to do than it can: this one was not begun'
+        return new LockstepError('SOURCE_BUSY', message)
+      },
+      clock,
+    })
+  }
+
+  #newKeysOf({ name: entity, maxNewKeysPerMinute: limit }: AnyEntity): NewKeys {
+    const full = (): void => {
+      this.settings.log.warn({ entity, limit }, 'more new keys in a minute than may be cached')
+      this.telemetry.events.emit('key-space', () => ({ entity, limit }))
+    }
+    return new NewKeys({ limit, full })
   }
 
   #openEntities(): ReadonlyMap<string, EntityParts> {
     const { timing, clock, log, random, entities } = this.settings
-    const shared: Omit<ReadContext, 'entity' | 'region' | 'counters' | 'switches'> = {
+    type Own = 'entity' | 'region' | 'counters' | 'switches' | 'ahead' | 'newKeys' | 'hot'
+    const shared: Omit<ReadContext, Own> = {
       l2: this.#parts.l2,
       source: this.#parts.source,
       plane: this.#plane,
@@ -481,14 +543,21 @@ export class RunningCache {
       boundMs: timing.stalenessBoundMs,
       readDeadlineMs: timing.readDeadlineMs,
       loadDeadlineMs: timing.loadDeadlineMs,
+      loadQueueDeadlineMs: timing.loadQueueDeadlineMs,
     }
     return new Map(
       entities.map((entity) => {
         const region = this.#parts.regions.get(entity.name) as Region
         const counters = newReadCounters()
         const switches = this.flags.switchesOf(entity.name)
-        const reader = new Reader({ ...shared, entity, region, counters, switches })
-        return [entity.name, { entity, region, counters, reader }]
+        const filter = this.#filters?.copies.get(entity.name)
+        const newKeys = this.#newKeysOf(entity)
+        const hot = this.#hotKeys.open(entity, region)
+        const own = { entity, region, counters, switches, filter, newKeys, hot }
+        const reader = new Reader({ ...shared, ...own })
+        hot?.serve(reader)
+        const numbersOf = (): FilterNumbers | undefined => this.#filters?.numbersOf(entity.name)
+        return [entity.name, { entity, region, counters, reader, filter: numbersOf, hot }]
       }),
     )
   }

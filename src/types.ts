@@ -1,4 +1,5 @@
 /** The types of the front door (DESIGN §11), all derived from the entities. */
+import type { KnownHotKey } from './coordinator/hot-entity.ts'
 import type { JoinedWriteResult, WriteResult } from './coordinator/write.ts'
 import type { CacheHealth } from './health.ts'
 import type { KafkaOptions } from './kafka/options.ts'
@@ -55,6 +56,26 @@ export interface ReadOptions {
   signal?: AbortSignal
   /** Deadline of this read (default: `timing.readDeadline`). */
   timeout?: Duration
+}
+
+export interface WarmOptions {
+  /** Begins no further batch, and ends the wait. */
+  signal?: AbortSignal
+  /** Ids a second; without it as fast as other loads leave room. */
+  rate?: number
+  /** Called after each batch, with all so far. */
+  progress?: (warmed: Warmed) => void
+}
+
+/** What became of ids. */
+export interface Warmed {
+  /** They lie in L1 now, or in Redis where L1 may not have them. */
+  readonly warmed: number
+  /** They don't exist. */
+  readonly absent: number
+  readonly failed: number
+  /** They were fresh in L1. */
+  readonly skipped: number
 }
 
 export interface WriteOptions {
@@ -141,6 +162,12 @@ export interface EntityCache<Name extends string, Id, Value> {
    */
   invalidate(id: Id, options?: WriteOptions): Promise<Invalidated>
   invalidate(id: Id, options: JoinedWriteOptions): Promise<JoinedInvalidated>
+  /**
+   * Loads ids that nobody has asked for yet, in batches, after all other loads. Rejects with
+   * `OPTION_INVALID`, with the reason of the signal, with what the iterable or `progress` threw, and
+   * with `CLOSED`; what can't be loaded is counted.
+   */
+  warm(ids: Iterable<Id> | AsyncIterable<Id>, options?: WarmOptions): Promise<Warmed>
   /** This id, for `cache.write` and `cache.invalidate`. */
   key(id: Id): Key<Name>
 }
@@ -208,6 +235,8 @@ export interface EntityStats {
   readonly refusedFills: number
   readonly corruptValues: number
   readonly l1Entries: number
+  /** Those of now, if any is; more in docs/hot-keys.md. */
+  readonly hotKeys?: readonly KnownHotKey[]
 }
 
 type EntityCacheOf<E> =
@@ -219,6 +248,11 @@ export type Cache<Entities extends Record<string, AnyEntity>> = {
     /** What the reads came to, by entity. */
     stats(): { readonly [K in keyof Entities]: EntityStats }
   }
+
+export interface LimitRange {
+  least: number
+  most: number
+}
 
 export interface LockstepOptions<Entities extends Record<string, AnyEntity>> {
   /** First part of every name in Redis, and the name that instances of one cache share. */
@@ -245,8 +279,11 @@ export interface LockstepOptions<Entities extends Record<string, AnyEntity>> {
   logger?: Logger
   /** Deadlines, bounds and retentions. */
   timing?: Timing
-  /** At most this many loads at once from this process (default 8). */
-  maxConcurrentLoads?: number
+  /**
+   * At most this many loads at once from this process (default 8); with `{ least, most }` as many as
+   * the source does without getting slower.
+   */
+  maxConcurrentLoads?: number | LimitRange
   /** `proceed` (default): a write goes on when Redis can't be told, and returns `fenced: false`. */
   onFenceFailure?: 'proceed' | 'reject'
   /** Flags that this process applies for as long as it runs, whatever is set (docs/flags.md). */

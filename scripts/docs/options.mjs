@@ -11,6 +11,7 @@ const SOURCES = {
   Timing: 'src/model/defaults.ts',
   EntityOptions: 'src/model/entity.ts',
   ReadOptions: 'src/types.ts',
+  WarmOptions: 'src/types.ts',
   WriteOptions: 'src/types.ts',
   JoinedWriteOptions: 'src/types.ts',
 }

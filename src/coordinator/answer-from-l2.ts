@@ -3,9 +3,13 @@
  * proven is told as such, and is no answer to who needs proof.
  */
 import type { AnyEntity } from '../model/entity.ts'
+import type { Refusal } from '../model/filter-ports.ts'
+import { rankOf } from '../model/load-class.ts'
 import type { Candidate, Lookup, Stored } from '../model/ports.ts'
 import { everyVisible } from '../model/ticket.ts'
-import { candidateFromL2, refreshes } from './values.ts'
+import { mayBeRefused, refusedBy } from './doubts.ts'
+import { mayRefreshEarly, offer, refreshes, waitsForLoad } from './refresh.ts'
+import { candidateFromL2 } from './values.ts'
 import type { Answer, ReadContext, Wanted, WantedGroup } from './wanted.ts'
 
 /** The readers of the group that it has no answer for; with none left it may still want a refresh. */
@@ -18,31 +22,54 @@ export function answerFromL2(
     case 'miss':
       if (lookup.why === 'corrupt') context.counters.corruptValues++
       return { ...group, insist: lookup.why !== 'absent' }
+    case 'refused':
+      return refuse(context, group, lookup.refusal)
     case 'unavailable':
       return { ...group, isApart: true }
     case 'fresh':
     case 'stale': {
       const { stored } = lookup
       if (stored.snapshot.incarnation !== context.probes.incarnation) return group
+      // Nobody could fill it, so nobody waits for who loads it now; past its soft expiry one finds out anew.
+      if (stored.form === 'too-big') return { ...group, isApart: lookup.kind === 'fresh' }
       const found = takeFromL2(context, group, stored)
       if (!found) return { ...group, insist: true }
       const isFresh = lookup.kind === 'fresh'
       const { candidate, isProven } = found
       const answer: Answer = { candidate, tier: 'l2', state: isFresh ? 'fresh' : 'stale', isProven }
       const left = group.readers.filter((wanted) => !take(context, wanted, answer))
-      if (left.length === 0 && (isFresh || !refreshes(context.switches))) return undefined
+      if (left.length === 0) return refresh(context, group, answer)
       const isApart = !isProven && left.some((wanted) => needsProof(context.entity, wanted))
-      return { ...group, readers: left, insist: left.length > 0 && isFresh, isApart }
+      const isEarly = isFresh && left.every((wanted) => wanted.isEarly)
+      return { ...group, readers: left, insist: isFresh, isEarly, isApart }
     }
     default:
       return lookup satisfies never
   }
 }
 
+/**
+ * The id is in no filter: it does not exist for those who go by what is proven, and is a miss to all
+ * others. L1 gets nothing of it: ids that somebody made up must not take the room of those that exist.
+ */
+function refuse(
+  context: ReadContext,
+  group: WantedGroup,
+  refusal: Refusal,
+): WantedGroup | undefined {
+  context.filter?.noticed(refusal.generation)
+  const answer = refusedBy(context, refusal)
+  if (!answer) return group
+  const left = group.readers.filter((wanted) => !mayBeRefused(wanted))
+  context.counters.refused += group.readers.length - left.length
+  for (const wanted of group.readers) if (mayBeRefused(wanted)) wanted.answer?.resolve(answer)
+  return left.length === 0 ? undefined : { ...group, readers: left }
+}
+
 /** A value out of L2, into L1 if that may have it; `undefined`: its bytes are none that the codec wrote. */
 export function takeFromL2(
   { clock, counters, entity, probes, region, turnClock }: ReadContext,
-  { key }: WantedGroup,
+  { key }: Pick<WantedGroup, 'key'>,
   stored: Stored,
 ): { readonly candidate: Candidate; readonly isProven: boolean } | undefined {
   const candidate = candidateFromL2(entity, stored, clock.monotonicMs())
@@ -60,28 +87,27 @@ export function needsProof(entity: AnyEntity, wanted: Wanted): boolean {
   return wanted.isStrong || entity.foreignWrites
 }
 
-/** Do readers of a value past its ttl wait for the load, up to `softTimeout`? */
-export function waitsForLoad({ entity, switches }: ReadContext): boolean {
-  return entity.softTimeoutMs > 0 && refreshes(switches)
-}
-
-/** What a reader gets when the load takes longer than `softTimeout`, or fails. */
-export function offer(
-  { clock, entity, region }: ReadContext,
-  wanted: Wanted,
-  answer: Answer,
-): void {
-  const waitMs = wanted.beganAtMs + entity.softTimeoutMs - clock.monotonicMs()
-  const isInL1 = (): boolean => region.find(wanted.key) !== undefined
-  // An invalidation that comes in meanwhile drops it there.
-  const isGood = isInL1() ? isInL1 : (): boolean => true
-  wanted.answer?.offer(answer, isGood, Math.max(0, waitMs), clock)
+/** Everybody has an answer; is it to be loaded anew behind them? */
+function refresh(
+  context: ReadContext,
+  group: WantedGroup,
+  { candidate, state }: Answer,
+): WantedGroup | undefined {
+  const { ahead, clock, counters, limiter, switches } = context
+  const isEarly = state === 'fresh'
+  if (!refreshes(switches) || limiter.isFullFor(rankOf('refresh'))) return undefined
+  if (isEarly && !mayRefreshEarly(context, group.key)) return undefined
+  if (isEarly && !ahead.isDrawn(candidate, clock.monotonicMs())) return undefined
+  counters.refreshes[isEarly ? 'early' : 'expired']++
+  return { ...group, readers: [], insist: isEarly, isEarly, isApart: false }
 }
 
 /** Whether it was an answer to this reader. */
 function take(context: ReadContext, wanted: Wanted, answer: Answer): boolean {
-  const { entity } = context
+  const { ahead, clock, entity } = context
   const { candidate, isProven, state } = answer
+  // Others may have loaded it anew: then that will do.
+  if (wanted.isEarly && ahead.isDue(candidate, clock.monotonicMs())) return false
   const mayHave =
     everyVisible(wanted.tickets, candidate.snapshot) &&
     (isProven || !needsProof(entity, wanted)) &&

@@ -9,7 +9,7 @@ import { retry } from '../resilience/retry.ts'
 import type { WriteCounters } from '../telemetry/counters.ts'
 import type { Finisher } from './finisher.ts'
 import type { ToldRegions } from './told.ts'
-import { keyOfRow, type LoadedValue, loadedValue } from './values.ts'
+import { forL2, keyOfRow, type LoadedValue, loadedValue } from './values.ts'
 
 /** One key of a write. */
 export interface WriteKey {
@@ -117,15 +117,12 @@ export class Deletes {
       // The write has committed; a value that can't be cached is loaded by the next reader.
       return undefined
     }
-    if (written.isTooBig) return undefined
     return {
       version: entity.version,
       lease: { id: key.id, nonce: first.nonces[index] as Nonce, tombstones: [] },
       snapshot: { ...snapshot, own: recorded.write.xid },
-      payload: written.payload,
+      ...forL2(entity, written, switches),
       ageMs: 0,
-      ttlMs: written.ttlMs,
-      graceMs: written.graceMs,
       over: [],
     }
   }

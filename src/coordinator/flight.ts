@@ -9,6 +9,7 @@ import type { Candidate, Tombstone } from '../model/ports.ts'
 import { type Snapshot, visible, type WriteId } from '../model/snapshot.ts'
 import { everyVisible } from '../model/ticket.ts'
 import { type Deferred, deferred } from '../resilience/deadline.ts'
+import { Turn } from '../resilience/limiter.ts'
 
 export interface Landed {
   readonly candidate: Candidate
@@ -21,7 +22,10 @@ export interface Landed {
 }
 
 export interface Flight {
-  readonly beganAtMs: number
+  /** When the source was asked. Until it is, that lies ahead: whoever comes may join. */
+  askedAtMs: number
+  /** Where its load waits, with the rank of the most urgent of those who wait for it. */
+  turn: Turn
   /** Settled as soon as there is a value: enough for a bounded reader. */
   readonly loaded: Deferred<Landed | undefined>
   /** `undefined`: look again. */
@@ -29,9 +33,10 @@ export interface Flight {
   readonly landed: Deferred<Landed | undefined>
 }
 
-export function newFlight(beganAtMs: number): Flight {
+export function newFlight(rank: number): Flight {
   const flight = {
-    beganAtMs,
+    askedAtMs: Number.POSITIVE_INFINITY,
+    turn: new Turn(rank),
     loaded: deferred<Landed | undefined>(),
     landed: deferred<Landed | undefined>(),
   }
@@ -62,7 +67,7 @@ export function mayTake(promised: Promised, landed: Landed): boolean {
 
 /** May this bounded reader join a load that is under way at all? */
 export function mayJoin(promised: Promised, flight: Flight, boundMs: number): boolean {
-  return flight.beganAtMs >= promised.beganAtMs - boundMs
+  return flight.askedAtMs >= promised.beganAtMs - boundMs
 }
 
 /** Does a fill under this snapshot pass the tombstone? As in `redis/scripts/checked-fill.lua`. */

@@ -3,7 +3,7 @@
  * their loads run. A process that is held up longer than a lease costs one more load, never a wrong
  * value: whether a value may be stored is the nonce's to decide.
  */
-import { retries } from '../model/defaults.ts'
+import { longestLoadMs } from '../model/defaults.ts'
 import type { Lease } from '../model/ports.ts'
 import type { ReadContext } from './wanted.ts'
 
@@ -19,7 +19,10 @@ export function leaseMsFor(ids: number): number {
   return Math.ceil(shortestLeaseMs * Math.max(1, ids / idsOfShortLeases))
 }
 
-type Context = Pick<ReadContext, 'l2' | 'entity' | 'clock' | 'closing' | 'loadDeadlineMs'>
+type Context = Pick<
+  ReadContext,
+  'l2' | 'entity' | 'clock' | 'closing' | 'loadDeadlineMs' | 'loadQueueDeadlineMs'
+>
 
 /** What one load holds. */
 interface Hold {
@@ -38,15 +41,15 @@ export class Leases {
     this.#context = context
   }
 
-  /** Runs a load, and renews its leases until it has ended. */
+  /** Runs a load, and renews its leases until it has ended: also while it waits for its turn. */
   async during(leases: readonly Lease[], load: () => Promise<void>): Promise<void> {
     if (leases.length === 0) return load()
-    const { clock, loadDeadlineMs } = this.#context
+    const { clock } = this.#context
     const beganAtMs = clock.monotonicMs()
     const hold = {
       leases,
       renewAtMs: beganAtMs + leaseMsFor(leases.length) / 3,
-      endsAtMs: beganAtMs + loadDeadlineMs * (1 + retries.load) + marginMs,
+      endsAtMs: beganAtMs + longestLoadMs(this.#context) + marginMs,
     }
     this.#holds.add(hold)
     if (this.#holds.size === 1) this.#lookLater()

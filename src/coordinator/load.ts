@@ -3,15 +3,17 @@
  * id and cluster (leases) but for pending tombstones, which nobody waits on.
  */
 import type { L1Key } from '../model/id.ts'
-import type { Fill, FillAnswer, Grant, Lease } from '../model/ports.ts'
+import type { Fill, FillAnswer, Grant, Lease, Lookup } from '../model/ports.ts'
 import { everyVisible } from '../model/ticket.ts'
+import { Turn } from '../resilience/limiter.ts'
 import { needsProof, takeFromL2 } from './answer-from-l2.ts'
 import { type Flight, type Landed, newFlight } from './flight.ts'
 import { type Labelled, type Leased, label, pendingAmong } from './label.ts'
 import { Leases, leaseMsFor } from './leases.ts'
 import { query } from './query.ts'
-import { graceOf, type LoadedValue, loadedValue } from './values.ts'
-import type { ReadContext, Wanted, WantedGroup } from './wanted.ts'
+import { TooBig } from './too-big.ts'
+import { forL2, type LoadedValue, loadedValue } from './values.ts'
+import { type ReadContext, rankOfAll, type Wanted, type WantedGroup } from './wanted.ts'
 
 /** A waiter that hears nothing looks again after this: a lost wake-up must not cost a lease. */
 const longestPollMs = 100
@@ -38,11 +40,13 @@ export class Loader {
   readonly #landing: Landing
   readonly #flights = new Map<L1Key, Flight>()
   readonly #leases: Leases
+  readonly #tooBig: TooBig
 
   constructor(context: ReadContext, landing: Landing) {
     this.#context = context
     this.#landing = landing
     this.#leases = new Leases(context)
+    this.#tooBig = new TooBig(context)
   }
 
   flightOf(key: L1Key): Flight | undefined {
@@ -54,7 +58,8 @@ export class Loader {
     const owned = groups.map((group) => this.#takeOff(group))
     const { switches } = this.#context
     // Who may not fill holds nobody else up with a lease.
-    const isApart = (one: Owned): boolean => one.isApart || switches['fill.off']
+    const isApart = (one: Owned): boolean =>
+      one.isApart || switches['fill.off'] || switches['l2.bypass']
     const apart = owned.filter(isApart)
     const insisting = owned.filter((one) => !isApart(one) && one.insist)
     const asking = owned.filter((one) => !isApart(one) && !one.insist)
@@ -70,7 +75,7 @@ export class Loader {
   }
 
   #takeOff(group: WantedGroup): Owned {
-    const flight = newFlight(this.#context.clock.monotonicMs())
+    const flight = newFlight(rankOfAll(group.readers))
     this.#flights.set(group.key, flight)
     return { ...group, flight, lease: undefined }
   }
@@ -110,7 +115,8 @@ export class Loader {
       const grant = grants[index] as Grant
       switch (grant.kind) {
         case 'value':
-          this.#landFromL2(one, grant)
+          if (grant.stored.form === 'too-big') toLoad.push(one)
+          else this.#landFromL2(one, grant)
           break
         case 'lease':
           toLoad.push({ ...one, lease: grant })
@@ -125,7 +131,33 @@ export class Loader {
           grant satisfies never
       }
     }
-    await Promise.all([this.#loadOwned(toLoad), this.#waitOrLoad(toWait)])
+    await Promise.all([this.#loadDue(toLoad), this.#waitOrLoad(toWait)])
+  }
+
+  /**
+   * Who refreshes early gets a lease whatever lies there. Somebody else may have refreshed it between
+   * the look at L2 and the lease: then that is taken, and only one process of all has loaded.
+   */
+  async #loadDue(leased: readonly Owned[]): Promise<void> {
+    const { l2, entity, probes, ahead, clock } = this.#context
+    const early = leased.filter(({ isEarly, lease }) => isEarly && lease)
+    if (!l2 || early.length === 0) return this.#loadOwned(leased)
+    const lookups = await l2.lookup(
+      entity,
+      early.map(({ text }) => text),
+    )
+    const isDone = (owned: Owned, lookup: Lookup | undefined): boolean => {
+      if (lookup?.kind !== 'fresh') return false
+      if (lookup.stored.snapshot.incarnation !== probes.incarnation) return false
+      const found = takeFromL2(this.#context, owned, lookup.stored)
+      return found !== undefined && !ahead.isDue(found.candidate, clock.monotonicMs())
+    }
+    const done = new Set(early.filter((owned, index) => isDone(owned, lookups[index])))
+    for (const owned of done) this.#land(owned, undefined)
+    await Promise.all([
+      this.#release([...done]),
+      this.#loadOwned(leased.filter((owned) => !done.has(owned))),
+    ])
   }
 
   /** Somebody filled it meanwhile: after these readers began, so it is fresh enough for each. */
@@ -193,11 +225,23 @@ export class Loader {
   }
 
   async #loadChunk(chunk: readonly Owned[], labelled: Labelled): Promise<void> {
-    const { clock, turns } = this.#context
-    const loadTurn = turns.next()
+    const { ahead, clock, turns } = this.#context
     const loadedAtMs = clock.monotonicMs()
+    const turn = new Turn(Math.min(...chunk.map(({ flight }) => flight.turn.rank)))
+    for (const { flight } of chunk) flight.turn = turn
+    let loadTurn = 0
+    let askedAtMs = loadedAtMs
+    const asking = (): void => {
+      loadTurn = turns.next()
+      askedAtMs = clock.monotonicMs()
+      for (const { flight } of chunk) flight.askedAtMs = askedAtMs
+    }
     try {
-      const { rows, snapshot, isFromReplica } = await query(this.#context, chunk, labelled.least)
+      const { least } = labelled
+      const { rows, snapshot, isFromReplica } = await query(this.#context, chunk, {
+        ...{ least, turn, asking },
+      })
+      ahead.loaded(clock.monotonicMs() - askedAtMs)
       const label = { ...labelled, snapshot: snapshot ?? labelled.snapshot }
       await this.#landLoaded(chunk, rows, label, isFromReplica ? 0 : loadTurn, loadedAtMs)
     } catch (error) {
@@ -215,7 +259,7 @@ export class Loader {
     loadTurn: number,
     loadedAtMs: number,
   ): Promise<void> {
-    const { entity, region, counters, random, clock, log, switches } = this.#context
+    const { entity, region, counters, random, clock, switches } = this.#context
     const landed: { owned: Owned; landed: Landed; fill: Fill }[] = []
     const kept: Owned[] = []
     for (const owned of chunk) {
@@ -228,37 +272,36 @@ export class Loader {
         continue
       }
       const { candidate } = value
+      if (owned.isMaybe && candidate.value === undefined) counters.falsePositives++
       const outcome: Landed = { candidate, tier: 'source', isProven: true, loadTurn, fillTurn: 0 }
-      if (value.isTooBig) {
-        counters.tooBigValues++
-        log.warn(
-          { entity: entity.name, bytes: value.payload?.length },
-          'a value is too big to be cached',
-        )
-      } else region.fillFromSource(owned.key, candidate)
+      if (value.isTooBig) this.#tooBig.loaded(owned, value)
+      const mayBeKept = this.#mayBeKept(owned)
+      if (mayBeKept && !value.isTooBig) region.fillFromSource(owned.key, candidate)
       owned.flight.loaded.resolve(outcome)
       for (const wanted of owned.readers) this.#landing.deliver(wanted, outcome)
-      if (value.isTooBig || !owned.lease || !labelled.mayFill(owned)) {
+      if (!mayBeKept || !owned.lease || !labelled.mayFill(owned)) {
         this.#land(owned, outcome)
         kept.push(owned)
         continue
       }
-      const { snapshot } = candidate
-      const { payload, ttlMs } = value
-      const graceMs = graceOf(entity, candidate.value, switches)
+      const { lease } = owned
+      const { over } = labelled
+      const parts = forL2(entity, value, switches)
       const ageMs = clock.monotonicMs() - loadedAtMs
-      const fill = {
-        lease: owned.lease,
-        snapshot,
-        payload,
-        ageMs,
-        ttlMs,
-        graceMs,
-        over: labelled.over,
-      }
+      const fill = { ...parts, lease, snapshot: candidate.snapshot, ageMs, over }
       landed.push({ owned, landed: outcome, fill })
     }
     await Promise.all([this.#release(kept), this.#fill(landed)])
+  }
+
+  /** Too many new keys in one minute are kept nowhere. */
+  #mayBeKept({ key, readers }: Owned): boolean {
+    const { clock, counters, newKeys, region } = this.#context
+    // What is loaded anew was there before.
+    const isNew = readers.some(({ answer }) => answer) && region.find(key) === undefined
+    if (!isNew || newKeys.admits(key, clock.monotonicMs())) return true
+    counters.uncachedKeys++
+    return false
   }
 
   async #fill(loaded: readonly { owned: Owned; landed: Landed; fill: Fill }[]): Promise<void> {

@@ -8,6 +8,7 @@ import type { L1Key } from '../model/id.ts'
 import type { Loaded } from '../model/ports.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 import { withDeadline } from '../resilience/deadline.ts'
+import type { Turn } from '../resilience/limiter.ts'
 import { retry } from '../resilience/retry.ts'
 import { codeOf, count } from '../telemetry/counters.ts'
 import { rowsById } from './values.ts'
@@ -20,11 +21,18 @@ export interface Queried {
   readonly isFromReplica: boolean
 }
 
-/** `least`: what a replica has to see to be asked; `undefined`: none may be. */
+export interface QueryRequest {
+  /** What a replica has to see to be asked; `undefined`: none may be. */
+  readonly least: Snapshot | undefined
+  readonly turn: Turn
+  /** Told each time that the source is about to be asked. */
+  readonly asking: () => void
+}
+
 export async function query(
   context: ReadContext,
   chunk: readonly WantedGroup[],
-  least: Snapshot | undefined,
+  { least, turn, asking }: QueryRequest,
 ): Promise<Queried> {
   const { source, entity, limiter, clock, closing, counters, events, random, loadDeadlineMs } =
     context
@@ -52,8 +60,10 @@ export async function query(
   }
   const once = (): Promise<Loaded & { isFromReplica: boolean }> => {
     isAtReplica = false
-    return withDeadline(loadDeadlineMs, late, closing, clock, (signal) =>
-      limiter.run(signal, async () => {
+    // The deadline is of the load alone: what has waited for its turn would begin with no time left.
+    return limiter.run(turn, closing, () =>
+      withDeadline(loadDeadlineMs, late, closing, clock, async (signal) => {
+        asking()
         const rows = await askReplica(signal)
         countLoad()
         if (rows) return { rows, snapshot: undefined, isFromReplica: true }
@@ -71,6 +81,8 @@ export async function query(
     return { ...loaded, rows: rowsById(entity, loaded.rows, wanted) }
   } catch (cause) {
     const error = loadError(context, cause)
+    // What was shed is counted as such, and has asked the source nothing.
+    if (codeOf(error) === 'SOURCE_BUSY') throw error
     count(counters.loadFailures, codeOf(error))
     events.emit('load-failed', () => ({ entity: entity.name, ids, error }))
     throw error

@@ -1,11 +1,12 @@
 /** Values on their way between the tiers: bytes for Redis, candidates for L1, answers for callers. */
+import { compress, decompress } from '../model/compression.ts'
 import { ttlJitter } from '../model/defaults.ts'
 import type { AnyEntity } from '../model/entity.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
 import { noFlags, type Switches } from '../model/flags.ts'
 import { deepCopy, deepFreeze } from '../model/freeze.ts'
 import type { L1Key } from '../model/id.ts'
-import type { Candidate, Stored } from '../model/ports.ts'
+import type { Candidate, Fill, Stored } from '../model/ports.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 
 /** What a caller gets of a candidate: the shared value, or a copy of its own. */
@@ -19,26 +20,26 @@ export function graceOf(entity: AnyEntity, value: unknown, switches: Switches = 
   return switches['serve.stale'] ? entity.staleGraceMs : entity.graceMs
 }
 
-/** Is a value that was answered past its ttl loaded anew behind? */
-export function refreshes(switches: Switches): boolean {
-  return !switches['refresh.off'] && !switches['serve.stale']
-}
-
-/** A value that came out of L2; `undefined` when its bytes are none that the codec wrote. */
+/** A value that came out of L2; `undefined` when its bytes are none that `forL2` made, or it is too big to lie there. */
 export function candidateFromL2(
   entity: AnyEntity,
   stored: Stored,
   nowMs: number,
 ): Candidate | undefined {
+  if (stored.form === 'too-big') return undefined
   try {
-    const value = stored.payload && entity.codec.decode(stored.payload)
+    const payload =
+      stored.form === 'compressed'
+        ? decompress(stored.payload as Buffer, entity.maxValueBytes)
+        : stored.payload
+    const value = payload && entity.codec.decode(payload)
     return {
       value,
       isShared: share(entity, value),
       snapshot: stored.snapshot,
       loadedAtMs: nowMs - stored.ageMs,
       freshUntilMs: nowMs + stored.freshForMs,
-      weightBytes: stored.payload?.length ?? 0,
+      weightBytes: payload?.length ?? 0,
     }
   } catch {
     return undefined
@@ -51,8 +52,7 @@ export interface LoadedValue {
   readonly payload: Buffer | undefined
   readonly candidate: Candidate
   readonly ttlMs: number
-  readonly graceMs: number
-  /** Too big to be kept: it is answered, and that is all. */
+  /** Too big to be kept: it is answered, and L2 keeps that it is. */
   readonly isTooBig: boolean
 }
 
@@ -71,7 +71,6 @@ export function loadedValue(
   return {
     payload,
     ttlMs,
-    graceMs: graceOf(entity, value),
     isTooBig: (payload?.length ?? 0) > entity.maxValueBytes,
     candidate: {
       value,
@@ -82,6 +81,19 @@ export function loadedValue(
       weightBytes: payload?.length ?? 0,
     },
   }
+}
+
+/** What L2 gets of it: compressed where that pays, or the verdict that it is too big, for its ttl and no longer. */
+export function forL2(
+  entity: AnyEntity,
+  { candidate, payload, ttlMs, isTooBig }: LoadedValue,
+  switches: Switches = noFlags,
+): Pick<Fill, 'payload' | 'form' | 'ttlMs' | 'graceMs'> {
+  if (isTooBig) return { payload: undefined, form: 'too-big', ttlMs, graceMs: 0 }
+  const graceMs = graceOf(entity, candidate.value, switches)
+  const small =
+    payload && payload.length > entity.compressAboveBytes ? compress(payload) : undefined
+  return { payload: small ?? payload, form: small && 'compressed', ttlMs, graceMs }
 }
 
 /** The rows of a load by id; throws `LOADER_INVALID` for what can't be told apart. */

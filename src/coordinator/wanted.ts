@@ -1,7 +1,9 @@
 import type { Clock, TurnClock } from '../model/clock.ts'
 import type { AnyEntity } from '../model/entity.ts'
+import type { LocalFilter } from '../model/filter-ports.ts'
 import type { Switches } from '../model/flags.ts'
 import type { L1Key } from '../model/id.ts'
+import { type LoadClass, rankOf } from '../model/load-class.ts'
 import type { Logger } from '../model/log.ts'
 import type { Candidate, L2, Region, Source } from '../model/ports.ts'
 import type { WriteId } from '../model/snapshot.ts'
@@ -10,8 +12,10 @@ import type { Limiter } from '../resilience/limiter.ts'
 import type { ReadCounters } from '../telemetry/counters.ts'
 import type { Events } from '../telemetry/events.ts'
 import type { Promised } from './flight.ts'
+import type { HotEntity } from './hot-entity.ts'
 import type { Plane } from './plane.ts'
 import type { Probes } from './probes.ts'
+import type { RefreshAhead } from './refresh-ahead.ts'
 import type { Reply } from './reply.ts'
 import type { Trust } from './trust.ts'
 
@@ -39,6 +43,9 @@ export interface Wanted extends Promised {
   readonly deadlineAtMs: number
   /** `undefined`: a refresh that nobody waits for. */
   readonly answer: Reply | undefined
+  readonly loadClass: LoadClass
+  /** A refresh of what is still fresh. */
+  readonly isEarly: boolean
 }
 
 /** The readers of one id that travel together. */
@@ -49,8 +56,23 @@ export interface WantedGroup {
   readonly readers: readonly Wanted[]
   /** What lies in L2 won't do: load, whatever is there. */
   readonly insist: boolean
+  /** A refresh of what is still fresh, for nobody who waits: what others have refreshed will do. */
+  readonly isEarly: boolean
   /** L2 takes no part: it can't be asked, or what it would say isn't proven. */
   readonly isApart: boolean
+  /** The copy of the Bloom filter here has the id. */
+  readonly isMaybe?: boolean
+}
+
+interface EntityFilter extends LocalFilter {
+  /** Level 2 has answered by the bitmap of this generation. */
+  noticed(generation: number): void
+}
+
+/** Of the most urgent reader; with none it is a refresh. */
+export function rankOfAll(readers: readonly Wanted[]): number {
+  if (readers.length === 0) return rankOf('refresh')
+  return Math.min(...readers.map(({ loadClass }) => rankOf(loadClass)))
 }
 
 /** Numbers that only grow: what was sent after a read began has a larger one. */
@@ -74,10 +96,17 @@ export interface ReadContext {
   readonly limiter: Limiter
   /** Flags that are set for this entity, at any moment. */
   readonly switches: Switches
+  /** Level 1 of the entity's Bloom filter; `undefined`: it has none. */
+  readonly filter?: EntityFilter | undefined
   readonly clock: Clock
   readonly turnClock: TurnClock
   readonly turns: Turns
   readonly counters: ReadCounters
+  readonly ahead: RefreshAhead
+  /** How many keys may be cached that were not before. */
+  readonly newKeys: { admits(key: L1Key, nowMs: number): boolean }
+  /** `undefined`: nobody counts how often ids are read. */
+  readonly hot?: HotEntity | undefined
   readonly events: Events
   readonly log: Logger
   readonly random: () => number
@@ -85,6 +114,7 @@ export interface ReadContext {
   readonly boundMs: number
   readonly readDeadlineMs: number
   readonly loadDeadlineMs: number
+  readonly loadQueueDeadlineMs: number
 }
 
 export function ticketsOf(ticket: ReadRequest['ticket']): readonly WriteId[] {

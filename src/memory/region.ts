@@ -6,6 +6,8 @@
  *
  * The floor is a snapshot that every write this process was told of lies behind or in the stripes.
  */
+
+import { hashOf } from '../model/hash.ts'
 import type { L1Key } from '../model/id.ts'
 import type { Candidate, Region, Slot } from '../model/ports.ts'
 import {
@@ -16,7 +18,6 @@ import {
   type WriteId,
 } from '../model/snapshot.ts'
 import { Entries } from './entries.ts'
-import { hashOf } from './hash.ts'
 import type { EvictionPolicy } from './policies/policy.ts'
 import { Stripes } from './stripes.ts'
 

@@ -109,8 +109,11 @@ export function everyPlace(
   for (let nth = 1; ; nth++) {
     if (!each(place)) return false
     if (nth === places) return true
-    place = (place + step) % bits
-    step = (step + nth) % bits
+    // The remainder of both, without a division of doubles.
+    place += step
+    if (place >= bits) place -= bits
+    step += nth
+    while (step >= bits) step -= bits
   }
 }
 

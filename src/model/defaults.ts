@@ -13,9 +13,16 @@ export const entityDefaults = {
   version: 1,
   maxBatch: 1_000,
   maxValueBytes: 1024 * 1024,
+  compressAboveBytes: 16 * 1024,
   maxEntries: 10_000,
   maxBytes: 64 * 1024 * 1024,
+  maxNewKeysPerMinute: 1_000_000,
+  /** Reads a second. */
+  hotKeyThreshold: 200,
 } as const
+
+/** Keys of an entity that are hot at once, and that an instance tells of. */
+export const mostHotKeys = 32
 
 /** Share of its ttl by which a value's life is drawn longer or shorter, so that values filled together don't expire together. */
 export const ttlJitter = 0.1
@@ -27,8 +34,10 @@ export interface Timing {
   readonly pollInterval?: Duration
   /** Deadline of one call to Redis. */
   readonly redisDeadline?: Duration
-  /** Deadline of one try of a load. */
+  /** Deadline of one try of a load, from when it begins. */
   readonly loadDeadline?: Duration
+  /** How long a load may wait for its turn; then it is shed. */
+  readonly loadQueueDeadline?: Duration
   /** Deadline of a whole read, waits and retries included. */
   readonly readDeadline?: Duration
   /** Deadline of a write's transaction, from BEGIN to COMMIT. */
@@ -48,6 +57,7 @@ export const timingDefaults: Required<Timing> = {
   pollInterval: '200ms',
   redisDeadline: '200ms',
   loadDeadline: '500ms',
+  loadQueueDeadline: '500ms',
   readDeadline: '3s',
   writeDeadline: '500ms',
   tombstoneRetention: '60s',
@@ -60,6 +70,14 @@ export const clockErrorMs = 1_000
 
 /** Tries after the first one, where an error says that the same may succeed again. */
 export const retries = { load: 2, write: 2, secondDelete: 3 } as const
+
+/** What a load takes at most, its retries and their waits included, but for the pauses between them. */
+export function longestLoadMs({
+  loadDeadlineMs,
+  loadQueueDeadlineMs,
+}: Pick<TimingMs, 'loadDeadlineMs' | 'loadQueueDeadlineMs'>): number {
+  return (loadQueueDeadlineMs + loadDeadlineMs) * (1 + retries.load)
+}
 
 /** Ids of one outbox row: a write of more leaves more rows. */
 export const idsPerOutboxRow = 1_000
@@ -98,6 +116,7 @@ export function settleTiming(timing: Timing): TimingMs {
     pollIntervalMs: ms('pollInterval'),
     redisDeadlineMs: ms('redisDeadline'),
     loadDeadlineMs: ms('loadDeadline'),
+    loadQueueDeadlineMs: ms('loadQueueDeadline'),
     readDeadlineMs: ms('readDeadline'),
     writeDeadlineMs: ms('writeDeadline'),
     tombstoneRetentionMs: ms('tombstoneRetention'),
@@ -134,6 +153,11 @@ const rules: readonly {
     option: 'readDeadlineMs',
     least: (timing) => timing.redisDeadlineMs + timing.loadDeadlineMs,
     because: 'a read that misses asks Redis, then the source',
+  },
+  {
+    option: 'readDeadlineMs',
+    least: (timing) => timing.loadQueueDeadlineMs + 1,
+    because: 'a load that waits longer for its turn than its reader waits for it is of no use',
   },
   {
     option: 'tombstoneRetentionMs',

@@ -3,7 +3,8 @@
  * `redis/scripts/snapshot.lua`; big-endian:
  *
  *   0  1  format, 0x4C
- *   1  1  flags: 1 negative, 2 the snapshot has an own xid
+ *   1  1  flags: 1 negative, 2 the snapshot has an own xid, 4 the payload is compressed, 8 the value is
+ *         too big to lie here; of 1, 4 and 8 at most one
  *   2  8  incarnation
  *  10  8  xmin
  *  18  4  xmax - xmin
@@ -16,22 +17,27 @@
  *  42  4n xids in progress, minus xmin; then, with flag 2, 4 bytes: the own xid, minus xmin
  *         payload
  *
- * Unknown or corrupt bytes are no envelope (`undefined`), never an exception.
+ * Unknown or corrupt bytes are no envelope (`undefined`), never an exception. So is one with a flag that
+ * is set by a newer version: the scripts look at flag 2 alone, and let whoever doesn't know it fill anew.
  */
 import { crc32 } from 'node:zlib'
+import type { Form } from './ports.ts'
 import type { Incarnation, Snapshot, Xid } from './snapshot.ts'
 
 export interface Envelope {
   readonly snapshot: Snapshot
   readonly createdAtMs: number
   readonly softExpiryMs: number
-  /** `undefined`: the id does not exist (a negative entry). */
+  /** `undefined`: the id does not exist (a negative entry), or its value is too big. */
   readonly payload: Buffer | undefined
+  readonly form?: Form | undefined
 }
 
 const format = 0x4c
 const flagNegative = 1
 const flagOwn = 2
+const flagCompressed = 4
+const flagTooBig = 8
 const fixedBytes = 42
 const checkOffset = 36
 const crcOffset = 38
@@ -41,11 +47,12 @@ export const mostXids = 1_000
 
 export function encodeEnvelope(envelope: Envelope): Buffer {
   const { xmin, xmax, xip, own, incarnation } = shorten(envelope.snapshot)
-  const payload = envelope.payload
+  const { form } = envelope
+  const payload = form === 'too-big' ? undefined : envelope.payload
   const xidBytes = (xip.length + (own === undefined ? 0 : 1)) * 4
   const bytes = Buffer.allocUnsafe(fixedBytes + xidBytes + (payload?.length ?? 0))
   bytes[0] = format
-  bytes[1] = (payload ? 0 : flagNegative) | (own === undefined ? 0 : flagOwn)
+  bytes[1] = flagOf(form, payload) | (own === undefined ? 0 : flagOwn)
   bytes.write(incarnation, 2, 'hex')
   writeXid(bytes, xmin, 10)
   bytes.writeUInt32BE(xmax - xmin, 18)
@@ -67,17 +74,28 @@ export function decodeEnvelope(bytes: Buffer): Envelope | undefined {
   if (bytes.length < fixedBytes || bytes[0] !== format) return undefined
   const flags = bytes[1] as number
   const hasOwn = (flags & flagOwn) !== 0
+  const kind = flags & ~flagOwn
   const xids = bytes.readUInt16BE(22) + (hasOwn ? 1 : 0)
   const rest = bytes.subarray(fixedBytes)
-  if (flags > 3 || rest.length < xids * 4) return undefined
+  // At most one flag, and one that is known.
+  if ((kind & (kind - 1)) !== 0 || flags > 15 || rest.length < xids * 4) return undefined
   if (bytes.readUInt32BE(crcOffset) !== checksum(bytes, rest)) return undefined
   return {
     snapshot: snapshotIn(bytes, xids, hasOwn),
     createdAtMs: readUint48(bytes, 24),
     softExpiryMs: readUint48(bytes, 30),
-    payload: flags & flagNegative ? undefined : xids === 0 ? rest : rest.subarray(xids * 4),
+    payload: hasPayload(kind) ? (xids === 0 ? rest : rest.subarray(xids * 4)) : undefined,
+    form: kind === flagCompressed ? 'compressed' : kind === flagTooBig ? 'too-big' : undefined,
   }
 }
+
+function flagOf(form: Form | undefined, payload: Buffer | undefined): number {
+  if (form === 'too-big') return flagTooBig
+  if (!payload) return flagNegative
+  return form === 'compressed' ? flagCompressed : 0
+}
+
+const hasPayload = (kind: number): boolean => kind === 0 || kind === flagCompressed
 
 /**
  * Values that were loaded together share their snapshot, and so do their entries in L1: a snapshot

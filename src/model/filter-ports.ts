@@ -3,7 +3,7 @@
  * newest that is ready answers, one may be being built, and every invalidation adds its ids to both,
  * whoever sends it and whether its process knows of the filter or not.
  */
-import type { FilterHeader, FilterShape } from './bloom.ts'
+import type { FilterHeader, FilterShape, Seed } from './bloom.ts'
 import type { Incarnation, Snapshot, Xid } from './snapshot.ts'
 
 /** Level 1, in this process: a copy of the newest bitmap, with what this process was told of since. */
@@ -81,15 +81,19 @@ export interface Unavailable {
 
 /** Level 2. What can't be answered in time is `unavailable`, never an exception. */
 export interface L2Filters {
+  /** What the entity's ids are hashed with there. */
+  seedOf(entity: string): Seed
   /** Also puts off the day when the entity's filters go by themselves. */
   status(entity: string): Promise<FilterStatus | Unavailable>
   /** Asks whoever has the entity to rebuild. */
   request(entity: string): Promise<BuildAnswer>
   /**
-   * Takes the builder's lease. A build that was left is gone on with where it fits `shape` and the
-   * server still is the one that it was declared on, else a new bitmap is declared; `expected`: ids.
+   * Takes the builder's lease. A build whose scan had begun and that was left is gone on with, in the
+   * shape that it has, where that fits `shape` and the server still is the one that it was declared
+   * on; else a new bitmap is declared. `expected`: ids.
    */
   begin(entity: string, shape: FilterShape, expected: number, leaseMs: number): Promise<Begun>
+  /** With 0 it gives the lease back, and leaves the build to whoever begins next. */
   renew(build: Build, leaseMs: number): Promise<BuildAnswer>
   /** Every write below `start.xid` has ended: the scan begins. */
   started(build: Build, start: ScanStart): Promise<BuildAnswer>
@@ -110,17 +114,24 @@ export interface L2Filters {
   ): Promise<Buffer | undefined>
 }
 
+export interface IdPage {
+  readonly ids: readonly string[]
+  /** Where the page behind it begins. */
+  readonly next: string | undefined
+}
+
 /** The ids that exist, as text in any order; each at least once. */
 export interface IdScan {
+  /** Can `pages` go on at a cursor? Else it begins at the beginning, whatever it is given. */
+  readonly canResume: boolean
   /** About how many there are; `undefined`: nobody knows before they are read. */
   count(signal: AbortSignal): Promise<number | undefined>
-  /** `next`: the cursor of the page behind it; `undefined`: this was the last. */
-  page(
-    cursor: string | undefined,
-    signal: AbortSignal,
-  ): Promise<{ readonly ids: readonly string[]; readonly next: string | undefined }>
+  /** Each page sees what had committed before it was asked for. Whoever leaves early ends it. */
+  pages(cursor: string | undefined, signal: AbortSignal): AsyncIterable<IdPage>
   /** An xid of one's own, whose transaction has ended. */
   xid(signal: AbortSignal): Promise<ScanStart>
-  /** Has every write below `start.xid` ended? Rejects when the incarnation is another one. */
-  hasEndedBelow(start: ScanStart, signal: AbortSignal): Promise<boolean>
+  /** Has every write below `start.xid` ended? `outlived`: the incarnation is another one. */
+  stateOf(start: ScanStart, signal: AbortSignal): Promise<'ended' | 'open' | 'outlived'>
+  /** Lets its connections go; they are opened again when it is asked again. */
+  rest(): void
 }

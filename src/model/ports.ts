@@ -5,6 +5,7 @@
 import type { DeadLetter } from './dead-letter.ts'
 import type { AnyEntity } from './entity.ts'
 import type { Published } from './event.ts'
+import type { Refusal } from './filter-ports.ts'
 import type { L1Key } from './id.ts'
 import type { Incarnation, Snapshot, WriteId, Xid } from './snapshot.ts'
 
@@ -66,11 +67,18 @@ export interface Region {
 
 // ---------------------------------------------------------------- L2
 
+/**
+ * How a value lies in L2, where it isn't as the codec wrote it. `too-big`: it doesn't, which is known
+ * under its snapshot and obeys the fence as a value does; whoever reads that loads the value, apart from L2.
+ */
+export type Form = 'compressed' | 'too-big'
+
 /** A value as L2 keeps it. */
 export interface Stored {
   readonly snapshot: Snapshot
-  /** `undefined`: the id does not exist. */
+  /** `undefined`: the id does not exist, or what its `form` says. */
   readonly payload: Buffer | undefined
+  readonly form?: Form | undefined
   /** By Redis' clock; below 0 it is past its soft expiry. */
   readonly freshForMs: number
   readonly ageMs: number
@@ -86,6 +94,8 @@ export type Lookup =
   | { readonly kind: 'fresh' | 'stale'; readonly stored: Stored }
   /** `corrupt`: what lies there is no value; `outlived`: it is one of a former generation. */
   | { readonly kind: 'miss'; readonly why: 'absent' | 'corrupt' | 'outlived' }
+  /** Nothing lies there, and the newest filter doesn't have the id. */
+  | { readonly kind: 'refused'; readonly refusal: Refusal }
   | { readonly kind: 'unavailable'; readonly cause: unknown }
 
 declare const nonceBrand: unique symbol
@@ -118,6 +128,7 @@ export interface Fill {
   readonly lease: Lease
   readonly snapshot: Snapshot
   readonly payload: Buffer | undefined
+  readonly form?: Form | undefined
   /** How long ago the load began: the value's life is counted from there. */
   readonly ageMs: number
   readonly ttlMs: number
@@ -147,7 +158,12 @@ export type Dropped =
   | { readonly kind: 'unavailable'; readonly cause: unknown }
 
 export interface L2 extends L2Barriers {
-  lookup(entity: AnyEntity, ids: readonly string[]): Promise<readonly Lookup[]>
+  /** `asked`: the ids, by their places, that the newest filter is to be asked of where no value lies. */
+  lookup(
+    entity: AnyEntity,
+    ids: readonly string[],
+    asked?: readonly boolean[],
+  ): Promise<readonly Lookup[]>
   /** `insist`: ids whose present value won't do, so that a lease is wanted all the same. */
   acquire(
     entity: AnyEntity,
@@ -165,7 +181,10 @@ export interface L2 extends L2Barriers {
   release(entity: AnyEntity, leases: readonly Lease[]): Promise<void>
   /** Resolves when the id was filled or released, or after `pollAfterMs`. */
   filled(entity: AnyEntity, id: string, pollAfterMs: number, signal: AbortSignal): Promise<void>
-  /** `quiet`: nobody is told over the fast plane, since everybody has heard of it before. */
+  /**
+   * Also adds the ids to the filters of their entities, if there are any. `quiet`: nobody is told over
+   * the fast plane, since everybody has heard of it before.
+   */
   invalidate(
     write: WriteId,
     drops: readonly Drop[],
@@ -210,9 +229,29 @@ export interface Told {
   readonly keys: readonly { readonly entity: string; readonly id: string }[]
 }
 
-/** Makes invalidations faster; nothing relies on it. */
+/** An id that is read often in one instance. */
+export interface HotKey {
+  readonly entity: string
+  /** As text. */
+  readonly id: string
+  readonly readsPerSecond: number
+  /** Of these, which part L1 answered there: 0 to 1. */
+  readonly l1Share: number
+}
+
+/** All that are read often in one instance; it stands for the list that came before. */
+export interface HotList {
+  readonly instance: string
+  readonly keys: readonly HotKey[]
+}
+
+/** Makes invalidations faster, and hot keys known; nothing relies on it. */
 export interface FastPlane {
   listen(told: (message: Told) => void): void
+  /** Lists of all instances, the own ones too. */
+  listenHot(heard: (list: HotList) => void): void
+  /** Tells all instances; rejects when that can't be done in time. */
+  announce(list: HotList, signal: AbortSignal): Promise<void>
 }
 
 // ---------------------------------------------------------------- the source

@@ -96,11 +96,12 @@ export async function idExpressionsOf(
   connection: Client,
   table: { readonly oid: number; readonly name: string },
   format: string,
+  option = '--id',
 ): Promise<IdExpressions> {
   const parts = partsOf(format)
   const { rows: columns } = await connection.query<Column>(columnsStatement, [table.oid])
   const used = parts.flatMap((part) => ('column' in part ? [columnOf(part.column)] : []))
-  if (used.length === 0) throw wrong('--id', format, 'one that names a column would do')
+  if (used.length === 0) throw wrong(option, format, 'one that names a column would do')
   const { rows } = await connection.query<{ is_unique: boolean }>(uniqueStatement, [
     table.oid,
     used.map(({ number }) => number),
@@ -126,12 +127,12 @@ export async function idExpressionsOf(
     const column = columns.find((one) => one.name === name)
     if (!column) {
       const names = columns.map((one) => one.name).join(', ')
-      throw wrong('--id', format, `${table.name} has no column "${name}"; one of ${names} would do`)
+      throw wrong(option, format, `${table.name} has no column "${name}"; one of ${names} would do`)
     }
     if (column.kind === 'virtual' || column.kind === 'other') {
       const what = column.kind === 'virtual' ? 'virtual' : column.type
       throw wrong(
-        '--id',
+        option,
         format,
         `column "${name}" of ${table.name} is ${what}; a stored one of type smallint, integer, bigint, numeric, text, varchar, char, uuid or an enum would do`,
       )

@@ -74,12 +74,39 @@ async function tryToRegister(
   // Whatever the database's default is: each statement has to see who registered meanwhile.
   return inOwnTransaction(pool, 'begin isolation level read committed', async (connection) => {
     await registerIn(connection, registration, waitMs)
-    const { rows } = await connection.query<Registered>(
-      `select c.system_identifier || '/' || d.oid as database
-       from pg_control_system() c, pg_database d where d.datname = current_database()`,
-    )
-    return rows[0] as Registered
+    return { database: await databaseOf(connection) }
   })
+}
+
+/** As `Registered` has it. */
+async function databaseOf(connection: Client): Promise<string> {
+  const { rows } = await connection.query<Registered>(
+    `select c.system_identifier || '/' || d.oid as database
+     from pg_control_system() c, pg_database d where d.datname = current_database()`,
+  )
+  return (rows[0] as Registered).database
+}
+
+/** The entities that the namespace has ever had, each with its newest schema version. */
+export interface KnownEntities extends Registered {
+  readonly versions: ReadonlyMap<string, number>
+}
+
+export async function knownEntities(pool: Pool, namespace: string): Promise<KnownEntities> {
+  const connection = await pool.connect()
+  try {
+    const { rows } = await connection.query<{ entity: string; version: number }>(
+      `select entity, max(version)::int as version from lockstep.schema_versions
+       where namespace = $1 group by entity order by entity`,
+      [namespace],
+    )
+    const versions = new Map(rows.map(({ entity, version }) => [entity, version]))
+    return { database: await databaseOf(connection), versions }
+  } catch (error) {
+    throw unavailable(error)
+  } finally {
+    connection.end().catch(() => {})
+  }
 }
 
 async function registerIn(

@@ -38,14 +38,18 @@ const columns = `
   pg_catalog.format('%I.%I', n.nspname, c.relname) as name`
 
 /** Throws `OPTION_INVALID` where there is none, or none that triggers on it would tell all of. */
-export async function findTable(connection: Client, given: string): Promise<Table> {
+export async function findTable(
+  connection: Client,
+  given: string,
+  option = '<table>',
+): Promise<Table> {
   const found =
     (await tableNamed(connection, 'to_regclass($1)', given)) ??
     // As it stands in a list of tables: Cities, which in SQL is "Cities".
     (await tableNamed(connection, 'to_regclass(quote_ident($1))', given))
   if (!found) {
     throw wrong(
-      '<table>',
+      option,
       given,
       `there is no such table; one like 'cities' or 'shop.cities' would do`,
     )
@@ -56,7 +60,7 @@ export async function findTable(connection: Client, given: string): Promise<Tabl
     (/^(pg_|information_schema$|lockstep$)/.test(found.schema)
       ? `in the schema ${found.schema}; a table of your own`
       : undefined)
-  if (instead) throw wrong('<table>', given, `that is ${instead} would do`)
+  if (instead) throw wrong(option, given, `that is ${instead} would do`)
   return { oid: Number(found.oid), name: found.name, hasRows: found.kind === 'r', isForeign: false }
 }
 

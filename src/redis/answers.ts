@@ -4,14 +4,18 @@ import type { Grant, Lookup, Nonce, Stored, Tombstone } from '../model/ports.ts'
 import type { Incarnation, Xid } from '../model/snapshot.ts'
 import { type Beside, type BesideReader, isOutlived } from './beside.ts'
 
+/** Not a byte lies there. */
+export const nothingThere: Lookup = { kind: 'miss', why: 'absent' }
+
 export function lookupOf(
   bytes: Buffer | null | undefined,
   beside: Beside,
   nowMs: number,
   graceMs: number,
 ): Lookup {
-  const envelope = bytes ? decodeEnvelope(bytes) : undefined
-  if (!envelope) return { kind: 'miss', why: bytes ? 'corrupt' : 'absent' }
+  if (!bytes) return nothingThere
+  const envelope = decodeEnvelope(bytes)
+  if (!envelope) return { kind: 'miss', why: 'corrupt' }
   if (isOutlived(envelope.snapshot, beside)) return { kind: 'miss', why: 'outlived' }
   const stored = storedOf(envelope, beside, nowMs)
   if (stored.freshForMs > 0) return { kind: 'fresh', stored }
@@ -24,6 +28,7 @@ export function storedOf(envelope: Envelope, { barrier }: Beside, nowMs: number)
   return {
     snapshot: envelope.snapshot,
     payload: envelope.payload,
+    form: envelope.form,
     freshForMs: envelope.softExpiryMs - nowMs,
     ageMs: Math.max(0, nowMs - envelope.createdAtMs),
     barrier,

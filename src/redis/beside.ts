@@ -1,5 +1,6 @@
 /** What the record of the barrier says of the values that were read with it. */
 import { decodeBarrierRecord } from '../model/barrier-record.ts'
+import type { FilterHeader } from '../model/bloom.ts'
 import { covers, type Snapshot } from '../model/snapshot.ts'
 
 export interface Beside {
@@ -48,4 +49,17 @@ export function isOutlived(snapshot: Snapshot, { generation }: Beside): boolean 
     generation.incarnation === snapshot.incarnation &&
     !covers(snapshot, generation)
   )
+}
+
+/**
+ * May the filter lack ids that exist: of writes that its node may have forgotten, or of another life
+ * of the database, in which what was deleted before the filter was built may exist again?
+ */
+export function isFilterOutlived(
+  { incarnation, xid }: FilterHeader,
+  { barrier, generation }: Beside,
+): boolean {
+  if (barrier !== undefined && barrier.incarnation !== incarnation) return true
+  if (generation === undefined) return false
+  return generation.incarnation !== incarnation || generation.xmax > xid
 }

@@ -4,8 +4,11 @@
  */
 import type { Redis } from 'ioredis'
 import type { Clock } from '../model/clock.ts'
-import type { FastPlane, Told } from '../model/ports.ts'
+import type { FastPlane, HotList, Told } from '../model/ports.ts'
 import { parseIncarnation, type Xid } from '../model/snapshot.ts'
+import { unanswered, withDeadline } from '../resilience/deadline.ts'
+import type { RedisClient } from './call.ts'
+import { formatHotList, isHotList, parseHotList } from './hot-list.ts'
 import type { KeySpace } from './keys.ts'
 
 /** Readers of this process that wait for another process' fill, by the value's key. */
@@ -65,22 +68,59 @@ function remember(times: Map<string, number>, key: string, atMs: number): void {
   }
 }
 
-export class RedisFastPlane implements FastPlane {
-  readonly #listeners: ((message: Told) => void)[] = []
+export interface FastPlaneOptions {
+  /** A connection for this alone. */
+  readonly subscriber: Redis
+  readonly commands: RedisClient
+  readonly keys: KeySpace
+  readonly waits: FillWaits
+  readonly clock: Clock
+  /** Of an announcement. */
+  readonly deadlineMs: number
+}
 
-  /** `subscriber` is a connection for this alone; `keyPrefix` that of the one for commands. */
-  constructor(subscriber: Redis, keys: KeySpace, waits: FillWaits, keyPrefix = '') {
+export class RedisFastPlane implements FastPlane {
+  readonly #options: FastPlaneOptions
+  readonly #listeners: ((message: Told) => void)[] = []
+  readonly #hotListeners: ((list: HotList) => void)[] = []
+
+  constructor(options: FastPlaneOptions) {
+    this.#options = options
+    const { subscriber, keys } = options
     subscriber.on('message', (channel: string, message: string) => {
-      if (channel !== keys.bus) return
-      const told = parseTold(message)
-      // Lua publishes the key as Redis has it, with an ioredis prefix if there is one.
-      if (!told) return waits.wake(message.slice(keyPrefix.length))
-      for (const listener of this.#listeners) listener(told)
+      if (channel === keys.bus) this.#hear(message)
     })
   }
 
   listen(told: (message: Told) => void): void {
     this.#listeners.push(told)
+  }
+
+  listenHot(heard: (list: HotList) => void): void {
+    this.#hotListeners.push(heard)
+  }
+
+  async announce(list: HotList, signal: AbortSignal): Promise<void> {
+    const { clock, commands, deadlineMs, keys } = this.#options
+    await withDeadline(deadlineMs, unanswered(deadlineMs, 'Redis'), signal, clock, () =>
+      commands.publish(keys.bus, formatHotList(list)),
+    )
+  }
+
+  #hear(message: string): void {
+    if (isHotList(message)) {
+      const list = parseHotList(message)
+      if (list) for (const heard of this.#hotListeners) heard(list)
+      return
+    }
+    const told = parseTold(message)
+    if (told) {
+      for (const listener of this.#listeners) listener(told)
+      return
+    }
+    // Lua publishes the key as Redis has it, with an ioredis prefix if there is one.
+    const { commands, waits } = this.#options
+    waits.wake(message.slice(commands.options.keyPrefix?.length ?? 0))
   }
 }
 

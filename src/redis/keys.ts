@@ -10,6 +10,13 @@ export interface KeySpace {
   barrier(tag: string): string
   /** Flags as PostgreSQL had them, and what was changed without it: in one slot. */
   readonly flags: readonly [kept: string, changes: string]
+  /** The two bitmaps of an entity's Bloom filters; with all else of them in one slot. */
+  filter(entity: string, slot: 0 | 1): string
+  /** The record of a filter's build, and the wish for one. */
+  filterBuild(entity: string): string
+  filterRequest(entity: string): string
+  /** Where what is to be merged is gathered; `token`: of this part alone. */
+  filterPart(entity: string, token: string): string
 }
 
 export function keySpace(namespace: string): KeySpace {
@@ -20,5 +27,9 @@ export function keySpace(namespace: string): KeySpace {
     claim: `${namespace}:database`,
     flags: [`${namespace}:{flags}`, `${namespace}:{flags}:changes`],
     barrier: (tag) => `${namespace}:barrier${tag === '' ? '' : `:{${tag}}`}`,
+    filter: (entity, slot) => `${namespace}:{bloom:${entity}}:${slot}`,
+    filterBuild: (entity) => `${namespace}:{bloom:${entity}}:build`,
+    filterRequest: (entity) => `${namespace}:{bloom:${entity}}:request`,
+    filterPart: (entity, token) => `${namespace}:{bloom:${entity}}:part:${token}`,
   }
 }

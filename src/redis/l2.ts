@@ -4,6 +4,7 @@
  * (docs/decisions/0006). What Redis can't answer in time is `unavailable`, never an exception.
  */
 import { randomBytes } from 'node:crypto'
+import type { Seed } from '../model/bloom.ts'
 import type { Clock } from '../model/clock.ts'
 import type { AnyEntity } from '../model/entity.ts'
 import { encodeEnvelope } from '../model/envelope.ts'
@@ -27,6 +28,7 @@ import { RedisBarriers } from './barriers.ts'
 import type { Call, RedisClient } from './call.ts'
 import type { RedisClock } from './clock.ts'
 import type { FillWaits } from './fast-plane.ts'
+import { RedisFilterAdds } from './filter-adds.ts'
 import type { KeySpace } from './keys.ts'
 import { RedisLookups } from './lookups.ts'
 import type { RedisNodes } from './nodes.ts'
@@ -40,6 +42,8 @@ export interface RedisL2Options {
   readonly clock: Clock
   readonly waits: FillWaits
   readonly tombstoneRetentionMs: number
+  /** What the ids of filters are hashed with. */
+  readonly seedOf: (entity: string) => Seed
 }
 
 export class RedisL2 implements L2 {
@@ -48,6 +52,7 @@ export class RedisL2 implements L2 {
   readonly #keys: KeySpace
   readonly #clock: Clock
   readonly #waits: FillWaits
+  readonly #adds: RedisFilterAdds
   readonly #retentionMs: string
   readonly #scripts = readScripts()
   readonly #barriers: RedisBarriers
@@ -64,14 +69,18 @@ export class RedisL2 implements L2 {
     this.#barriers = new RedisBarriers(options.redis, options.nodes, options.keys)
     this.#lookups = new RedisLookups(options)
     this.#waits = options.waits
+    this.#adds = new RedisFilterAdds(options)
     this.#retentionMs = String(options.tombstoneRetentionMs)
   }
 
-  lookup(entity: AnyEntity, ids: readonly string[]): Promise<readonly Lookup[]> {
-    return this.#lookups.lookup(
-      ids.map((id) => this.#valueKey(entity, id)),
-      entity.graceMs,
-    )
+  lookup(
+    entity: AnyEntity,
+    ids: readonly string[],
+    asked?: readonly boolean[],
+  ): Promise<readonly Lookup[]> {
+    const keys = ids.map((id) => this.#valueKey(entity, id))
+    if (!asked?.includes(true)) return this.#lookups.lookup(keys, entity.graceMs)
+    return this.#lookups.ask(keys, entity.graceMs, { entity: entity.name, ids, asked })
   }
 
   acquire(
@@ -173,6 +182,10 @@ export class RedisL2 implements L2 {
   ): Promise<Dropped> {
     let lost: { readonly cause: unknown } | undefined
     let values = 0
+    const noteLost = (cause: unknown): void => {
+      lost ??= { cause }
+    }
+    const added = this.#adds.apart(drops, noteLost)
     const nonces = await this.#each<Drop, Nonce>(drops, {
       keyOf: ({ entity, id }) => this.#keys.fence(entity, id),
       call: (some, { clock }) =>
@@ -183,10 +196,11 @@ export class RedisL2 implements L2 {
           return String(nonce) as Nonce
         }),
       unavailable: (cause) => {
-        lost ??= { cause }
+        noteLost(cause)
         return '' as Nonce
       },
     })
+    await added
     return lost ? { kind: 'unavailable', ...lost } : { kind: 'dropped', nonces, values }
   }
 
@@ -196,6 +210,7 @@ export class RedisL2 implements L2 {
     clock: RedisClock,
     message: string,
   ): Call {
+    const filters = this.#adds.inCall(drops)
     const keys = drops.flatMap(({ entity, id, versions }) => [
       this.#keys.fence(entity, id),
       ...versions.map((version) => this.#keys.value(entity, version, id)),
@@ -206,6 +221,7 @@ export class RedisL2 implements L2 {
       this.#retentionMs,
       this.#keys.bus,
       message,
+      String(filters.args.length),
       ...drops.flatMap(({ versions, through }) => [
         String(versions.length),
         this.#newNonce(),
@@ -213,8 +229,9 @@ export class RedisL2 implements L2 {
           ? [String(versions.indexOf(through.version) + 1), ...fillArgs(through, clock)]
           : ['0', '', '', '0']),
       ]),
+      ...filters.args,
     ]
-    return { script: this.#scripts.invalidate, keys, args }
+    return { script: this.#scripts.invalidate, keys: [...keys, ...filters.keys], args }
   }
 
   barrier(snapshot: Snapshot): Promise<readonly BarrierAnswer[]> {
@@ -264,6 +281,7 @@ function fillArgs(fill: Fill, clock: RedisClock): readonly [Nonce, Buffer, strin
     createdAtMs,
     softExpiryMs: createdAtMs + fill.ttlMs,
     payload: fill.payload,
+    form: fill.form,
   })
   return [fill.lease.nonce, bytes, String(Math.max(1, Math.ceil(fill.ttlMs + fill.graceMs)))]
 }

@@ -147,7 +147,17 @@ export const catalogue = {
   lockstep_loads_limit: {
     type: 'gauge',
     labels: [],
-    help: 'Loads that may run at once: maxConcurrentLoads.',
+    help: 'Loads that may run at once now: maxConcurrentLoads, or what was found between its least and most.',
+  },
+  lockstep_loads_shed_total: {
+    type: 'counter',
+    labels: ['class'],
+    help: 'Loads that were not run, because more urgent ones took their room or their turn did not come in time, by what they were for: ticket (strong reads and reads with a ticket), miss, refresh (answered already), warm-up.',
+  },
+  lockstep_refreshes_total: {
+    type: 'counter',
+    labels: ['entity', 'reason'],
+    help: 'Values that began to be loaded anew behind their answer: expired (past the ttl, within the grace) or early (before that: refreshAhead).',
   },
 
   // ---- Redis and PostgreSQL
@@ -186,6 +196,11 @@ export const catalogue = {
     labels: ['entity'],
     help: 'Values in Redis that this process could not read; each was a miss.',
   },
+  lockstep_uncached_keys_total: {
+    type: 'counter',
+    labels: ['entity'],
+    help: 'Loaded values that were answered and cached nowhere, because maxNewKeysPerMinute was reached.',
+  },
 
   // ---- L1
   lockstep_l1_entries: {
@@ -218,10 +233,77 @@ export const catalogue = {
     labels: ['entity'],
     help: 'Values that an invalidation dropped from L1.',
   },
+  lockstep_hot_keys: {
+    type: 'gauge',
+    labels: ['entity'],
+    help: 'Ids that are hot now, over all instances, and kept in L1 therefore: 32 at most. Which ones: `lockstep top`.',
+  },
+  lockstep_hot_key_lists_total: {
+    type: 'counter',
+    labels: ['act'],
+    help: 'Lists of hot keys: sent to the other instances, unsent because Redis could not be told, and heard of others.',
+  },
   lockstep_too_big_values_total: {
     type: 'counter',
     labels: ['entity'],
     help: 'Loaded values above maxValueBytes: answered, and cached nowhere.',
+  },
+
+  // ---- Bloom filters
+  lockstep_bloom_refused_total: {
+    type: 'counter',
+    labels: ['entity'],
+    help: 'Reads of entities with the option `bloom` that its filter answered: the id does not exist. They are among lockstep_reads_total with tier l2, outcome absent.',
+  },
+  lockstep_bloom_false_positives_total: {
+    type: 'counter',
+    labels: ['entity'],
+    help: 'Ids that were loaded in vain though the copy of the filter in this process has them: taken for others, or deleted since the filter was built.',
+  },
+  lockstep_bloom_ready: {
+    type: 'gauge',
+    labels: ['entity'],
+    help: '1 while there is a filter that answers, else 0: every id may exist then. From each instance with the entity.',
+  },
+  lockstep_bloom_copied: {
+    type: 'gauge',
+    labels: ['entity'],
+    help: '1 while this process has a copy of the newest filter, else 0: Redis is asked about each id that it has no value of.',
+  },
+  lockstep_bloom_fill_ratio: {
+    type: 'gauge',
+    labels: ['entity'],
+    help: 'Share of the bits that are set; at a half the filter has the ids that it was made for.',
+  },
+  lockstep_bloom_estimated_rate: {
+    type: 'gauge',
+    labels: ['entity'],
+    help: 'The share of absent ids that it takes for existing, as its bits have it. Above twice bloom.falsePositiveRate it is built anew.',
+  },
+  lockstep_bloom_estimated_ids: {
+    type: 'gauge',
+    labels: ['entity'],
+    help: 'How many ids were added to it, as its bits have it; +Inf when all are set.',
+  },
+  lockstep_bloom_bytes: {
+    type: 'gauge',
+    labels: ['entity'],
+    help: 'What it takes in Redis; during a build about twice that. A copy of it lies in each process.',
+  },
+  lockstep_bloom_generation: {
+    type: 'gauge',
+    labels: ['entity'],
+    help: 'Which filter answers: each new one has a higher number.',
+  },
+  lockstep_bloom_build_progress_ratio: {
+    type: 'gauge',
+    labels: ['entity'],
+    help: 'How far the scan of a build is, by the number of ids that are expected; absent when none is under way.',
+  },
+  lockstep_bloom_builds_total: {
+    type: 'counter',
+    labels: ['entity', 'outcome'],
+    help: 'Builds that this process has ended: ready, or failed and to be tried again.',
   },
 } as const satisfies Readonly<Record<string, MetricInfo>>
 

@@ -5,6 +5,9 @@ import type { FillAnswer } from '../model/ports.ts'
 /** How often each of a few words came up. */
 export type Tally<Word extends string = string> = Map<Word, number>
 
+/** `expired`: past its ttl, within its grace; `early`: before that. */
+export type RefreshReason = 'expired' | 'early'
+
 /** What one entity's reads came to. */
 export interface ReadCounters {
   l1Hits: number
@@ -23,6 +26,13 @@ export interface ReadCounters {
   readonly fills: Record<FillAnswer, number>
   corruptValues: number
   tooBigValues: number
+  /** Reads that the Bloom filter answered, and ids without a row that its copy here took for existing. */
+  refused: number
+  falsePositives: number
+  /** Answered, and kept nowhere: too many new keys in one minute. */
+  uncachedKeys: number
+  /** Values that were loaded anew behind who had them. */
+  readonly refreshes: Record<RefreshReason, number>
 }
 
 export function newReadCounters(): ReadCounters {
@@ -42,6 +52,10 @@ export function newReadCounters(): ReadCounters {
     fills: { filled: 0, 'nonce-changed': 0, tombstone: 0, 'not-covered': 0, unavailable: 0 },
     corruptValues: 0,
     tooBigValues: 0,
+    refused: 0,
+    falsePositives: 0,
+    uncachedKeys: 0,
+    refreshes: { expired: 0, early: 0 },
   }
 }
 
@@ -72,6 +86,15 @@ export interface RelayCounters {
   /** Rows of the delayed delete, and the values that it found and dropped. */
   repeatedRows: number
   repeatedValues: number
+}
+
+/** Lists of hot keys. */
+export interface HotKeyCounters {
+  sent: number
+  /** Redis could not be told. */
+  unsent: number
+  /** Of other instances. */
+  heard: number
 }
 
 export function count<Word extends string>(tally: Tally<Word>, word: Word, times = 1): void {

@@ -30,6 +30,20 @@ export type TrustChange =
   | { readonly state: 'gained' }
   | { readonly state: 'lost'; readonly reason: TrustLoss }
 
+/** What became of the Bloom filter of an entity. */
+export interface BloomNews {
+  readonly entity: string
+  readonly state: 'building' | 'ready' | 'failed' | 'lost'
+  /** `building`: why. */
+  readonly reason?: 'none' | 'requested' | 'outlived' | 'left' | 'saturated' | undefined
+  /** `ready`, `lost`: which. */
+  readonly generation?: number
+  /** `ready`: how many ids were scanned. */
+  readonly ids?: number
+  /** `failed`. */
+  readonly error?: unknown
+}
+
 export interface CacheEvents {
   trust: TrustChange
   breaker: {
@@ -69,6 +83,20 @@ export interface CacheEvents {
     readonly ids: readonly unknown[]
     readonly error: unknown
   }
+  bloom: BloomNews
+  'key-space': {
+    readonly entity: string
+    /** `maxNewKeysPerMinute`. */
+    readonly limit: number
+  }
+  'hot-key': {
+    readonly entity: string
+    /** As text. */
+    readonly id: string
+    /** Over all instances. */
+    readonly readsPerSecond: number
+    readonly state: 'hot' | 'cooled'
+  }
 }
 
 export type EventName = keyof CacheEvents
@@ -105,6 +133,18 @@ export const eventCatalogue: Readonly<
   'load-failed': {
     fields: ['entity', 'ids', 'error'],
     help: 'A load failed, its retries included. Readers that wait for it get `error`.',
+  },
+  bloom: {
+    fields: ['entity', 'state', 'reason', 'generation', 'ids', 'error'],
+    help: 'The Bloom filter of an entity (docs/bloom.md) is `building` in this process (with the `reason`: there was `none`, it was `requested`, it was `outlived` by what Redis forgot or by a new life of the database, a build had been `left`, it was `saturated`), was made `ready` by it (`generation`, `ids`: how many were scanned), could not be built and will be tried again (`failed`, with the `error`), or lies in Redis no more (`lost`). Without one that answers every id is "maybe".',
+  },
+  'key-space': {
+    fields: ['entity', 'limit'],
+    help: 'More keys came up in a minute than may be cached anew (`maxNewKeysPerMinute`): somebody may be making up ids. Once a minute; until it is over, others are loaded and answered, and cached nowhere.',
+  },
+  'hot-key': {
+    fields: ['entity', 'id', 'readsPerSecond', 'state'],
+    help: 'All instances together read an id more often than `hotKeys.threshold` (`hot`): it is kept in L1 from now on; or less than half as often (`cooled`), or others are far hotter. In every process that hears of it, at most 100 a second.',
   },
 }
 

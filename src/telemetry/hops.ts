@@ -55,7 +55,7 @@ export class HopWatch {
     const run = <T>(operation: Operation<'l2'>, call: () => Promise<readonly T[]>) =>
       this.#run('l2', operation, call, (answers) => answers.some(isUnavailable))
     return {
-      lookup: (entity, ids) => run('lookup', () => l2.lookup(entity, ids)),
+      lookup: (...args) => run('lookup', () => l2.lookup(...args)),
       acquire: (entity, ids, options) => run('acquire', () => l2.acquire(entity, ids, options)),
       fill: (entity, fills) => run('fill', () => l2.fill(entity, fills)),
       renew: (...args) => l2.renew(...args),

@@ -1,8 +1,16 @@
 /** What each metric that is read at a scrape is read from. */
 import type { AnyEntity } from '../model/entity.ts'
 import { type FlagName, flagNames } from '../model/flags.ts'
+import { type LoadClass, loadClasses } from '../model/load-class.ts'
 import type { Destination, Owed, Region } from '../model/ports.ts'
-import type { ReadCounters, RelayCounters, Tally, WriteCounters } from './counters.ts'
+import { bloomSamplers, type FilterNumbers } from './bloom-samples.ts'
+import type {
+  HotKeyCounters,
+  ReadCounters,
+  RelayCounters,
+  Tally,
+  WriteCounters,
+} from './counters.ts'
 import type { CacheEvents, TrustLoss } from './events.ts'
 import { type Hop, type HopWatch, hopOperations } from './hops.ts'
 import type { Sample, Samplers } from './registry.ts'
@@ -11,6 +19,10 @@ export interface EntityNumbers {
   readonly entity: AnyEntity
   readonly counters: ReadCounters
   readonly region: Region
+  /** Of its Bloom filter; `undefined`: it has none. */
+  readonly filter?: () => FilterNumbers | undefined
+  /** `undefined`: nobody counts them. */
+  readonly hot?: { readonly count: number } | undefined
 }
 
 /** What the coordinator knows now. */
@@ -23,6 +35,7 @@ export interface Present {
   readonly owed: (destination: Destination) => Owed | undefined
   readonly runningLoads: number
   readonly waitingLoads: number
+  readonly loadsLimit: number
   /** `undefined`: there is no Redis. */
   readonly breaker: CacheEvents['breaker']['state'] | undefined
   /** What this process applies. */
@@ -40,8 +53,9 @@ export interface Numbers {
   readonly heard: { readonly fast: number; readonly durable: number }
   readonly relayed: Readonly<RelayCounters>
   readonly foreignEvents: Tally
+  readonly shedLoads: Tally<LoadClass>
+  readonly hotKeys: Readonly<HotKeyCounters>
   readonly boundMs: number
-  readonly maxConcurrentLoads: number
 }
 
 export function samplersOf(numbers: Numbers): Samplers {
@@ -81,7 +95,13 @@ export function samplersOf(numbers: Numbers): Samplers {
     lockstep_load_failures_total: byCode(({ loadFailures }) => loadFailures),
     lockstep_loads_running: () => [[present().runningLoads]],
     lockstep_loads_waiting: () => [[present().waitingLoads]],
-    lockstep_loads_limit: () => [[numbers.maxConcurrentLoads]],
+    lockstep_loads_limit: () => [[present().loadsLimit]],
+    lockstep_loads_shed_total: () =>
+      loadClasses.map((one) => [numbers.shedLoads.get(one) ?? 0, { class: one }] as const),
+    lockstep_refreshes_total: () =>
+      [...entities()].flatMap(({ entity, counters }) =>
+        samplesOf(entriesOf(counters.refreshes), (reason) => ({ entity: entity.name, reason })),
+      ),
 
     lockstep_hop_failures_total: () =>
       hopsOf(numbers.hasL2).flatMap((hop) =>
@@ -101,6 +121,25 @@ export function samplersOf(numbers: Numbers): Samplers {
       ),
     lockstep_corrupt_values_total: each(({ counters }) => counters.corruptValues),
 
+    lockstep_uncached_keys_total: each(({ counters }) => counters.uncachedKeys),
+
+    ...l1Samplers(entities),
+    lockstep_hot_keys: each(({ hot }) => hot?.count ?? 0),
+    lockstep_hot_key_lists_total: () =>
+      samplesOf(entriesOf({ ...numbers.hotKeys }), (act) => ({ act })),
+    lockstep_too_big_values_total: each(({ counters }) => counters.tooBigValues),
+
+    ...bloomSamplers(entities),
+  }
+}
+
+type L1Metric = Exclude<Extract<keyof Samplers, `lockstep_l1_${string}`>, 'lockstep_l1_trusted'>
+
+/** What lies in this process. */
+function l1Samplers(entities: Numbers['entities']): Pick<Samplers, L1Metric> {
+  const each = (read: (one: EntityNumbers) => number) => () =>
+    [...entities()].map((one) => [read(one), { entity: one.entity.name }] as const)
+  return {
     lockstep_l1_entries: each(({ region }) => region.count),
     lockstep_l1_bytes: each(({ region }) => region.weightBytes),
     lockstep_l1_max_bytes: each(({ entity }) => entity.maxBytes),
@@ -111,7 +150,6 @@ export function samplersOf(numbers: Numbers): Samplers {
       ]),
     lockstep_l1_evictions_total: each(({ region }) => region.evictions),
     lockstep_l1_dropped_total: each(({ region }) => region.drops),
-    lockstep_too_big_values_total: each(({ counters }) => counters.tooBigValues),
   }
 }
 

@@ -1,17 +1,22 @@
 /** All that one cache tells of itself: counters, events, and the registry that a scrape reads. */
 import type { Clock } from '../model/clock.ts'
+import type { LoadClass } from '../model/load-class.ts'
 import type { Logger } from '../model/log.ts'
-import { codeOf, count, newWriteCounters, type RelayCounters, type Tally } from './counters.ts'
+import {
+  codeOf,
+  count,
+  type HotKeyCounters,
+  newWriteCounters,
+  type RelayCounters,
+  type Tally,
+} from './counters.ts'
 import { Events, type TrustChange, type TrustLoss } from './events.ts'
 import { HopWatch, hopOperations } from './hops.ts'
 import { type OpenRegistry, openRegistry, type Registry } from './registry.ts'
 import { hopsOf, type Numbers, samplersOf } from './samples.ts'
 
 export interface TelemetryOptions
-  extends Pick<
-    Numbers,
-    'entities' | 'present' | 'hasL2' | 'hasLog' | 'boundMs' | 'maxConcurrentLoads'
-  > {
+  extends Pick<Numbers, 'entities' | 'present' | 'hasL2' | 'hasLog' | 'boundMs'> {
   readonly namespace: string
   readonly clock: Clock
   readonly log: Logger
@@ -25,8 +30,11 @@ export class Telemetry {
   readonly heard = { fast: 0, durable: 0 }
   /** What this process did as the relay, beside telling others of rows. */
   readonly relayed: RelayCounters = { replayedRows: 0, repeatedRows: 0, repeatedValues: 0 }
+  readonly hotKeys: HotKeyCounters = { sent: 0, unsent: 0, heard: 0 }
   /** Events of foreign producers, by what became of them. */
   readonly foreignEvents: Tally = new Map()
+  /** Loads that were not run, by what they were for. */
+  readonly shedLoads: Tally<LoadClass> = new Map()
   readonly #clock: Clock
   readonly #trustLosses: Tally<TrustLoss> = new Map()
   readonly #open: OpenRegistry
@@ -40,8 +48,8 @@ export class Telemetry {
       answered: (hop, operation, seconds) =>
         this.#open.observe('lockstep_hop_seconds', seconds, { hop, operation }),
     })
-    const { hops, writes, heard, relayed, foreignEvents } = this
-    const told = { hops, writes, heard, relayed, foreignEvents }
+    const { hops, writes, heard, relayed, foreignEvents, shedLoads, hotKeys } = this
+    const told = { hops, writes, heard, relayed, foreignEvents, shedLoads, hotKeys }
     const numbers = { ...options, ...told, trustLosses: this.#trustLosses }
     this.#open = openRegistry(namespace, samplersOf(numbers))
     this.#open.zero('lockstep_write_seconds', {})

@@ -18,6 +18,7 @@ import { visible, type WriteId } from '../model/snapshot.ts'
 import { lookupOf, storedOf } from '../redis/answers.ts'
 import { type Beside, isOutlived } from '../redis/beside.ts'
 import { MemoryBarriers } from './memory-barriers.ts'
+import { refuser, remember } from './memory-bitmaps.ts'
 import { fenceKey, valueKey } from './memory-keys.ts'
 import type { MemoryRedis, ReadFence } from './memory-redis.ts'
 
@@ -26,6 +27,8 @@ export interface MemoryL2Options {
   readonly tombstoneRetentionMs?: number
   /** Where each call is noted. */
   readonly calls?: L2Call[]
+  /** What an invalidation adds to the filters, where it isn't all of the drops. */
+  readonly remember?: (redis: MemoryRedis, write: WriteId, drops: readonly Drop[]) => void
 }
 
 /** What one process asked of its L2. */
@@ -62,16 +65,10 @@ export function memoryL2(options: MemoryL2Options): L2 {
   }
 
   return {
-    lookup: (entity, ids) =>
+    lookup: (entity, ids, asked) =>
       call<readonly Lookup[]>(
         { act: 'lookup', ids },
-        () => {
-          const nowMs = redis.nowMs()
-          const beside = barriers.beside()
-          return ids.map((id) =>
-            lookupOf(redis.get(keysOf(entity, id).value), beside, nowMs, entity.graceMs),
-          )
-        },
+        () => lookupAll(redis, entity, ids, asked, barriers.beside()),
         (cause) => ids.map(() => unavailable(cause)),
       ),
 
@@ -128,6 +125,8 @@ export function memoryL2(options: MemoryL2Options): L2 {
             values += dropValues(redis, write, drop)
             return fenceOff(redis, write, drop, retentionMs, proposed)
           })
+          if (options.remember) options.remember(redis, write, drops)
+          else rememberAll(redis, drops)
           const keys = drops.map(({ entity, id }) => ({ entity, id }))
           if (!quiet) redis.tell({ write, keys })
           return { kind: 'dropped', nonces, values }
@@ -164,6 +163,32 @@ const unavailable = (cause: unknown) => ({ kind: 'unavailable', cause }) as cons
 interface Keys {
   readonly fence: string
   readonly value: string
+}
+
+/** lookup-asked.lua */
+function lookupAll(
+  redis: MemoryRedis,
+  entity: AnyEntity,
+  ids: readonly string[],
+  asked: readonly boolean[] | undefined,
+  beside: Beside,
+): readonly Lookup[] {
+  const nowMs = redis.nowMs()
+  const refusalOf = asked?.includes(true) ? refuser(redis, entity.name, beside) : undefined
+  return ids.map((id, place) => {
+    const bytes = redis.get(keysOf(entity, id).value)
+    const refusal = bytes || !asked?.[place] ? undefined : refusalOf?.(id)
+    if (refusal) return { kind: 'refused', refusal }
+    return lookupOf(bytes, beside, nowMs, entity.graceMs)
+  })
+}
+
+/** What invalidate.lua adds to the filters. */
+function rememberAll(redis: MemoryRedis, drops: readonly Drop[]): void {
+  for (const entity of new Set(drops.map((drop) => drop.entity))) {
+    const ids = drops.flatMap((drop) => (drop.entity === entity ? drop.id : []))
+    remember(redis, entity, ids)
+  }
 }
 
 /** acquire.lua for one id. */
@@ -262,9 +287,9 @@ function sees(redis: MemoryRedis, key: string, write: WriteId): boolean {
   return present !== undefined && visible(write, present.snapshot)
 }
 
-function envelopeOf({ snapshot, payload, ttlMs, ageMs }: Fill, nowMs: number): Buffer {
+function envelopeOf({ snapshot, payload, form, ttlMs, ageMs }: Fill, nowMs: number): Buffer {
   const createdAtMs = nowMs - ageMs
-  return encodeEnvelope({ snapshot, payload, createdAtMs, softExpiryMs: createdAtMs + ttlMs })
+  return encodeEnvelope({ snapshot, payload, form, createdAtMs, softExpiryMs: createdAtMs + ttlMs })
 }
 
 const expireMsOf = (fill: Fill): number => Math.max(1, Math.ceil(fill.ttlMs + fill.graceMs))

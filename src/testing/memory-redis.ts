@@ -3,9 +3,10 @@
  * The contract suites hold the two of them to the real ones.
  */
 import type { Clock } from '../model/clock.ts'
-import type { FastPlane, FillAnswer, Told, Tombstone } from '../model/ports.ts'
+import type { FastPlane, FillAnswer, HotList, Told, Tombstone } from '../model/ports.ts'
 import { covers, type Incarnation, visible, type WriteId } from '../model/snapshot.ts'
-import { barrierKey, fenceKey, valueKey } from './memory-keys.ts'
+import { formatHotList, parseHotList } from '../redis/hot-list.ts'
+import { barrierKey, fenceKey, filterKey, valueKey } from './memory-keys.ts'
 import { MemoryWaits } from './memory-waits.ts'
 import { copyOf, type StoredFence } from './stored-fence.ts'
 import { type Header, headerOf } from './stored-header.ts'
@@ -39,6 +40,7 @@ export class MemoryRedis {
   readonly #fences = new Map<string, StoredFence>()
   readonly waits: MemoryWaits
   readonly #listeners: ((message: Told) => void)[] = []
+  readonly #hotListeners: ((list: HotList) => void)[] = []
   /** Of the server that answers, as `NodeChange` has it. */
   identity = newIdentity()
   /** Why it can't be reached; `undefined` when it can. */
@@ -74,6 +76,10 @@ export class MemoryRedis {
 
   evictBarrier(): void {
     this.#values.delete(barrierKey)
+  }
+
+  evictFilter(entity: string, slot: 0 | 1): void {
+    this.#values.delete(filterKey(entity, slot))
   }
 
   /** All that it remembers now, for `failOver`. */
@@ -112,7 +118,16 @@ export class MemoryRedis {
   }
 
   fastPlane(): FastPlane {
-    return { listen: (told) => void this.#listeners.push(told) }
+    return {
+      listen: (told) => void this.#listeners.push(told),
+      listenHot: (heard) => void this.#hotListeners.push(heard),
+      announce: async (list) => {
+        if (this.down) throw this.down
+        const message = formatHotList(list)
+        const told = parseHotList(message)
+        if (told) for (const heard of this.#hotListeners) heard(told)
+      },
+    }
   }
 
   // ---- what the scripts do
@@ -127,6 +142,17 @@ export class MemoryRedis {
 
   set(key: string, bytes: Buffer, expireMs: number): void {
     this.#values.set(key, { bytes, expiresAtMs: this.nowMs() + expireMs })
+  }
+
+  /** Other bytes, for as long as those that lie there had. */
+  replace(key: string, bytes: Buffer): void {
+    const stored = this.#values.get(key)
+    if (stored) this.#values.set(key, { ...stored, bytes })
+  }
+
+  pexpire(key: string, expireMs: number): void {
+    const bytes = this.get(key)
+    if (bytes) this.set(key, bytes, expireMs)
   }
 
   unlink(key: string): void {

@@ -9,6 +9,7 @@ import type {
   JoinedWriteOptions,
   Key,
   ReadOptions,
+  WarmOptions,
   WriteOptions,
 } from '../types.ts'
 import type { CallRecorder, RecordedRead } from './recorder.ts'
@@ -79,6 +80,8 @@ function watchedDoor(door: Door, entity: AnyEntity, watch: Watch): Door {
       read('getMany', isIterable ? [...some] : [], options)
       return clock.waitedFor(door.getMany(some, options))
     },
+    warm: (ids: Iterable<unknown> | AsyncIterable<unknown>, options?: WarmOptions) =>
+      clock.waitedFor(door.warm(ids, options)),
     write: (...args: unknown[]) => {
       if (typeof args[0] === 'function') {
         const [run, options] = args as [Run, WriteOptions | undefined]

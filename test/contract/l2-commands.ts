@@ -22,7 +22,7 @@ export interface FillOf {
   readonly spot: Spot
   readonly ago: number
   readonly snapshot: SeenUpTo
-  readonly payload: 'a value' | 'no bytes' | 'nothing'
+  readonly payload: 'a value' | 'no bytes' | 'nothing' | 'compressed bytes' | 'the verdict too big'
   readonly ttl: number
   readonly grace: number
   readonly age: number

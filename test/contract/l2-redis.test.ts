@@ -6,7 +6,7 @@ import { inspect } from 'node:util'
 import { Redis } from 'ioredis'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { encodeEnvelope } from '../../src/model/envelope.ts'
-import type { Lease, NodeChange, Told } from '../../src/model/ports.ts'
+import type { HotList, Lease, NodeChange, Told } from '../../src/model/ports.ts'
 import { keySpace } from '../../src/redis/keys.ts'
 import { ownNamespace } from '../support/namespace.ts'
 import { type RedisServer, type RedisServerOptions, startRedis } from '../support/servers.ts'
@@ -378,6 +378,8 @@ test('noise on the channel is no message, and does no harm', async () => {
   const { l2, redis, fastPlane, namespace } = await open()
   const told: Told[] = []
   fastPlane.listen((message) => told.push(message))
+  const lists: HotList[] = []
+  fastPlane.listenHot((list) => lists.push(list))
   const { bus } = keySpace(namespace)
   const incarnation = '"i":"00c0ffee00c0ffee"'
   const noise = [
@@ -393,11 +395,34 @@ test('noise on the channel is no message, and does no harm', async () => {
     '{"i":"00C0FFEE00C0FFEE","x":1,"k":[]}',
     `{${incarnation},"x":1,"k":{}}`,
     Buffer.from([0xff, 0xfe, 0x7b]),
+    '{"h":',
+    '{"h":1}',
+    '{"h":9,"n":"a","k":[["thing","a",300,1]]}',
+    '{"h":1,"n":"a","k":{"0":["thing","a",300,1]}}',
+    `{"h":1,"n":"a","k":[["thing","${'a'.repeat(40_000)}",300,1]]}`,
+    `{"h":1,"n":"a",${incarnation},"x":1,"k":"thing"}`,
   ]
   for (const message of noise) await redis.publish(bus, message)
   await invalidate(l2, write(100), ['a'])
   await until('the real one has come', () => told.some(({ keys }) => keys.length > 0))
   expect(told).toEqual([{ write: write(100), keys: [{ entity: 'thing', id: 'a' }] }])
+  expect(lists).toEqual([])
+})
+
+test('an announcement has its deadline, and ends with who sends it', async () => {
+  const server = await startRedis()
+  const { fastPlane, redis } = await openRedisProcess({
+    url: server.url,
+    namespace: ownNamespace(),
+    deadlineMs: 300,
+  })
+  const { signal } = new AbortController()
+  await fastPlane.announce({ instance: 'one', keys: [] }, signal)
+  await expect(
+    fastPlane.announce({ instance: 'one', keys: [] }, AbortSignal.abort(new Error('over'))),
+  ).rejects.toThrow('over')
+  await redis.call('CLIENT', 'PAUSE', '1500', 'ALL')
+  await expect(fastPlane.announce({ instance: 'one', keys: [] }, signal)).rejects.toThrow('300 ms')
 })
 
 test('a write of an id that is waited for elsewhere wakes by its key alone', async () => {

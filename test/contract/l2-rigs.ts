@@ -7,15 +7,17 @@ import {
   encodeBarrierRecord,
 } from '../../src/model/barrier-record.ts'
 import { systemClock } from '../../src/model/clock.ts'
+import type { L2Filters } from '../../src/model/filter-ports.ts'
 import type { FastPlane, L2 } from '../../src/model/ports.ts'
 import { keySpace } from '../../src/redis/keys.ts'
-import { barrierKey } from '../../src/testing/memory-keys.ts'
+import { memoryFilters } from '../../src/testing/memory-filters.ts'
+import { barrierKey, buildKey, filterKey, requestKey } from '../../src/testing/memory-keys.ts'
 import { ownNamespace } from '../support/namespace.ts'
 import { MemoryRedis, memoryL2 } from '../support/ports.ts'
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts'
 import { startRedis } from '../support/servers.ts'
 import { required } from '../support/world.ts'
-import { openRedisProcess } from './redis-process.ts'
+import { openRedisProcess, type RedisProcess } from './redis-process.ts'
 
 /** Two processes over one L2, and what may happen to it behind their backs. */
 export interface Rig {
@@ -29,6 +31,14 @@ export interface Rig {
   records(): Promise<readonly (BarrierRecord | undefined)[]>
   /** Puts others in their places; `undefined` evicts. */
   rewrite(change: (record: BarrierRecord) => BarrierRecord | Buffer | undefined): Promise<unknown>
+  /** The filters beside it, as each of the two has them. */
+  readonly filters: { readonly one: L2Filters; readonly two: L2Filters }
+  /** What lies at a key of the filters of 'thing'. */
+  bitmap(slot: 0 | 1): Promise<Buffer | undefined>
+  /** `undefined` evicts. */
+  putBitmap(slot: 0 | 1, bytes: Buffer | undefined): Promise<unknown>
+  /** Evicts the record of a build, and the wish for one. */
+  evictBuild(): Promise<unknown>
 }
 
 interface RigOptions {
@@ -58,6 +68,7 @@ async function openRedis({ retentionMs, isOwn = false }: RigOptions = {}): Promi
       one.redis.del(what === 'fence' ? keys.fence('thing', id) : keys.value('thing', version, id)),
     flush: () => one.redis.flushall(),
     ...recordsIn(namespace, [one.redis]),
+    ...filtersOf(namespace, one, two),
   }
 }
 
@@ -91,6 +102,7 @@ async function openCluster({ retentionMs }: RigOptions = {}): Promise<Rig> {
       namespace,
       servers.map(({ admin }) => admin),
     ),
+    ...filtersOf(namespace, one, two),
   }
 }
 
@@ -109,10 +121,19 @@ async function openMemory({ retentionMs = 60_000 }: RigOptions = {}): Promise<Ri
       return bytes ? [decodeBarrierRecord(bytes)] : []
     },
     rewrite: async (change) => {
-      const record = decodeBarrierRecord(redis.get(barrierKey) as Buffer) as BarrierRecord
-      const changed = change(record)
+      const bytes = redis.get(barrierKey)
+      if (!bytes) return
+      const changed = change(decodeBarrierRecord(bytes) as BarrierRecord)
       if (changed === undefined) return redis.evictBarrier()
       redis.set(barrierKey, bytesOf(changed), lifeMs)
+    },
+    filters: { one: memoryFilters(redis), two: memoryFilters(redis) },
+    bitmap: async (slot) => redis.get(filterKey('thing', slot)),
+    putBitmap: async (slot, bytes) =>
+      bytes ? redis.set(filterKey('thing', slot), bytes, lifeMs) : redis.evictFilter('thing', slot),
+    evictBuild: async () => {
+      redis.unlink(buildKey('thing'))
+      redis.unlink(requestKey('thing'))
     },
   }
 }
@@ -121,6 +142,22 @@ const lifeMs = 60_000
 
 const bytesOf = (record: BarrierRecord | Buffer): Buffer =>
   Buffer.isBuffer(record) ? record : encodeBarrierRecord(record)
+
+type FilterRig = Pick<Rig, 'filters' | 'bitmap' | 'putBitmap' | 'evictBuild'>
+
+function filtersOf(namespace: string, one: RedisProcess, two: RedisProcess): FilterRig {
+  const { redis } = one
+  const keys = keySpace(namespace)
+  return {
+    filters: { one: one.filters, two: two.filters },
+    bitmap: async (slot) => (await redis.getBuffer(keys.filter('thing', slot))) ?? undefined,
+    putBitmap: (slot, bytes) => {
+      const key = keys.filter('thing', slot)
+      return bytes ? redis.set(key, bytes, 'PX', lifeMs) : redis.del(key)
+    },
+    evictBuild: () => redis.del(keys.filterBuild('thing'), keys.filterRequest('thing')),
+  }
+}
 
 function recordsIn(namespace: string, nodes: readonly Redis[]): Pick<Rig, 'records' | 'rewrite'> {
   const all = async () => {

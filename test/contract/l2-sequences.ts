@@ -56,7 +56,13 @@ const snapshot: fc.Arbitrary<SeenUpTo> = fc
 const loaded = {
   ago,
   snapshot,
-  payload: fc.constantFrom('a value' as const, 'no bytes' as const, 'nothing' as const),
+  payload: fc.constantFrom(
+    'a value' as const,
+    'no bytes' as const,
+    'nothing' as const,
+    'compressed bytes' as const,
+    'the verdict too big' as const,
+  ),
   ttl: halves,
   grace: wholes,
   age: mostly(fc.constant(0), fc.constantFrom(1, 2)),

@@ -228,7 +228,7 @@ export class Side {
     return {
       lease,
       snapshot: { ...this.#snapshot(fill.snapshot), ...(own === undefined ? {} : { own }) },
-      payload: payloads[fill.payload],
+      ...payloads[fill.payload],
       ttlMs: fill.ttl * unitMs,
       graceMs: fill.grace * unitMs,
       ageMs: fill.age * unitMs,
@@ -263,9 +263,11 @@ const incarnationOf = (isFormer: boolean): Incarnation => (isFormer ? former : p
 
 const overs = { nothing: [], 'the former': [former], both: [former, present] } as const
 const payloads = {
-  'a value': Buffer.from('a value'),
-  'no bytes': Buffer.alloc(0),
-  nothing: undefined,
+  'a value': { payload: Buffer.from('a value') },
+  'no bytes': { payload: Buffer.alloc(0) },
+  nothing: { payload: undefined },
+  'compressed bytes': { payload: Buffer.from('fewer'), form: 'compressed' },
+  'the verdict too big': { payload: undefined, form: 'too-big' },
 } as const
 
 const damages = {

@@ -26,7 +26,8 @@ export class Views {
   lookup(lookup: Lookup): unknown {
     if (lookup.kind === 'unavailable') throw lookup.cause
     this.kinds.push(lookup.kind === 'miss' ? lookup.why : lookup.kind)
-    return lookup.kind === 'miss' ? lookup : { kind: lookup.kind, stored: storedAs(lookup.stored) }
+    if (lookup.kind === 'miss' || lookup.kind === 'refused') return lookup
+    return { kind: lookup.kind, stored: storedAs(lookup.stored) }
   }
 
   grant(grant: Grant): unknown {
@@ -102,6 +103,7 @@ export class Views {
       snapshot: plain(header?.snapshot),
       softExpiryIn: header && halfUnits(header.softExpiryMs - nowMs),
       payload: envelope?.payload?.toString(),
+      form: envelope?.form,
       age: envelope && halfUnits(nowMs - envelope.createdAtMs),
     }
   }
@@ -125,10 +127,11 @@ class Names {
 
 const halfUnits = (ms: number): number => Math.round(ms / (unitMs / 2)) + 0
 
-function storedAs({ snapshot, payload, freshForMs, ageMs, barrier }: Stored) {
+function storedAs({ snapshot, payload, form, freshForMs, ageMs, barrier }: Stored) {
   return {
     snapshot: plain(snapshot),
     payload: payload?.toString(),
+    form,
     freshFor: halfUnits(freshForMs),
     age: halfUnits(ageMs),
     barrier: plain(barrier),

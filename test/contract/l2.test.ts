@@ -3,7 +3,7 @@
  * the real one and its twin in memory promise the same.
  */
 import { describe, expect, test } from 'vitest'
-import type { L2, Lease } from '../../src/model/ports.ts'
+import type { HotList, L2, Lease } from '../../src/model/ports.ts'
 import type { Snapshot } from '../../src/model/snapshot.ts'
 import { until } from '../support/world.ts'
 import { l2Rigs } from './l2-rigs.ts'
@@ -498,6 +498,26 @@ describe.each(l2Rigs)('L2 in %s', (_name, open) => {
       await two.invalidate(write(101), drops, { quiet: false })
       await until('it was heard', () => heard.length > 0)
       expect(heard).toEqual([101])
+    })
+
+    test('lists of hot keys over the fast plane, and their senders too', async () => {
+      const { fastPlane } = await open()
+      const heard: HotList[] = []
+      const writes: unknown[] = []
+      fastPlane.listenHot((list) => heard.push(list))
+      fastPlane.listen((told) => writes.push(told))
+      const keys = ['a', '"', 'ä💶', '42'].map((id) => ({
+        ...{ entity: 'thing', id, readsPerSecond: 300, l1Share: 0.5 },
+      }))
+      const { signal } = new AbortController()
+      await fastPlane.announce({ instance: 'one', keys }, signal)
+      await fastPlane.announce({ instance: 'one', keys: [] }, signal)
+      await until('both were heard', () => heard.length === 2)
+      expect(heard).toEqual([
+        { instance: 'one', keys },
+        { instance: 'one', keys: [] },
+      ])
+      expect(writes).toEqual([])
     })
 
     test('who waits is woken by a quiet write-through too', async () => {

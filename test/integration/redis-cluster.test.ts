@@ -10,9 +10,11 @@ import { keySpace } from '../../src/redis/keys.ts'
 import type { RedisConnectionOptions } from '../../src/redis/open.ts'
 import { slotOf } from '../../src/redis/slot.ts'
 import type { Parts } from '../../src/running-cache.ts'
+import { built, says } from '../contract/filter-words.ts'
 import { openRedisProcess, type RedisProcess } from '../contract/redis-process.ts'
 import {
   acquire,
+  changes,
   fill,
   fillOf,
   found,
@@ -20,6 +22,7 @@ import {
   lease,
   present,
   put,
+  restore,
   thing,
   upTo,
   write,
@@ -179,8 +182,8 @@ async function calls(admin: Redis, command: string): Promise<number> {
 // ---------------------------------------------------------------- a slot that moves
 
 /** A slot on its way between two nodes, and put back when the test has ended. */
-async function movingSlot(id: string, { cluster, valueKey }: Place) {
-  const slot = slotOf(valueKey(id))
+async function movingSlot(id: string, { cluster, valueKey }: Place, key = valueKey(id)) {
+  const slot = slotOf(key)
   const from = await cluster.ownerOf(slot)
   const to = cluster.nodes.find((node) => node !== from) as ClusterServer
   const finish = async (): Promise<void> => {
@@ -192,6 +195,30 @@ async function movingSlot(id: string, { cluster, valueKey }: Place) {
   await cluster.openSlot(slot, to)
   return { move: (...keys: string[]) => cluster.moveKeys(slot, to, keys), finish, to }
 }
+
+test('no write is told without its filter while the slot of that moves, and no id is refused', async () => {
+  const here = await place(await sharedCluster())
+  const { filters, l2, namespace } = here
+  await built(filters, ['a'])
+  await restore(l2, await changes(l2, upTo(100)), upTo(100))
+  expect(await says(l2, ['a', 'new'])).toEqual(['miss', 'refused'])
+  const keys = keySpace(namespace)
+  const { move, finish } = await movingSlot('', here, keys.filter('thing', 0))
+  const told = async (): Promise<string> =>
+    (await l2.invalidate(write(110), [{ entity: 'thing', id: 'new', versions: [1] }])).kind
+  // Of its two keys one is nowhere: neither node can say so.
+  expect(await told()).toBe('unavailable')
+  expect(await says(l2, ['a', 'new'])).toEqual(['miss', 'miss'])
+  await move(keys.filter('thing', 0))
+  await move(keys.filter('thing', 1))
+  expect(await told()).toBe('unavailable')
+  expect(await says(l2, ['a', 'new'])).toEqual(['miss', 'miss'])
+  await finish()
+  expect(await told()).toBe('dropped')
+  // Until the client knows whose the slot is, it names another node's barrier.
+  await until('its barrier is read', async () => (await says(l2, ['none']))[0] === 'refused')
+  expect(await says(l2, ['a', 'new', 'none'])).toEqual(['miss', 'miss', 'refused'])
+})
 
 test('a value is found wherever it lies while its slot moves', async () => {
   const here = await place(await sharedCluster())
@@ -413,6 +440,21 @@ test('of a node that has ended the keys are unavailable in time, and the others 
   // It has come back with nothing.
   expect(await fill(l2, fillOf(paused, upTo(100)))).toBe('nonce-changed')
   await put(l2, lost[0] as string, upTo(101))
+})
+
+test('a write that its filter was not told of is not fenced', async () => {
+  const cluster = await startRedisCluster()
+  const { idsOn, l2, namespace } = await place(cluster, 300)
+  const gone = await cluster.ownerOf(slotOf(keySpace(namespace).filter('thing', 0)))
+  const left = cluster.nodes.find((node) => node !== gone) as ClusterServer
+  const [id] = (await idsOn(left, 1)) as [string]
+  const told = async (): Promise<string> =>
+    (await l2.invalidate(write(100), [{ entity: 'thing', id, versions: [1] }])).kind
+  await put(l2, id, upTo(90))
+  expect(await told()).toBe('dropped')
+  await gone?.kill()
+  await put(l2, id, upTo(101))
+  expect(await told()).toBe('unavailable')
 })
 
 test('who listened at a node that has ended listens at another', async () => {

@@ -7,6 +7,7 @@ import { LockstepError } from '../../src/model/errors.ts'
 import type { Logger } from '../../src/model/log.ts'
 import { connectRedis, type RedisConnections } from '../../src/redis/connection.ts'
 import type { RedisConnectionOptions } from '../../src/redis/open.ts'
+import { begun, built } from '../contract/filter-words.ts'
 import { openRedisProcess } from '../contract/redis-process.ts'
 import {
   acquire,
@@ -141,7 +142,8 @@ test('a server that is too old is told at the start, with the version that would
 
 const rights = 'on >right ~test-* &test-* -@all'
 const needed = '+@connection +info +eval +evalsha +mget +get +getrange +set +del +unlink +time'
-const fenceCommands = '+exists +setrange +pexpire +publish +subscribe'
+const fenceCommands =
+  '+exists +setrange +pexpire +publish +subscribe +strlen +append +getbit +setbit +bitop +bitcount +hset +hmget'
 
 async function serverWithUser(rules: string): Promise<string> {
   const server = await startRedis()
@@ -154,7 +156,7 @@ test('a user with no more than the rights that are needed can do everything', as
   const url = await serverWithUser(`${rights} ${needed} ${fenceCommands}`)
   const { warnings } = await connect(url)
   expect(warnings).toEqual([])
-  const { l2 } = await openRedisProcess({ url, namespace: ownNamespace() })
+  const { filters, l2 } = await openRedisProcess({ url, namespace: ownNamespace() })
   const { l2: other } = await openRedisProcess({ url, namespace: ownNamespace() })
   await invalidate(l2, write(100), ['a'])
   const leased = await lease(l2, 'a')
@@ -163,6 +165,10 @@ test('a user with no more than the rights that are needed can do everything', as
   expect(await fill(l2, fillOf(leased, upTo(101)))).toBe('filled')
   await woken
   expect(await found(other, 'a')).toBe('value of a')
+  await built(filters, ['a'])
+  const build = await begun(filters)
+  await invalidate(l2, write(102), ['b'])
+  expect(await filters.missing('thing', build.generation, ['a', 'b'])).toEqual([true, false])
 })
 
 test.each([

@@ -1,3 +1,4 @@
+import { crc32 } from 'node:zlib'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import {
@@ -15,8 +16,13 @@ const payload = fc.option(
   fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes)),
   { nil: undefined },
 )
+const form = fc.constantFrom(undefined, 'compressed' as const, 'too-big' as const)
 const envelopes = (snapshot: fc.Arbitrary<Snapshot>): fc.Arbitrary<Envelope> =>
-  fc.record({ snapshot, createdAtMs: timeMs, softExpiryMs: timeMs, payload })
+  fc.record({ snapshot, createdAtMs: timeMs, softExpiryMs: timeMs, payload, form }).map((one) => ({
+    ...one,
+    payload: one.form === 'too-big' ? undefined : one.payload,
+    form: one.form === 'compressed' && !one.payload ? undefined : one.form,
+  }))
 
 /** The own xid as the envelope keeps it: one that is seen anyhow needs no word. */
 const withOwn = (snapshot: Snapshot): Snapshot => {
@@ -44,7 +50,7 @@ const crowded = fc
     }
   })
 
-test('an envelope comes back as it was: snapshot, times, and payload or its absence', () => {
+test('an envelope comes back as it was: snapshot, times, form, and payload or its absence', () => {
   fc.assert(
     fc.property(envelopes(anySnapshot), (envelope) => {
       const decoded = decodeEnvelope(encodeEnvelope(envelope))
@@ -195,6 +201,27 @@ test('arbitrary bytes are no envelope, and no exception', () => {
     }),
     { numRuns: 1_000 },
   )
+})
+
+test('without a form its bytes are those of before there were forms', () => {
+  fc.assert(
+    fc.property(envelopes(anySnapshot), (one) => {
+      const flags = encodeEnvelope({ ...one, form: undefined })[1] as number
+      expect(flags).toBeLessThan(4)
+    }),
+  )
+})
+
+test('flags of which two say what the payload is, or one that nobody knows, are no envelope', () => {
+  const [envelope] = fc.sample(envelopes(anySnapshot), { numRuns: 1, seed: 7 }) as [Envelope]
+  const readable = Array.from({ length: 256 }, (_, flags) => flags).filter((flags) => {
+    const bytes = encodeEnvelope(envelope)
+    bytes[1] = flags
+    bytes.writeUInt32BE(crc32(bytes.subarray(42), crc32(bytes.subarray(0, 38))), 38)
+    return decodeEnvelope(bytes) !== undefined
+  })
+  expect(readable.filter((flags) => (flags & 2) === 0)).toEqual([0, 1, 4, 8])
+  expect(readable.every((flags) => flags < 16)).toBe(true)
 })
 
 test('encoding shares no memory with the payload that it was given', () => {

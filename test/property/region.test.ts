@@ -1,9 +1,9 @@
 /** L1's region against a plain model of the fill rule (DESIGN §3), and against a small world (I1). */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { hashOf } from '../../src/memory/hash.ts'
 import { S3Fifo } from '../../src/memory/policies/s3fifo.ts'
 import { entryOverheadBytes, L1Region } from '../../src/memory/region.ts'
+import { hashOf } from '../../src/model/hash.ts'
 import type { L1Key } from '../../src/model/id.ts'
 import type { Candidate, Slot } from '../../src/model/ports.ts'
 import { covers, type Snapshot, visible, type WriteId, type Xid } from '../../src/model/snapshot.ts'

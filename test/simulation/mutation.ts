@@ -1,7 +1,6 @@
 /** What a mutant puts in the place of a rule: a port's, a script's, or a pure function's. */
 import type { Clock } from '../../src/model/clock.ts'
 import type { AnyEntity } from '../../src/model/entity.ts'
-import { mergeTickets } from '../../src/model/ticket.ts'
 import type { Parts } from '../../src/running-cache.ts'
 import type { MemoryDatabase } from '../../src/testing/memory-database.ts'
 import type { MemoryRedis } from '../../src/testing/memory-redis.ts'
@@ -28,4 +27,4 @@ export interface Mutation {
 }
 
 /** Nothing is replaced. */
-export const original: Mutation = { mergeTickets }
+export const original: Mutation = {}

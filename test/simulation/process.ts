@@ -48,6 +48,7 @@ export function openProcess(world: SimulatedWorld, place: number, life: number):
       ? memoryL2({ redis: world.redis, tombstoneRetentionMs: settings.timing.tombstoneRetentionMs })
       : undefined,
     l2Breakers: undefined,
+    filters: undefined,
     source: idealSource(world) as unknown as Parts['source'],
     outbox: world.database,
     instances: world.instances,
@@ -87,6 +88,7 @@ function settingsOf(world: SimulatedWorld, place: number, line: Line) {
     foreignWrites: scenario.foreignWrites,
     ttl: scenario.ttl,
     grace: '2s',
+    ...sizesOf(world),
   })
   const settings = settle({
     namespace: 'shop',
@@ -101,6 +103,22 @@ function settingsOf(world: SimulatedWorld, place: number, line: Line) {
   })
   const { next: random } = world.chance.of(`random ${place}`)
   return { item, settings: { ...settings, random } }
+}
+
+/**
+ * In some schedules a value's size hangs on which version it is: small, big enough to be compressed, or
+ * too big to be cached.
+ */
+function sizesOf({ chance }: SimulatedWorld) {
+  if (!chance.of('sizes').hits(0.2)) return {}
+  const encode = (item: Item): Buffer =>
+    Buffer.from(JSON.stringify(item) + ' '.repeat([0, 100, 300][item.number % 3] as number))
+  const decode = (bytes: Uint8Array): unknown => JSON.parse(Buffer.from(bytes).toString())
+  return {
+    codec: { name: 'sized', encode: encode as (value: unknown) => Buffer, decode },
+    compress: { above: 60 },
+    maxValueBytes: 200,
+  }
 }
 
 /** Schema versions of the entity: the last process has the next one. */
@@ -179,7 +197,8 @@ function slowL2(l2: L2, world: SimulatedWorld, line: Line): L2 {
   }
   const each = (count: number) => () => Array.from({ length: count }, () => unavailable)
   return {
-    lookup: (entity, ids) => call('lookup', () => l2.lookup(entity, ids), each(ids.length)),
+    lookup: (entity, ids, asked) =>
+      call('lookup', () => l2.lookup(entity, ids, asked), each(ids.length)),
     acquire: (entity, ids, options) =>
       call('acquire', () => l2.acquire(entity, ids, options), each(ids.length)),
     fill: (entity, fills) =>
@@ -317,5 +336,11 @@ function slowFastPlane(plane: FastPlane, world: SimulatedWorld, line: Line): Fas
           void line.go('told').then(() => told(message))
         }
       }),
+    listenHot: (heard) =>
+      plane.listenHot((list) => {
+        if (isDeaf || line.isDead) return
+        void line.go('hot list').then(() => heard(list))
+      }),
+    announce: (list, signal) => line.travel('announce', () => plane.announce(list, signal)),
   }
 }

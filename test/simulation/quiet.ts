@@ -1,4 +1,5 @@
 /** When nothing goes wrong any more: everybody has what PostgreSQL has, and nothing is left (I1, I2, I5, I8). */
+import type { AnyEntity } from '../../src/model/entity.ts'
 import type { Item, SimulatedProcess } from './process.ts'
 import type { Stage } from './stage.ts'
 
@@ -47,7 +48,7 @@ async function judgeReads(stage: Stage, process: SimulatedProcess, id: number): 
   stage.world.oracle.violate('I5', `when all is quiet ${process.name} loads ${id} again and again`)
 }
 
-/** Where it was found. */
+/** Where it was found; what is too big to be cached is found nowhere else than in the source. */
 async function judgeRead(
   stage: Stage,
   { item, name }: SimulatedProcess,
@@ -62,7 +63,7 @@ async function judgeRead(
   const read = async (): Promise<void> => {
     try {
       const { value, tier } = await item.reader.getEntry(id, request)
-      from = tier
+      from = isTooBig(item.entity, value) ? 'source, too big' : tier
       const number = (value as Item | undefined)?.number ?? -1
       stage.note(`${name} has ${number} of ${id} in ${tier} ${when}`)
       if (number >= due) return
@@ -76,6 +77,10 @@ async function judgeRead(
   })
   await until(stage, readMs, () => isAnswered)
   return from
+}
+
+function isTooBig({ codec, maxValueBytes }: AnyEntity, value: unknown): boolean {
+  return value !== undefined && codec.encode(value).length > maxValueBytes
 }
 
 async function judgeClose({ processes, world }: Stage): Promise<void> {

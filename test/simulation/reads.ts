@@ -1,4 +1,5 @@
 /** Reads of a schedule, each judged when it is answered. */
+import { mergeTickets } from '../../src/model/ticket.ts'
 import type { Item, SimulatedProcess } from './process.ts'
 import type { ActOf } from './schedule.ts'
 import type { Stage } from './stage.ts'
@@ -26,10 +27,10 @@ export async function read(
     tickets: tickets.map(({ version }) => version),
   })
   const [ticket, ...others] = tickets.map(({ ticket }) => ticket)
-  const merge = mutation.mergeTickets
+  const merge = mutation.mergeTickets ?? mergeTickets
   const request = {
     ...(demand === 'strong' ? { consistency: 'strong' as const } : {}),
-    ...(ticket ? { ticket: others.length > 0 && merge ? merge(ticket, ...others) : ticket } : {}),
+    ...(ticket ? { ticket: merge(ticket, ...others) } : {}),
   }
   try {
     const { value, tier, isProven } = await process.item.reader.getEntry(id, request)

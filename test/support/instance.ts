@@ -3,6 +3,7 @@ import { execFileSync, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
+import type { BloomTable } from '../../src/model/bloom-option.ts'
 import type { Timing } from '../../src/model/defaults.ts'
 import { callsOf } from './calls.ts'
 import { until } from './until.ts'
@@ -32,6 +33,7 @@ export interface InstanceOptions {
   readonly redisUrl?: string
   readonly databaseUrl?: string
   readonly timing?: Timing
+  readonly bloom?: BloomTable
 }
 
 /** Runs what is built: `node scripts/build.mjs` comes first. */
@@ -47,6 +49,7 @@ export async function startInstance(
     kafka: world.kafka,
     table: world.table,
     timing,
+    bloom: options.bloom,
   }
   const script = fileURLToPath(new URL('./children/instance.mjs', import.meta.url))
   const child = fork(script, [JSON.stringify(settings)])

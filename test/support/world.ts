@@ -3,8 +3,9 @@ import { createHash } from 'node:crypto'
 import { Redis } from 'ioredis'
 import { expect, onTestFinished } from 'vitest'
 import { assemble } from '../../src/lockstep.ts'
+import type { BloomOptions } from '../../src/model/bloom-option.ts'
 import type { Timing } from '../../src/model/defaults.ts'
-import { openPool, type Tx } from '../../src/postgres/pool.ts'
+import { type Db, openPool, type Tx } from '../../src/postgres/pool.ts'
 import type { Parts } from '../../src/running-cache.ts'
 import { type Cache, entity, type LockstepOptions } from '../../src/types.ts'
 import { until } from './until.ts'
@@ -66,6 +67,8 @@ interface ItemEntityOptions {
   readonly grace?: string
   readonly negativeTtl?: string
   readonly l1?: { maxEntries?: number }
+  readonly hotKeys?: false | { threshold?: number }
+  readonly bloom?: BloomOptions<number, Db>
 }
 
 function itemEntity({ table, afterRead, ...options }: ItemEntityOptions) {

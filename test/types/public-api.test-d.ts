@@ -17,6 +17,7 @@ import {
   type PublisherOptions,
   publisher,
   type Ticket,
+  type Warmed,
 } from '../../src/index.ts'
 
 interface City {
@@ -180,6 +181,24 @@ describe('reads', () => {
     expectTypeOf(cache.city.get(42)).resolves.toEqualTypeOf<City | undefined>()
     expectTypeOf(cache.city.peek(42)).toEqualTypeOf<City | undefined>()
     expectTypeOf(cache.seat.get({ row: 1, place: 'a' })).resolves.toEqualTypeOf<Seat | undefined>()
+  })
+
+  test('warm takes any iterable of ids, and says what became of them', () => {
+    async function* some(): AsyncGenerator<number> {
+      yield 1
+    }
+    expectTypeOf(cache.city.warm([1, 2])).resolves.toEqualTypeOf<Warmed>()
+    void cache.city.warm(some(), {
+      rate: 100,
+      signal: new AbortController().signal,
+      progress: ({ warmed, absent, failed, skipped }) => warmed + absent + failed + skipped,
+    })
+    // @ts-expect-error: ids of another type
+    void cache.city.warm(['1'])
+    // @ts-expect-error: a rate is a number of ids a second
+    void cache.city.warm([1], { rate: '1s' })
+    // @ts-expect-error: a slip of the pen
+    void cache.city.warm([1], { onProgress: () => {} })
   })
 
   test('getMany has a Map by the ids as they were given', () => {

@@ -22,6 +22,7 @@ const top = rungs.length - 1
 
 /** Who alone may import a package: a room, or a file at the top. */
 const owners: Readonly<Record<string, string>> = {
+  'bloom-filters': 'memory',
   commander: 'main.ts',
   ioredis: 'redis',
   kafkajs: 'kafka',
@@ -130,6 +131,7 @@ test('lockstep/testing loads no client of a service, nor a test framework', () =
   expect([...packages]).toEqual(['prom-client'])
   expect([...loaded]).toContain('running-cache.ts')
   expect([...loadedWith('index.ts').packages].sort()).toEqual([
+    'bloom-filters',
     'ioredis',
     'kafkajs',
     'knex',

@@ -64,6 +64,7 @@ class Place {
       }),
       write: write as never,
       invalidate: invalidate as never,
+      warm: undefined as never,
       key,
     }
   }

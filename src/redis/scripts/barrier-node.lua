@@ -1,15 +1,6 @@
--- What barrier.lua and restore.lua share. Needs barrier-record.lua, and of the script
+-- What barrier.lua and restore.lua share. Needs barrier-record.lua and identity.lua, and of the script
 -- KEYS  1 the barrier of this node
 -- ARGV  1 the barrier to be written   2 its expiry (ms)   3 owner
-
--- This life of this server as a primary: a restart has another run id, a promotion another replication id.
-local function identityOfServer()
-  local info = redis.call('INFO', 'server', 'replication')
-  local run = string.match(info, 'run_id:(%w+)')
-  local replication = string.match(info, 'master_replid:(%w+)')
-  if not run or not replication then error('this server does not tell its run id and replication id') end
-  return string.sub(redis.sha1hex(run .. ' ' .. replication), 1, 20)
-end
 
 local function incarnationOf(part) return string.sub(part, 1, 8) end
 

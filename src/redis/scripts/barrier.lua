@@ -10,6 +10,7 @@
 --         {'changed', identity, generation, found}   the barrier that was found here ('': none)
 
 -- @use barrier-record
+-- @use identity
 -- @use barrier-node
 
 local barrier = ARGV[1]

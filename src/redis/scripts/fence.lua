@@ -21,7 +21,7 @@ local function readFence(key, now, retentionMs)
   if not bytes then return nil end
   local kind = type(bytes) == 'string' and string.sub(bytes, 21, 21)
   if (kind ~= 'F' and kind ~= 'W') or (#bytes - fenceBytes) % tombstoneBytes ~= 0 then
-    redis.call('DEL', key) -- not a fence: somebody else's value under our key
+    redis.call('UNLINK', key) -- not a fence: somebody else's value under our key, of any size
     return nil
   end
   local fence = {

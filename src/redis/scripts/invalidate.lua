@@ -2,10 +2,13 @@
 -- Drops the values that don't see a write, and leaves a tombstone: no value that doesn't see it can
 -- be filled from now on (DESIGN §5.2, §5.4). Repeated or late it changes nothing.
 --
--- KEYS  per id: fence, then its values in all live schema versions
+-- KEYS  per id: fence, then its values in all live schema versions; then, on a single server, per entity
+--       the two bitmaps of its filters
 -- ARGV  1 incarnation (8 bytes)   2 xid   3 tombstone retention (ms)   4 channel   5 message ('': nobody is told)
---       6.. per id: the number of values, a nonce should the fence need one, and the write-through:
---       which of the values (0: none), its nonce, envelope, expiry (ms)
+--       6 how many entities have their bitmaps here
+--       7.. per id: the number of values, a nonce should the fence need one, and the write-through:
+--       which of the values (0: none), its nonce, envelope, expiry (ms); then per entity the seed
+--       (4 bytes) and the hashes (8 bytes each) of its ids
 -- Answers per id: {nonce of the fence ('' where none is needed), '' or the answer of the fill, the
 -- number of values that lay there and are gone}
 
@@ -20,7 +23,9 @@ local mostTombstones = 32
 local incarnation, xid, retentionMs, channel = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local now = nowMs()
 local answers = {}
-local nextKey, nextArg = 1, 6
+local nextKey, nextArg = 1, 7
+local entities = tonumber(ARGV[6])
+local bitmaps = #KEYS - 2 * entities
 
 -- The write's own replaces an earlier one of the same; too many of one incarnation become one.
 local function addTombstone(fence)
@@ -44,7 +49,7 @@ local function addTombstone(fence)
   fence.tombstones = kept
 end
 
-while nextKey <= #KEYS do
+while nextKey <= bitmaps do
   local count, nonce = tonumber(ARGV[nextArg]), ARGV[nextArg + 1]
   local through, throughNonce, bytes, expireMs = tonumber(ARGV[nextArg + 2]), ARGV[nextArg + 3], ARGV[nextArg + 4], ARGV[nextArg + 5]
   local fenceKey = KEYS[nextKey]
@@ -82,4 +87,17 @@ while nextKey <= #KEYS do
 end
 
 if ARGV[5] ~= '' then redis.call('PUBLISH', channel, ARGV[5]) end
+
+local filters = {}
+for i = 1, entities do
+  if redis.call('EXISTS', KEYS[bitmaps + 2 * i - 1], KEYS[bitmaps + 2 * i]) > 0 then filters[#filters + 1] = i end
+end
+if #filters == 0 then return answers end
+
+-- @use bloom
+-- @use bloom-add
+
+for _, i in ipairs(filters) do
+  remember(KEYS[bitmaps + 2 * i - 1], KEYS[bitmaps + 2 * i], ARGV[#ARGV - entities + i])
+end
 return answers

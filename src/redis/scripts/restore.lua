@@ -9,6 +9,7 @@
 -- Answers as barrier.lua
 
 -- @use barrier-record
+-- @use identity
 -- @use barrier-node
 
 local barrier, generation = ARGV[1], ARGV[5]

@@ -1,10 +1,11 @@
 // An instance of its own, told over IPC what to do: what a test stops, continues and kills.
 import { entity, lockstep } from '../../../dist/index.js'
 
-const { namespace, postgres, redis, kafka, table, timing } = JSON.parse(process.argv[2])
+const { namespace, postgres, redis, kafka, table, timing, bloom } = JSON.parse(process.argv[2])
 const item = entity('item', {
   load: (ids, { db }) => db(table).whereIn('id', ids),
   id: (row) => row.id,
+  ...(bloom ? { bloom } : {}),
 })
 const options = { namespace, postgres, entities: { item }, timing }
 const cache = await lockstep({

@@ -109,7 +109,10 @@ describe('who may take what another flight brought', () => {
 })
 
 test('a bounded reader joins a load that began within the bound, and no older one', () => {
-  const flight = newFlight(1_000)
+  const flight = newFlight(0)
+  // Of one whose load is still to begin everybody may have what it brings.
+  expect(mayJoin(reader({ beganAtMs: 1e9 }), flight, 100)).toBe(true)
+  flight.askedAtMs = 1_000
   const at = (beganAtMs: number): Promised => reader({ beganAtMs })
   expect(mayJoin(at(1_000), flight, 100)).toBe(true)
   expect(mayJoin(at(1_100), flight, 100)).toBe(true)

@@ -43,6 +43,7 @@ const leased = (
   text: '42',
   readers: [{ tickets } as unknown as Wanted],
   insist: false,
+  isEarly: false,
   isApart: false,
   lease: tombstones && { id: '42', nonce: 'n' as Nonce, tombstones },
 })

@@ -19,17 +19,19 @@ import { ToldRegions } from '../../../src/coordinator/told.ts'
 import { Trust } from '../../../src/coordinator/trust.ts'
 import { Turns } from '../../../src/coordinator/wanted.ts'
 import { type WriteRequest, type WriteResult, Writer } from '../../../src/coordinator/write.ts'
+import { NewKeys } from '../../../src/memory/new-keys.ts'
 import { S3Fifo } from '../../../src/memory/policies/s3fifo.ts'
 import { L1Region } from '../../../src/memory/region.ts'
 import { TurnClock } from '../../../src/model/clock.ts'
-import { settleTiming } from '../../../src/model/defaults.ts'
+import { longestLoadMs, settleTiming } from '../../../src/model/defaults.ts'
 import { type AnyEntity, defineEntity, type EntityOptions } from '../../../src/model/entity.ts'
 import { LockstepError } from '../../../src/model/errors.ts'
 import { noFlags, type Switches } from '../../../src/model/flags.ts'
+import { type LoadClass, loadClasses } from '../../../src/model/load-class.ts'
 import { silent } from '../../../src/model/log.ts'
 import type { Destination, L2, Log, Outbox, Source, Told } from '../../../src/model/ports.ts'
 import type { WriteId } from '../../../src/model/snapshot.ts'
-import { Limiter } from '../../../src/resilience/limiter.ts'
+import { fixedLimit, Limiter } from '../../../src/resilience/limiter.ts'
 import { newReadCounters, newWriteCounters } from '../../../src/telemetry/counters.ts'
 import { Events, type TrustChange } from '../../../src/telemetry/events.ts'
 import { VirtualClock } from '../../support/clock.ts'
@@ -115,6 +117,7 @@ export interface ProcessOptions {
   readonly floorLagMs?: number
   readonly readDeadlineMs?: number
   readonly loadDeadlineMs?: number
+  readonly loadQueueDeadlineMs?: number
   readonly maxConcurrentLoads?: number
   readonly queuedLoads?: number
   readonly flags?: Switches
@@ -122,6 +125,9 @@ export interface ProcessOptions {
   readonly wrapSource?: (source: Source<MemoryTx>) => Source<MemoryTx>
   readonly wrapOutbox?: (outbox: Outbox) => Outbox
   readonly isTold?: boolean
+  readonly random?: () => number
+  /** What it has in place of the L2 of the world's Redis. */
+  readonly memory?: L2
 }
 
 export type Process = Awaited<ReturnType<typeof startProcess>>
@@ -138,7 +144,7 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   const calls: L2Call[] = []
   const loads: (readonly unknown[])[] = []
   const { tombstoneRetentionMs } = timing
-  const memory = memoryL2({ redis, tombstoneRetentionMs, calls })
+  const memory = options.memory ?? memoryL2({ redis, tombstoneRetentionMs, calls })
   const l2 = options.hasL2 === false ? undefined : (options.wrapL2?.(memory) ?? memory)
   const database2 = memorySource(database, loads)
   const source = options.wrapSource?.(database2) ?? database2
@@ -149,7 +155,7 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   const trust = new Trust({
     regions: [region],
     boundMs,
-    floorLagMs: options.floorLagMs ?? loadDeadlineMs * 3,
+    floorLagMs: options.floorLagMs ?? longestLoadMs({ ...timing, loadDeadlineMs }),
     changed: (change) => void trustChanges.push(change),
   })
   const probes = new Probes(boundMs)
@@ -227,12 +233,29 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   const writes = newWriteCounters()
   const events = new Events(silent)
   const switches = options.flags ?? noFlags
-  const shared = { l2, source, probes, clock, random: () => 0.5, closing: closing.signal }
-  const limiter = new Limiter(
-    options.maxConcurrentLoads ?? 8,
-    options.queuedLoads ?? 1_000,
-    () => new LockstepError('SOURCE_BUSY', 'busy'),
-  )
+  const shared = {
+    l2,
+    source,
+    probes,
+    clock,
+    random: options.random ?? (() => 0.5),
+    closing: closing.signal,
+  }
+  const { loadQueueDeadlineMs = timing.loadQueueDeadlineMs } = options
+  const shedLoads: LoadClass[] = []
+  const limiter = new Limiter({
+    limit: fixedLimit(options.maxConcurrentLoads ?? 8),
+    queueLimit: options.queuedLoads ?? 1_000,
+    queueDeadlineMs: loadQueueDeadlineMs,
+    ranks: loadClasses.length,
+    shed: (rank) => {
+      shedLoads.push(loadClasses[rank] as LoadClass)
+      return new LockstepError('SOURCE_BUSY', 'busy')
+    },
+    clock,
+  })
+  const { maxNewKeysPerMinute: limit } = entity
+  const full = (): void => events.emit('key-space', () => ({ entity: entity.name, limit }))
   const turnClock = new TurnClock(clock)
   const reader = new Reader({
     ...shared,
@@ -250,6 +273,8 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
     boundMs,
     readDeadlineMs,
     loadDeadlineMs,
+    loadQueueDeadlineMs,
+    newKeys: new NewKeys({ limit, full }),
   })
   const writer = new Writer<MemoryTx>({
     ...{ ...shared, source, told, finisher, counters: writes },
@@ -272,7 +297,7 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   return {
     ...{ entity, reader, writer, plane, probes, trust, region, finisher, relay, counters, limiter },
     ...{ everywhere, instance, replayed: () => replayed },
-    ...{ writes, events, trustChanges },
+    ...{ writes, events, trustChanges, shedLoads },
     ...{ l2, loads, outcomes: database2.outcomes, closing },
     /** What its readers and writers asked of L2; the relay writes barriers besides. */
     get calls(): readonly L2Call[] {

@@ -997,7 +997,7 @@ describe('loaders', () => {
     const one = await start({ entity: cityEntity({ load }) })
     expect(((await now(world, one.name(42))) as string).length).toBe(5 * 1024 * 1024)
     expect(one.reader.peek(42)).toBeUndefined()
-    expect(world.redis.valueBytes('city', 1, '42')).toBeUndefined()
+    expect(world.redis.valueBytes('city', 1, '42')?.length).toBeLessThan(100)
     expect([one.counters.tooBigValues, world.redis.hasLease('city', '42')]).toEqual([1, false])
   })
 

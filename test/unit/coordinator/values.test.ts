@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import {
   candidateFromL2,
+  forL2,
   graceOf,
   keyOfRow,
   loadedValue,
@@ -34,12 +36,12 @@ describe('a loaded value', () => {
     expect(value.ttlMs).toBeCloseTo(ttlMs)
     expect(value.candidate.loadedAtMs).toBe(5)
     expect(value.candidate.freshUntilMs).toBeCloseTo(5 + ttlMs)
-    expect([value.graceMs, graceOf(entity, city)]).toEqual([10_000, 10_000])
+    expect([forL2(entity, value).graceMs, graceOf(entity, city)]).toEqual([10_000, 10_000])
   })
 
   test('that does not exist lives the negative ttl, and has no grace', () => {
     const value = loadedValue(entity, undefined, at, 0, () => 0.5)
-    expect([value.payload, value.ttlMs, value.graceMs]).toEqual([undefined, 20_000, 0])
+    expect(forL2(entity, value)).toMatchObject({ payload: undefined, ttlMs: 20_000, graceMs: 0 })
     expect(value.candidate).toMatchObject({ value: undefined, isShared: true, weightBytes: 0 })
     expect(graceOf(entity, undefined)).toBe(0)
   })
@@ -135,6 +137,75 @@ describe('a value out of L2', () => {
     for (const bytes of [Buffer.alloc(0), Buffer.from('{"id":'), payload.subarray(0, 5)]) {
       expect(candidateFromL2(entity, { ...stored, payload: bytes }, 0)).toBeUndefined()
     }
+  })
+})
+
+describe('a big value', () => {
+  const row = { id: 1, name: 'a name that comes again, '.repeat(100) }
+  const loaded = (options: Parameters<typeof cityEntity>[0], one: object = row) => {
+    const entity = cityEntity(options)
+    return { entity, value: loadedValue(entity, one, at, 0, () => 0.5) }
+  }
+  const there = { snapshot: at, freshForMs: 500, ageMs: 0, barrier: undefined }
+
+  test('goes to L2 compressed, and comes back as it was, with the weight that it has in L1', () => {
+    const { entity, value } = loaded({ compress: { above: 2_000 } })
+    const { payload, form } = forL2(entity, value)
+    expect([form, (payload?.length ?? 0) < 200]).toEqual(['compressed', true])
+    const back = candidateFromL2(entity, { ...there, payload, form }, 0)
+    expect(back?.value).toEqual(row)
+    expect(back?.weightBytes).toBe(value.payload?.length)
+    expect(back?.weightBytes).toBe(value.candidate.weightBytes)
+  })
+
+  test('is compressed above the bound, not at it, and not at all where nothing is', () => {
+    const bytes = loaded({}).value.payload?.length ?? 0
+    const formWith = (compress: { above: number } | false) => {
+      const { entity, value } = loaded({ compress })
+      return forL2(entity, value).form
+    }
+    expect(formWith({ above: bytes - 1 })).toBe('compressed')
+    expect(formWith({ above: bytes })).toBeUndefined()
+    expect(formWith(false)).toBeUndefined()
+  })
+
+  test('is read whether or not this process would have compressed it', () => {
+    const { entity, value } = loaded({ compress: { above: 1 } })
+    const stored = { ...there, ...forL2(entity, value) }
+    expect(candidateFromL2(loaded({ compress: false }).entity, stored, 0)?.value).toEqual(row)
+  })
+
+  test('that saves nothing stays as it is', () => {
+    const random = { id: 1, name: 'x', bytes: randomBytes(4_000) }
+    const { entity, value } = loaded({ compress: { above: 100 } }, random)
+    expect(forL2(entity, value)).toEqual({
+      payload: value.payload,
+      form: undefined,
+      ttlMs: value.ttlMs,
+      graceMs: entity.graceMs,
+    })
+  })
+
+  test('that claims to be bigger than a value may be is none', () => {
+    const { entity, value } = loaded({ compress: { above: 100 } })
+    const stored = { ...there, ...forL2(entity, value) }
+    const bytes = value.payload?.length ?? 0
+    expect(candidateFromL2(cityEntity({ maxValueBytes: bytes }), stored, 0)?.value).toEqual(row)
+    expect(candidateFromL2(cityEntity({ maxValueBytes: bytes - 1 }), stored, 0)).toBeUndefined()
+  })
+
+  test('that is too big leaves the verdict, for its ttl and without a grace', () => {
+    const { entity, value } = loaded({ maxValueBytes: 100, ttl: '100s', grace: '1h' })
+    const left = forL2(entity, value)
+    expect(left).toEqual({ payload: undefined, form: 'too-big', ttlMs: 100_000, graceMs: 0 })
+    expect(candidateFromL2(entity, { ...there, ...left }, 0)).toBeUndefined()
+  })
+
+  test('what does not exist is neither', () => {
+    const { entity, value } = loaded({ compress: { above: 1 } })
+    const none = loadedValue(entity, undefined, at, 0, () => 0.5)
+    expect(value.payload).toBeDefined()
+    expect(forL2(entity, none)).toMatchObject({ payload: undefined, form: undefined })
   })
 })
 

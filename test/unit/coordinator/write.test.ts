@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { rowsOf } from '../../../src/coordinator/deletes.ts'
 import type { WriteRequest } from '../../../src/coordinator/write.ts'
+import { decodeEnvelope } from '../../../src/model/envelope.ts'
 import { LockstepError } from '../../../src/model/errors.ts'
 import type { Drop, Source } from '../../../src/model/ports.ts'
 import { visible, type WriteId } from '../../../src/model/snapshot.ts'
@@ -671,7 +672,6 @@ describe('write-through', () => {
     ['rows of other ids', [{ id: 1, name: 'x' }]],
     ['a row that the codec cannot take', { id: 42, f: () => 1 }],
     ['a row without an id', { name: 'x' }],
-    ['a row that is too big', { id: 42, name: 'x'.repeat(2 * 1024 * 1024) }],
   ])('a callback that returns %s: the write succeeds, and nothing is filled', async (_, value) => {
     const one = await start({ entity })
     const run = (tx: MemoryTx): unknown => {
@@ -685,6 +685,28 @@ describe('write-through', () => {
     expect(fenced).toBe(true)
     expect(world.redis.valueBytes('city', 1, '42')).toBeUndefined()
     expect(await now(world, one.name(42))).toBe('new')
+  })
+
+  test('of a row that is too big it is told that it is, and readers load it', async () => {
+    const one = await start({ entity })
+    const name = 'x'.repeat(2 * 1024 * 1024)
+    const { fenced } = await now(world, one.write(42, name))
+    expect(fenced).toBe(true)
+    const bytes = world.redis.valueBytes('city', 1, '42') as Buffer
+    expect(decodeEnvelope(bytes)).toMatchObject({ payload: undefined, form: 'too-big' })
+    const other = await start({ entity })
+    expect(await now(world, other.name(42))).toBe(name)
+    expect(other.calls.map(({ act }) => act)).toEqual(['lookup'])
+  })
+
+  test('a big row is filled compressed', async () => {
+    const one = await start({ entity })
+    const name = 'x'.repeat(64 * 1024)
+    await now(world, one.write(42, name))
+    expect(world.redis.valueBytes('city', 1, '42')?.length).toBeLessThan(2_000)
+    const other = await start({ entity })
+    expect(await now(world, other.name(42))).toBe(name)
+    expect(other.loads).toEqual([])
   })
 
   test('of several rows each id gets its own', async () => {

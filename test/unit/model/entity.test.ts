@@ -32,11 +32,14 @@ test('an entity of the two required options has every other one settled', () => 
     graceMs: 60_000,
     negativeTtlMs: 30_000,
     version: 1,
+    refreshAhead: 'probabilistic',
+    maxNewKeysPerMinute: 1_000_000,
     values: 'frozen',
     writeThrough: false,
     isolation: 'read committed',
     maxBatch: 1_000,
     maxValueBytes: 1024 * 1024,
+    compressAboveBytes: 16 * 1024,
     maxEntries: 10_000,
     maxBytes: 64 * 1024 * 1024,
     codec: defaultCodec,
@@ -50,12 +53,16 @@ test('every option that is given is kept', () => {
     grace: 0,
     negativeTtl: '1s',
     version: 7,
+    refreshAhead: 0.8 as const,
+    maxNewKeysPerMinute: 50,
     values: 'cloned',
     writeThrough: true,
     isolation: 'repeatable read',
     maxBatch: 10,
     maxValueBytes: 100,
+    compress: { above: 50 },
     l1: { maxEntries: 3, maxBytes: 4_000 },
+    hotKeys: { threshold: 50 },
     codec,
   }
   expect(define(options)).toMatchObject({
@@ -63,13 +70,17 @@ test('every option that is given is kept', () => {
     graceMs: 0,
     negativeTtlMs: 1_000,
     version: 7,
+    refreshAhead: 0.8,
+    maxNewKeysPerMinute: 50,
     values: 'cloned',
     writeThrough: true,
     isolation: 'repeatable read',
     maxBatch: 10,
     maxValueBytes: 100,
+    compressAboveBytes: 50,
     maxEntries: 3,
     maxBytes: 4_000,
+    hotKeys: { threshold: 50 },
     codec,
   })
 })
@@ -148,8 +159,15 @@ test.each<[option: string, value: unknown, shown: string]>([
   ['maxBatch', 0, '0'],
   ['maxBatch', Infinity, 'Infinity'],
   ['maxValueBytes', -5, '-5'],
+  ['compress', true, 'true'],
+  ['compress', null, 'null'],
+  ['compress', 1_000, '1000'],
+  ['compress', [1_000], ''],
   ['l1', 10, '10'],
   ['l1', null, 'null'],
+  ['hotKeys', true, 'true'],
+  ['hotKeys', null, 'null'],
+  ['hotKeys', [], 'an array'],
   ['tll', '5m', '"5m"'],
   ['loader', required.load, ''],
 ])(
@@ -168,8 +186,39 @@ test.each(['maxEntries', 'maxBytes'])('the bound l1.%s is a whole number above 0
   }
 })
 
+test('nothing is compressed where compress is false, and an empty object is the default', () => {
+  expect(define({ compress: false }).compressAboveBytes).toBe(Number.POSITIVE_INFINITY)
+  for (const compress of [undefined, {}, { above: undefined }]) {
+    expect(define({ compress }).compressAboveBytes).toBe(16 * 1024)
+  }
+})
+
+test('what compress says is a whole number above 0, and nothing else', () => {
+  for (const above of [0, -1, 1.5, Number.NaN, Infinity, '16kb', null]) {
+    expect(refusal(() => define({ compress: { above } }))).toContain('"city.compress.above"')
+  }
+  expect(refusal(() => define({ compress: { over: 10 } }))).toContain('"city.compress.over"')
+})
+
 test('a bound of l1 that does not exist is named, like any option', () => {
   expect(refusal(() => define({ l1: { maxEntrys: 10 } }))).toContain('maxEntrys')
+})
+
+test.each([0, 0.5, -1, Number.NaN, Infinity, '200', null])(
+  'the threshold of hot keys is a number of reads a second, and not %j',
+  (threshold) => {
+    const message = refusal(() => define({ hotKeys: { threshold } }))
+    expect(message).toContain('"city.hotKeys.threshold"')
+    expect(message).toContain('reads a second from 1 would do')
+  },
+)
+
+test('hot keys may be left to the defaults, or to nobody', () => {
+  expect(define({}).hotKeys).toEqual({ threshold: 200 })
+  expect(define({ hotKeys: {} }).hotKeys).toEqual({ threshold: 200 })
+  expect(define({ hotKeys: { threshold: 1.5 } }).hotKeys).toEqual({ threshold: 1.5 })
+  expect(define({ hotKeys: false }).hotKeys).toBe(false)
+  expect(refusal(() => define({ hotKeys: { treshold: 10 } }))).toContain('hotKeys.treshold')
 })
 
 test('a codec without encode and decode is refused at the start, not by the first value', () => {

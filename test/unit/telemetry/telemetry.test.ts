@@ -33,6 +33,7 @@ beforeEach(() => {
     runningLoads: 8,
     waitingLoads: 2,
     flags: [{ flag: 'l2.bypass' }, { flag: 'fill.off', entity: 'city' }],
+    loadsLimit: 8,
     breaker: 'half-open',
   }
 })
@@ -47,7 +48,6 @@ function open(options: Partial<TelemetryOptions> = {}): Telemetry {
     entities: () => entities,
     present: () => present,
     boundMs: 1_000,
-    maxConcurrentLoads: 8,
     ...options,
   })
 }

@@ -1,4 +1,4 @@
-import type { L1Key } from '../model/id.ts'
+import type { L1Key } from './id.ts'
 
 /**
  * 31 well-mixed bits of a key, which V8 keeps in an entry itself: FNV-1a for text, a multiplicative

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { hashOf } from '../../../src/memory/hash.ts'
+import { hashOf } from '../../../src/model/hash.ts'
 
 test('a hash is 31 unsigned bits, for every key there is', () => {
   const keys = [
