@@ -17,6 +17,8 @@ import {
 
 const long = { for: '10m', reason: 'a test' } as const
 const id = 1
+/** A build waits for every transaction of the server that was open when it began. */
+const builtMs = { timeout: 180_000 }
 
 type Options = Partial<LockstepOptions<never>>
 
@@ -240,12 +242,22 @@ test('misses.shed: what no tier has is not loaded, but for who brings a ticket',
   expect((await cache.item.get(2))?.version).toBe(0)
 })
 
-test('bloom.off: is known, for the one entity and no other', async () => {
-  const cache = await (await openWorld()).open()
-  await cache.flags.set('bloom.off', { ...long, entity: 'item' })
-  await until('it is applied', () => cache.flags.isSet('bloom.off', 'item'))
+test('bloom.off: no id is refused, for the one entity and no other', builtMs, async () => {
+  const world = await openWorld()
+  const cache = await world.open({
+    entity: { bloom: { table: world.table, column: 'id' } as never },
+  })
+  let absent = 1_000_000
+  /** An id that does not exist is refused; else it is loaded. */
+  const isRefused = async (): Promise<boolean> => (await tierOf(cache, absent++)) === 'l2'
+  await until('an absent id is refused', isRefused, builtMs.timeout)
+  await set(cache, 'bloom.off', { ...long, entity: 'item' })
   expect(cache.flags.isSet('bloom.off')).toBe(false)
   expect(cache.flags.isSet('bloom.off', 'other')).toBe(false)
+  for (let nth = 0; nth < 20; nth++) expect(await isRefused()).toBe(false)
+  await cache.flags.unset('bloom.off', { entity: 'item' })
+  await until('it is gone', () => !cache.flags.isSet('bloom.off', 'item'))
+  await until('an absent id is refused again', isRefused)
 })
 
 test('a flag ends by itself; who set it, anew, and its end are told', async () => {

@@ -17,7 +17,7 @@ import { Repeats } from '../../../src/coordinator/repeats.ts'
 import { Tail } from '../../../src/coordinator/tail.ts'
 import { ToldRegions } from '../../../src/coordinator/told.ts'
 import { Trust } from '../../../src/coordinator/trust.ts'
-import { Turns } from '../../../src/coordinator/wanted.ts'
+import { type ReadContext, Turns } from '../../../src/coordinator/wanted.ts'
 import { type WriteRequest, type WriteResult, Writer } from '../../../src/coordinator/write.ts'
 import { NewKeys } from '../../../src/memory/new-keys.ts'
 import { S3Fifo } from '../../../src/memory/policies/s3fifo.ts'
@@ -121,6 +121,8 @@ export interface ProcessOptions {
   readonly maxConcurrentLoads?: number
   readonly queuedLoads?: number
   readonly flags?: Switches
+  readonly filter?: ReadContext['filter']
+  readonly hot?: ReadContext['hot']
   readonly wrapL2?: (l2: L2) => L2
   readonly wrapSource?: (source: Source<MemoryTx>) => Source<MemoryTx>
   readonly wrapOutbox?: (outbox: Outbox) => Outbox
@@ -267,6 +269,8 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
     turnClock,
     turns: new Turns(),
     switches,
+    filter: options.filter,
+    hot: options.hot,
     counters,
     events,
     log: silent,
