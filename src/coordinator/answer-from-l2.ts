@@ -8,7 +8,7 @@ import { rankOf } from '../model/load-class.ts'
 import type { Candidate, Lookup, Stored } from '../model/ports.ts'
 import { everyVisible } from '../model/ticket.ts'
 import { mayBeRefused, refusedBy } from './doubts.ts'
-import { mayRefreshEarly, offer, refreshes, waitsForLoad } from './refresh.ts'
+import { comesFromElected, offer, refreshes, waitsForLoad } from './refresh.ts'
 import { candidateFromL2 } from './values.ts'
 import type { Answer, ReadContext, Wanted, WantedGroup } from './wanted.ts'
 
@@ -96,7 +96,7 @@ function refresh(
   const { ahead, clock, counters, limiter, switches } = context
   const isEarly = state === 'fresh'
   if (!refreshes(switches) || limiter.isFullFor(rankOf('refresh'))) return undefined
-  if (isEarly && !mayRefreshEarly(context, group.key)) return undefined
+  if (isEarly && comesFromElected(context, group.key)) return undefined
   if (isEarly && !ahead.isDrawn(candidate, clock.monotonicMs())) return undefined
   counters.refreshes[isEarly ? 'early' : 'expired']++
   return { ...group, readers: [], insist: isEarly, isEarly, isApart: false }

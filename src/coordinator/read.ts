@@ -14,7 +14,7 @@ import { abortable } from '../resilience/deadline.ts'
 import { newReadCounters, type RefreshReason } from '../telemetry/counters.ts'
 import { Batches } from './batches.ts'
 import type { HotReader } from './hot-entity.ts'
-import { mayRefreshEarly, offerFromL1, refreshes, waitsForLoad } from './refresh.ts'
+import { comesFromElected, offerFromL1, refreshes, waitsForLoad } from './refresh.ts'
 import { RefreshAhead } from './refresh-ahead.ts'
 import { Outcomes, type Recipient, Reply } from './reply.ts'
 import { takeIn } from './take-in.ts'
@@ -189,7 +189,7 @@ export class Reader implements HotReader {
     }
     if (value === undefined) counters.l1Absent++
     else counters.l1Hits++
-    if (this.#batches.isRefreshing(key) || !mayRefreshEarly(this.#context, key)) return true
+    if (this.#batches.isRefreshing(key) || comesFromElected(this.#context, key)) return true
     if (this.#ahead.isDrawn(region.candidateAt(slot), nowMs)) this.#refresh(key, id, 'early')
     return true
   }

@@ -13,12 +13,10 @@ export function refreshes(switches: Switches): boolean {
   return !switches['refresh.off'] && !switches['serve.stale'] && !switches['misses.shed']
 }
 
-/** May this process load it anew while it is still fresh? */
-export function mayRefreshEarly({ hot, switches }: ReadContext, key: L1Key): boolean {
-  if (!refreshes(switches)) return false
-  // What the elected one loads comes here by L2.
-  const isShared = !switches['fill.off'] && !switches['l2.bypass']
-  return !isShared || !hot?.isElectedElsewhere(key)
+/** Does the one that is elected load it anew before it expires, and does that come here, by L2? */
+export function comesFromElected({ hot, switches }: ReadContext, key: L1Key): boolean {
+  if (switches['fill.off'] || switches['l2.bypass']) return false
+  return hot?.isElectedElsewhere(key) ?? false
 }
 
 /** Do readers of a value past its ttl wait for the load, up to `softTimeout`? */

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type FlagName, switchesOf } from '../../../src/model/flags.ts'
 import { type Deferred, deferred } from '../../../src/resilience/deadline.ts'
 import { watch } from '../../support/clock.ts'
+import { over } from '../../support/over.ts'
 import {
   type City,
   cityEntity,
@@ -237,11 +238,45 @@ describe('flags', () => {
     expect(world.redis.valueBytes('city', 1, '42')).toBeUndefined()
   })
 
-  test('misses.shed: refreshes and reads of what nobody has are not loaded', async () => {
+  test('misses.shed: who may have an expired value gets it at once, and nothing is loaded', async () => {
     const one = await start({ set: ['misses.shed'] })
-    const missed = watch(one.name(1))
+    const flags = switchesOf([])
+    const other = await startProcess(world, { entity: one.entity, flags })
+    processes.push(other)
+    await now(world, other.name(42))
+    await world.clock.advance(1.2 * ttlMs)
+    flags['misses.shed'] = true
+    expect(await now(world, other.name(42))).toBe('old')
+    expect(await now(world, entryOf(one))).toMatchObject({ tier: 'l2', state: 'stale' })
+    expect([one.loads, other.loads]).toEqual([[], [[42]]])
+  })
+
+  test('misses.shed: who waits for the load when it is set gets the expired value then', async () => {
+    const flags = switchesOf([])
+    let held: Deferred<void> | undefined
+    const { entity } = await start()
+    const one = await startProcess(world, {
+      ...{ entity, flags },
+      wrapL2: (l2) =>
+        over(l2, {
+          lookup: async (...args) => {
+            await held?.promise
+            return l2.lookup(...args)
+          },
+        }),
+    })
+    processes.push(one)
+    await expired(one)
+    held = deferred()
+    const read = watch(entryOf(one))
     await world.clock.settle()
-    expect(missed.error).toMatchObject({ code: 'SOURCE_BUSY', retryable: true })
-    expect(one.loads).toEqual([])
+    expect(read.state).toBe('pending')
+    flags['misses.shed'] = true
+    world.redis.down = new Error('ECONNRESET')
+    held.resolve()
+    await world.clock.settle()
+    expect(read.value).toMatchObject({ tier: 'l1', state: 'stale', value: { name: 'old' } })
+    expect(loads).toEqual([])
+    world.redis.down = undefined
   })
 })
