@@ -16,7 +16,7 @@ const flickering: readonly FlagName[] = [
   'serve.stale',
 ]
 const flickerMs = 80
-const schedules = 60
+const schedules = 40
 
 /** What one process is told that is set: something else each time. */
 class Flicker {
