@@ -51,6 +51,7 @@ program
   .option('--foreign', 'somebody else writes plain SQL meanwhile, and triggers tell of it')
   .option('--kafka', 'on the durable plane with Kafka, at KAFKA_BROKERS')
   .option('--chaos', 'its processes are killed and stopped, its connections cut, its keys deleted')
+  .option('--attack', 'somebody asks for ids that don’t exist, and a Bloom filter refuses them')
   .option('--trace <file>', 'accesses to replay: gzip of little-endian uint32 keys')
   .option('--json', 'one JSON document on stdout')
   .action(runDemo)

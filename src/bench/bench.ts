@@ -3,13 +3,19 @@ import type { Config } from '../config.ts'
 import type { Screen } from '../demo/screen.ts'
 import { stderrLog } from '../demo/stderr-log.ts'
 import { LockstepError } from '../model/errors.ts'
+import { measureAttack } from './attack.ts'
+import { measureAvalanche } from './avalanche.ts'
 import { barrierRows } from './barrier.ts'
 import type { BenchOptions } from './bench-options.ts'
+import { measureBloom } from './bloom.ts'
+import { measureBuilds, measureLongBuild } from './bloom-build.ts'
 import { commitOf } from './commit.ts'
 import { type Effort, NotMeasured } from './contest.ts'
 import { measureDelayedDelete } from './delayed-delete.ts'
+import { measureDistinct } from './distinct.ts'
 import { fillRows, measureFill } from './fill.ts'
 import { measureHeap } from './heap.ts'
+import { measureHotKey } from './hot.ts'
 import { l1Rows, measureL1 } from './l1.ts'
 import {
   hitRows,
@@ -64,11 +70,47 @@ const measurements: readonly Measurement[] = [
   one('relay.throughput.log', (stage, effort) => measureRelay('log', stage, effort)),
   { names: ['relay.drain.rate', 'relay.drain.heap', 'relay.drain.rss'], run: measureDrain },
   { names: ['stampede.process.loads', 'stampede.process.ids'], run: measureInProcess },
-  { names: ['stampede.processes.loads', 'stampede.processes.wait'], run: measureOverProcesses },
+  {
+    names: ['stampede.processes.loads', 'stampede.processes.wait'],
+    run: (stage, effort) => measureOverProcesses('processes', stage, effort),
+  },
   {
     names: ['stampede.owner-killed.loads', 'stampede.owner-killed.wait'],
-    run: measureOwnerKilled,
+    run: (stage, effort) => measureOwnerKilled('processes', stage, effort),
   },
+  {
+    names: ['stampede.eight.loads', 'stampede.eight.wait'],
+    run: (stage, effort) => measureOverProcesses('eight', stage, effort),
+  },
+  {
+    names: ['stampede.eight-killed.loads', 'stampede.eight-killed.wait'],
+    run: (stage, effort) => measureOwnerKilled('eight', stage, effort),
+  },
+  one('stampede.distinct.ids', measureDistinct),
+  { names: ['attack.loads', 'attack.p99', 'attack.p99-inside'], run: measureAttack },
+  {
+    names: ['bloom.rate', 'bloom.rate-off', 'bloom.bits', 'bloom.check', 'bloom.commands'],
+    run: measureBloom,
+  },
+  {
+    names: ['bloom.false-negatives', 'bloom.rebuild', 'bloom.rebuild-cpu', 'bloom.killed.kept'],
+    run: measureBuilds,
+  },
+  {
+    names: [
+      'bloom.long.false-negatives',
+      'bloom.long.rate-off',
+      'bloom.long.bits',
+      'bloom.long.rebuild',
+      'bloom.long.rebuild-cpu',
+    ],
+    run: measureLongBuild,
+  },
+  {
+    names: ['avalanche.concurrent', 'avalanche.goodput', 'avalanche.hits', 'avalanche.recovery'],
+    run: measureAvalanche,
+  },
+  { names: ['hot.spread', 'hot.lookups'], run: measureHotKey },
 ]
 
 /** Rejects when it can't begin, when a part of it fails, or with the signal's reason. */

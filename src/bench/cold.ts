@@ -10,8 +10,8 @@ export type Question =
   | { readonly kind: 'get'; readonly id: number; readonly gets: number; readonly atMs: number }
 
 export interface Answer extends Counts {
-  /** When the last get was answered. */
-  readonly answeredAtMs: number
+  /** When each get was answered. */
+  readonly answeredAtMs: readonly number[]
 }
 
 /** A monotonic clock that the machine's processes have in common. */

@@ -236,13 +236,16 @@ async function inTurn(rounds: number, one: () => Promise<number>): Promise<reado
   return counts
 }
 
-/** What is sent meanwhile, counted where it is sent; without the barriers of whoever relays, which no read sends. */
-async function commandsOf(redis: Redis, run: () => Promise<void>): Promise<number> {
+/**
+ * What is sent meanwhile, counted where it is sent; without the barriers of whoever relays and the looks
+ * of whoever keeps a filter, which no read sends.
+ */
+export async function commandsOf(redis: Redis, run: () => Promise<void>): Promise<number> {
   let count = 0
   const client = redis as { sendCommand(...args: unknown[]): unknown }
   const send = client.sendCommand
   client.sendCommand = (...args) => {
-    if (!isBarrier(args[0])) count++
+    if (!isOfNoRead(args[0])) count++
     return send.apply(redis, args)
   }
   try {
@@ -253,8 +256,9 @@ async function commandsOf(redis: Redis, run: () => Promise<void>): Promise<numbe
   }
 }
 
-/** A script whose one key is that of the barrier. */
-function isBarrier(command: unknown): boolean {
+/** A script whose one key is that of the barrier, or the third of them that of a build. */
+function isOfNoRead(command: unknown): boolean {
   const { args } = command as { readonly args: readonly unknown[] }
-  return Number(args[1]) === 1 && String(args[2]).endsWith(':barrier')
+  const isBarrier = Number(args[1]) === 1 && String(args[2]).endsWith(':barrier')
+  return isBarrier || String(args[4]).endsWith('}:build')
 }

@@ -3,7 +3,7 @@ import type { EntityOptions } from '../model/entity.ts'
 import type { Db } from '../postgres/pool.ts'
 import { keySpace } from '../redis/keys.ts'
 import { type Cache, entity } from '../types.ts'
-import { type City, cityCount, type Size } from './data.ts'
+import type { City, Size } from './data.ts'
 
 export const schema = 'lockstep_bench'
 
@@ -17,7 +17,15 @@ export interface Place {
   readonly others: Readonly<Record<OtherNamespace, string>>
 }
 
-type OtherNamespace = 'alone' | 'kafka' | 'once' | 'repeated' | 'plain'
+type OtherNamespace =
+  | 'alone'
+  | 'kafka'
+  | 'once'
+  | 'repeated'
+  | 'plain'
+  | 'bloom'
+  | 'many'
+  | 'avalanche'
 
 export function namespacesOf(base: string): Pick<Place, 'namespace' | 'others'> {
   const namespace = `${base}:bench`
@@ -30,13 +38,26 @@ export function namespacesOf(base: string): Pick<Place, 'namespace' | 'others'> 
       once: `${namespace}:once`,
       repeated: `${namespace}:repeated`,
       plain: `${namespace}:plain`,
+      bloom: `${namespace}:bloom`,
+      many: `${namespace}:many`,
+      avalanche: `${namespace}:avalanche`,
     },
   }
 }
 
-/** The entities: cities of either size, those that are cold, and those that only the fills are for. */
-const names = ['city-200', 'city-2048', 'cold', 'filled-200', 'filled-2048'] as const
-export type EntityName = (typeof names)[number]
+/**
+ * The entities: cities of either size, those that are cold, those that only the fills are for, one with
+ * a Bloom filter, one whose loads are slow, and one whose values don't live long.
+ */
+export type EntityName =
+  | 'city-200'
+  | 'city-2048'
+  | 'cold'
+  | 'filled-200'
+  | 'filled-2048'
+  | 'guarded'
+  | 'scarce'
+  | 'hot'
 
 export const tableOf = (size: Size): string => `${schema}.cities_${size}`
 
@@ -61,19 +82,4 @@ export function bareKey(namespace: string, size: Size, id: number): string {
 
 export function valueKey(namespace: string, name: EntityName, id: number): string {
   return keySpace(namespace).value(name, 1, String(id))
-}
-
-/** Every key that the bench may leave in Redis. */
-export function* keysOf({ namespace, others }: Place): Generator<string> {
-  for (const one of [namespace, ...Object.values(others)]) yield keySpace(one).barrier('')
-  for (let id = 1; id <= cityCount; id++) {
-    yield bareKey(namespace, 200, id)
-    yield bareKey(namespace, 2_048, id)
-    for (const name of names) yield* pairOf(namespace, name, id)
-    for (const other of Object.values(others)) yield* pairOf(other, 'city-200', id)
-  }
-}
-
-function pairOf(namespace: string, name: EntityName, id: number): readonly string[] {
-  return [valueKey(namespace, name, id), keySpace(namespace).fence(name, String(id))]
 }

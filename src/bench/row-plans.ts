@@ -32,6 +32,7 @@ const oneCall = 'one call a fill'
 
 const kafkaNeeds = { needsRedis: true, needsKafka: true } as const
 const drain = { needsRedis: true, onlyBy: 'relay.drain' } as const
+const longBuild = { needsRedis: true, onlyBy: 'bloom.long' } as const
 
 type Needs = Pick<RowPlan, 'needsRedis' | 'needsKafka'>
 
@@ -229,6 +230,175 @@ export const rowPlans = {
     needsRedis: true,
     against: 'from the kill until the last get of the others is answered, beyond one load',
     target: { atMost: 100 },
+  },
+  'stampede.eight.loads': {
+    unit: 'calls',
+    needsRedis: true,
+    against:
+      'calls of the loader for 1,000 gets of a cold id by each of 8 processes; the worst round',
+    target: { atMost: 1 },
+  },
+  'stampede.eight.wait': {
+    unit: 'ms',
+    needsRedis: true,
+    against: 'until 99 % of those gets are answered, beyond the load',
+    target: { atMost: 100 },
+  },
+  'stampede.eight-killed.loads': {
+    unit: 'calls',
+    needsRedis: true,
+    against: 'as above, with the process that loads killed while it does; the worst round',
+    target: { atMost: 2 },
+  },
+  'stampede.eight-killed.wait': {
+    unit: 'ms',
+    needsRedis: true,
+    against: 'from the kill until 99 % of the gets of the others are answered, beyond one load',
+    target: { atMost: 100 },
+  },
+  'stampede.distinct.ids': {
+    unit: 'ids',
+    needsRedis: true,
+    against:
+      'ids that the loader was asked for by each of 100,000 cold ids that 2 processes get at once',
+    target: { atMost: 1 },
+  },
+  'attack.loads': {
+    unit: 'ids',
+    needsRedis: true,
+    against:
+      'ids that the source was asked for by each get of an absent id, 10,000 a second, in another process and in this one',
+    target: { atMost: 0.0011 },
+  },
+  'attack.p99': {
+    ...redisTime,
+    against: 'P99 of the normal reads of one process, without the attack on another one',
+    target: { atMost: 1.5 },
+  },
+  'attack.p99-inside': {
+    ...redisTime,
+    against: 'P99 of the normal reads of one process, without the attack on this very one',
+    target: { atMost: 1.5 },
+  },
+  'bloom.rate': {
+    unit: 'of 1',
+    needsRedis: true,
+    against: 'false positives among gets of absent ids, by the rate that was asked for (0.1 %)',
+  },
+  'bloom.rate-off': {
+    unit: '%',
+    needsRedis: true,
+    against: 'by which that rate is off, in either direction',
+    target: { atMost: 10 },
+  },
+  'bloom.bits': {
+    unit: 'bits',
+    needsRedis: true,
+    against: 'bits in Redis for each id that the filter is made for',
+    target: { atMost: 16 },
+  },
+  'bloom.check': {
+    unit: 'µs',
+    needsRedis: true,
+    against: 'a look into the copy of this process, half of the ids there and half not',
+    target: { atMost: 1 },
+  },
+  'bloom.commands': {
+    unit: 'commands',
+    needsRedis: true,
+    against: 'commands sent for the get of an absent id that the filter refuses',
+    target: { atMost: 1 },
+  },
+  'bloom.false-negatives': {
+    unit: 'ids',
+    needsRedis: true,
+    against:
+      'ids of 1,000,000 that the filter lacks after builds beside inserts and deletes: undisturbed, with all keys dropped, with a process that comes, with the builder killed',
+    target: { atMost: 0 },
+  },
+  'bloom.rebuild': {
+    unit: 'µs',
+    needsRedis: true,
+    against: 'from the beginning of a build to its end, by the ids; inserts and deletes meanwhile',
+    target: { atMost: 6 },
+  },
+  'bloom.rebuild-cpu': {
+    unit: 'µs',
+    needsRedis: true,
+    against: 'what the process of the builder takes of a core meanwhile, by the ids',
+  },
+  'bloom.killed.kept': {
+    unit: '%',
+    needsRedis: true,
+    against: 'of the ids, those that the next builder need not scan when one is killed half-way',
+    target: { atLeast: 50 },
+  },
+  'bloom.long.false-negatives': {
+    unit: 'ids',
+    ...longBuild,
+    against: 'ids of 10,000,000 that the filter lacks, before and after a build beside a storm',
+    target: { atMost: 0 },
+  },
+  'bloom.long.rate-off': {
+    unit: '%',
+    ...longBuild,
+    against: 'by which its rate of false positives is off, in either direction',
+    target: { atMost: 10 },
+  },
+  'bloom.long.bits': {
+    unit: 'bits',
+    ...longBuild,
+    against: 'bits in Redis for each of those ids',
+    target: { atMost: 16 },
+  },
+  'bloom.long.rebuild': {
+    unit: 'µs',
+    ...longBuild,
+    against: 'from the beginning of that build to its end, by the ids',
+    target: { atMost: 6 },
+  },
+  'bloom.long.rebuild-cpu': {
+    unit: 'µs',
+    ...longBuild,
+    against: 'what the process of the builder takes of a core meanwhile, by the ids',
+  },
+  'avalanche.concurrent': {
+    unit: 'loads',
+    needsRedis: true,
+    against:
+      'loads at once in a process whose keys have all gone, under 20 times of what they can do',
+    target: { atMost: 8 },
+  },
+  'avalanche.goodput': {
+    unit: '%',
+    needsRedis: true,
+    against: 'of what the source can do, in the worst half second in which loads had to wait',
+    target: { atLeast: 80 },
+  },
+  'avalanche.hits': {
+    unit: '%',
+    needsRedis: true,
+    against: 'of the hit ratio of before, in the last half second that was looked at',
+    target: { atLeast: 95 },
+  },
+  'avalanche.recovery': {
+    unit: 's',
+    needsRedis: true,
+    against: 'from the loss of all keys until that half second has gone by',
+  },
+  'hot.spread': {
+    unit: 'ms',
+    needsRedis: true,
+    against:
+      'from the first of 20,000 reads a second in one process until 3 others have the key in L1 too; the worst round',
+    target: { atMost: 250 },
+  },
+  'hot.lookups': {
+    unit: 'a second',
+    needsRedis: true,
+    against:
+      'times that an instance asks Redis for it while 4 read it 5,000 times a second each and it lives 2 s; the worst one',
+    target: { atMost: 2 },
   },
 } as const satisfies Record<string, RowPlan>
 

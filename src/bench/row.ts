@@ -37,16 +37,22 @@ export function ratioRow(name: RowName, rounds: readonly Round[], operations: nu
   return { ...described(name), value, ratio, spread: spreadOf(ratios), met: metBy(plan, ratio) }
 }
 
-/** Of the samples the median is told, or the largest where the worst round counts. */
+/** Of the samples the median is told, or the largest or smallest where the worst round counts. */
 export function valueRow(
   name: RowName,
   samples: readonly number[],
-  which: 'median' | 'largest',
+  which: 'median' | 'largest' | 'smallest',
 ): Row {
-  const value = which === 'median' ? median(samples) : Math.max(...samples)
+  const value = told[which](samples)
   const spread = spreadOf(samples)
   return { ...described(name), value, ratio: null, spread, met: metBy(planOf(name), value) }
 }
+
+const told = {
+  median,
+  largest: (samples: readonly number[]) => Math.max(...samples),
+  smallest: (samples: readonly number[]) => Math.min(...samples),
+} as const
 
 /** A value that was come by otherwise; `samples` show how it moves. */
 export function measuredRow(name: RowName, value: number, samples: readonly number[]): Row {

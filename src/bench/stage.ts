@@ -14,17 +14,18 @@ import { migrate } from '../postgres/migrations.ts'
 import { openPool, type Pool } from '../postgres/pool.ts'
 import { connectRedis, type RedisConnections } from '../redis/connection.ts'
 import { allIds, type City, chunksOf, cityOf, type Size } from './data.ts'
+import { fillIds } from './ids.ts'
 import { type FoundKafka, findKafka, removeTopic } from './kafka.ts'
 import {
   type CityCache,
   cityEntity,
   type EntityName,
-  keysOf,
   namespacesOf,
   type Place,
   schema,
   tableOf,
 } from './places.ts'
+import { dropKeys } from './sweep.ts'
 
 export type Redis = RedisConnections['commands']
 
@@ -54,6 +55,8 @@ export interface Stage {
   readonly log: Logger
   /** Rows of that size are in PostgreSQL. */
   withTable(size: Size): Promise<void>
+  /** And in the table of ids just 1 to `count`. */
+  withIds(count: number): Promise<void>
   /** Runs when everything has been measured. */
   atEnd(close: () => Promise<void>): void
   /** A cache over the stage's connections; who opens it closes it. */
@@ -78,7 +81,6 @@ export const timing = {
 const lock = '422608528232'
 const redisDeadlineMs = 2_000
 const rowsPerInsert = 2_000
-const keysPerCall = 1_000
 
 /** Rejects when PostgreSQL can't be reached, with what `run` rejects with, or with the signal's reason. */
 export async function onStage<T>(
@@ -201,6 +203,7 @@ async function staged<T>(
       tables.set(size, table)
       return table
     },
+    withIds: (count) => fillIds(pool, count, signal),
     atEnd: (close) => void closers.push(close),
     openCache: async ({ name, size, maxEntries }) => {
       await stage.withTable(size)
@@ -263,16 +266,17 @@ async function strike({
   place,
   log,
 }: Pick<Stage, 'pool' | 'redis' | 'place' | 'log'>): Promise<void> {
-  if (redis) {
-    for (const keys of chunksOf([...keysOf(place)], keysPerCall)) {
-      await redis.unlink(...keys)
-    }
-  }
   const namespaces = [place.namespace, ...Object.values(place.others)]
+  if (redis) for (const namespace of outermost(namespaces)) await dropKeys(redis, namespace)
   for (const table of ['outbox', 'instances']) {
     await pool.knex.raw(`delete from lockstep.${table} where namespace = any(?)`, [namespaces])
   }
   await pool.knex.raw('delete from lockstep.namespaces where name = any(?)', [namespaces])
   await removeTopic(place, log)
   await pool.knex.raw(`drop schema if exists ${schema} cascade`)
+}
+
+/** Those that the keys of all begin with. */
+function outermost(namespaces: readonly string[]): readonly string[] {
+  return namespaces.filter((one) => !namespaces.some((other) => one.startsWith(`${other}:`)))
 }

@@ -39,7 +39,8 @@ function line(cells: readonly string[]): string {
 
 function number(value: number): string {
   if (Math.abs(value) >= 100) return Math.round(value).toLocaleString('en-US')
-  return Number.isInteger(value) ? String(value) : value.toFixed(2)
+  if (Number.isInteger(value)) return String(value)
+  return Math.abs(value) < 0.01 ? value.toPrecision(2) : value.toFixed(2)
 }
 
 function textOf(target: Target): string {

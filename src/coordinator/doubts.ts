@@ -19,7 +19,7 @@ export function doubtsOf(
   groups: readonly WantedGroup[],
 ): Doubts | undefined {
   if (!filter || switches['bloom.off']) return undefined
-  const isMaybe = groups.map(({ text }) => filter.generation !== undefined && filter.has(text))
+  const isMaybe = groups.map(({ text }) => filter.has(text))
   const asked = groups.map(({ readers }, index) => !isMaybe[index] && readers.some(mayBeRefused))
   return { asked, isMaybe }
 }
@@ -40,7 +40,6 @@ export function refusedBy(
   { clock, probes, turnClock }: ReadContext,
   { barrier }: Refusal,
 ): Answer | undefined {
-  if (barrier.incarnation !== probes.incarnation) return undefined
   if (!probes.proves(barrier, turnClock.read())) return undefined
   const nowMs = clock.monotonicMs()
   return {

@@ -20,17 +20,27 @@ export interface City {
 /** Share of the rows that one process may hold in L1. */
 const l1Share = 0.1
 
-/** `foreignWrites`: others write the rows too, by plain SQL on a table with triggers. */
-export function cityEntity(rows: number, foreignWrites: boolean) {
+export interface CityOptions {
+  readonly rows: number
+  /** Others write the rows too, by plain SQL on a table with triggers. */
+  readonly foreign: boolean
+  /** Told of the ids that are loaded; then a Bloom filter keeps those from it that don't exist. */
+  readonly loading: ((ids: readonly number[]) => void) | undefined
+}
+
+export function cityEntity({ rows, foreign, loading }: CityOptions) {
   return entity('city', {
-    load: (ids: number[], { db }) =>
-      db<City>(`${schema}.cities`).select('*').whereRaw('id = any(?)', [ids]),
+    load: (ids: number[], { db }) => {
+      loading?.(ids)
+      return db<City>(`${schema}.cities`).select('*').whereRaw('id = any(?)', [ids])
+    },
     id: (city: City) => city.id,
     // Short, so that what an earlier run left in Redis doesn't answer this one.
     ttl: '30s',
     grace: '10s',
-    foreignWrites,
+    foreignWrites: foreign,
     l1: { maxEntries: Math.max(1, Math.floor(rows * l1Share)) },
+    ...(loading && { bloom: { table: `${schema}.cities`, column: 'id' } }),
   })
 }
 

@@ -75,7 +75,8 @@ function crewOf(workers: readonly Worker[], options: CrewOptions, go: ToWorker):
       const worker = workers[process] as Worker
       const { child, exited } = worker
       worker.ready = quietly(deferred<void>())
-      Object.assign(worker, employ(options.settings[process] as WorkerSettings, workers, options))
+      const settings = options.settings[process] as WorkerSettings
+      Object.assign(worker, employ({ ...settings, isSuccessor: true }, workers, options))
       child.kill('SIGKILL')
       await exited
       await all([worker], 'ready', 'start', startDeadlineMs, options.signal)
@@ -120,7 +121,8 @@ function employ(
         return options.hear(settings.process, message.chunk, message.untilNs, message.progress)
       case 'news':
         return options.news(settings.process, message.news)
-      case 'hand': {
+      case 'hand':
+      case 'new-row': {
         const next = workers[(settings.process + 1) % workers.length]
         if (next) send(next.child, message)
         return

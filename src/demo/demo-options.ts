@@ -10,6 +10,7 @@ export interface DemoArguments {
   readonly foreign?: true
   readonly kafka?: true
   readonly chaos?: true
+  readonly attack?: true
 }
 
 export interface DemoOptions {
@@ -25,6 +26,8 @@ export interface DemoOptions {
   readonly kafka: boolean
   /** Processes are killed and stopped, connections cut, keys deleted, all the time. */
   readonly chaos: boolean
+  /** Somebody asks for ids that don't exist, and a Bloom filter keeps them from the source. */
+  readonly attack: boolean
 }
 
 export const demoDefaults = { seconds: '20', processes: '3', writes: '0.02' } as const
@@ -40,6 +43,7 @@ export function parseDemoOptions(given: DemoArguments): DemoOptions {
     foreign: given.foreign ?? false,
     kafka: given.kafka ?? false,
     chaos: given.chaos ?? false,
+    attack: given.attack ?? false,
   }
 }
 

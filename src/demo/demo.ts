@@ -4,6 +4,7 @@
  */
 import { randomInt } from 'node:crypto'
 import type { Config } from '../config.ts'
+import { messageOf } from '../model/errors.ts'
 import { migrate } from '../postgres/migrations.ts'
 import { openPool, type Pool } from '../postgres/pool.ts'
 import { installTriggers } from '../postgres/triggers.ts'
@@ -15,6 +16,7 @@ import type { DemoOptions } from './demo-options.ts'
 import { Docket } from './docket.ts'
 import { writeForeign } from './foreign.ts'
 import type { WorkerSettings } from './messages.ts'
+import { removeNewcomers } from './newcomers.ts'
 import { Announcer } from './news.ts'
 import { seededRandom } from './random.ts'
 import { type DemoResults, failureOf, resultsOf, Tally } from './results.ts'
@@ -58,9 +60,11 @@ export async function demo(
       logLevel: config.logLevel,
       rows,
       process,
+      isSuccessor: false,
       processes: options.processes,
       writeShare: options.writes,
       foreign: options.foreign,
+      attack: options.attack,
       trace: options.trace,
       seed,
     }),
@@ -101,6 +105,7 @@ export async function demo(
     announcer.flush()
     endLive()
     await Promise.all([foreigner?.end(), chaos?.end()])
+    if (options.attack) await tidy(addresses, seed, line)
   }
   await foreigner?.written()
   const { sums } = tally
@@ -113,6 +118,22 @@ export async function demo(
 /** A namespace has one plane; and Kafka takes no colon in the name of a topic. */
 function namespaceOf({ namespace }: Config, { kafka }: DemoOptions): string {
   return kafka ? `${namespace}-demo-kafka` : `${namespace}:demo`
+}
+
+/** Removes the rows that were inserted. Never rejects: the demo has ended as it has. */
+async function tidy(
+  { databaseUrl }: Addresses,
+  seed: number,
+  line: (text: string) => void,
+): Promise<void> {
+  const pool = openPool(databaseUrl)
+  try {
+    await removeNewcomers(pool, seed)
+  } catch (error) {
+    line(`the rows that the demo has inserted are still there (${messageOf(error)})`)
+  } finally {
+    await pool.close()
+  }
 }
 
 interface Foreigner {

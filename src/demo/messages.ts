@@ -1,5 +1,6 @@
 /** What the demo and its processes tell each other. */
 import type { LogLevel } from '../config.ts'
+import type { AttackCounts } from './attack.ts'
 import type { Hand } from './customers.ts'
 
 export interface WorkerSettings {
@@ -11,10 +12,14 @@ export interface WorkerSettings {
   readonly rows: number
   /** 0 … processes - 1. */
   readonly process: number
+  /** In the place of one that was killed, while the others are at work. */
+  readonly isSuccessor: boolean
   readonly processes: number
   readonly writeShare: number
   /** Somebody writes plain SQL, and is held to the bound too. */
   readonly foreign: boolean
+  /** Somebody asks for ids that don't exist. */
+  readonly attack: boolean
   readonly trace: string | undefined
   /** The same in all processes: they agree on what is popular. */
   readonly seed: number
@@ -25,7 +30,14 @@ export type ToWorker =
   /** The run begins at `epochNs` of the machine's monotonic clock. */
   | { readonly kind: 'go'; readonly epochNs: bigint; readonly seconds: number }
   | { readonly kind: 'hand'; readonly hand: Hand }
+  | NewRow
   | { readonly kind: 'stop' }
+
+/** One that another process has inserted, to be looked for here. */
+interface NewRow {
+  readonly kind: 'new-row'
+  readonly id: number
+}
 
 /** Of one process, since it began. */
 export interface Progress {
@@ -39,6 +51,8 @@ export interface Progress {
   readonly failedReads: number
   readonly failedWrites: number
   readonly firstFailure: string | undefined
+  /** Of what is asked for in vain only this tells, and `loads` and `sourceQueries`. */
+  readonly attack: AttackCounts
 }
 
 export type FromWorker =
@@ -53,5 +67,6 @@ export type FromWorker =
   /** Something has happened that a person wants to see. */
   | { readonly kind: 'news'; readonly news: string }
   | { readonly kind: 'hand'; readonly hand: Hand }
+  | NewRow
   | { readonly kind: 'done' }
   | { readonly kind: 'failed'; readonly message: string }

@@ -1,5 +1,6 @@
 /** What a cache has to say while services and processes come and go, in words for the screen. */
-import type { TrustLoss } from '../telemetry/events.ts'
+import { messageOf } from '../model/errors.ts'
+import type { BloomNews, TrustLoss } from '../telemetry/events.ts'
 import type { CityCache } from './city.ts'
 
 const reasons: Readonly<Record<TrustLoss, string>> = {
@@ -49,11 +50,27 @@ export function tellNews(cache: Pick<CityCache, 'on'>, tell: (news: string) => v
       // While it is half open, it is still to be seen.
       if (state !== 'half-open') isOpen = state === 'open'
     }),
+    cache.on('bloom', (change) => tell(filterNews(change))),
     cache.on('relay', ({ state }) => tell(state === 'begun' ? 'relays now' : 'relays no longer')),
   ]
   return () => {
     endLapse()
     for (const end of ends) end()
+  }
+}
+
+function filterNews({ state, ids, error }: BloomNews): string {
+  switch (state) {
+    case 'building':
+      return 'builds the Bloom filter'
+    case 'ready':
+      return `has built the Bloom filter, of ${(ids ?? 0).toLocaleString('en-US')} ids`
+    case 'failed':
+      return `could not build the Bloom filter: ${messageOf(error)}`
+    case 'lost':
+      return 'the Bloom filter is no longer in Redis'
+    default:
+      return state satisfies never
   }
 }
 

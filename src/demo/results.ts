@@ -1,4 +1,6 @@
 /** What a run came to, in numbers: the document of `--json`. */
+import { bloomDefaults } from '../model/bloom-option.ts'
+import { type AttackCounts, noAttack } from './attack.ts'
 import type { ChaosResults } from './chaos.ts'
 import type { DemoOptions } from './demo-options.ts'
 import type { Docket } from './docket.ts'
@@ -48,6 +50,8 @@ export interface DemoResults {
   readonly credit: string
   /** With `--chaos`. */
   readonly chaos?: ChaosResults
+  /** With `--attack`; `reads`, `calls`, `hits` and `misses` don't count its requests. */
+  readonly attack?: AttackCounts
 }
 
 const nothing: Progress = {
@@ -61,6 +65,7 @@ const nothing: Progress = {
   failedReads: 0,
   failedWrites: 0,
   firstFailure: undefined,
+  attack: noAttack,
 }
 
 /** The counts of all processes, also of those that others have replaced. */
@@ -96,9 +101,22 @@ export function sumUp(all: Iterable<Progress>): Progress {
       failedReads: sums.failedReads + one.failedReads,
       failedWrites: sums.failedWrites + one.failedWrites,
       firstFailure: sums.firstFailure ?? one.firstFailure,
+      attack: sumUpAttacks(sums.attack, one.attack),
     }
   }
   return sums
+}
+
+function sumUpAttacks(one: AttackCounts, other: AttackCounts): AttackCounts {
+  return {
+    requests: one.requests + other.requests,
+    refused: one.refused + other.refused,
+    sourceQueries: one.sourceQueries + other.sourceQueries,
+    inDoubt: one.inDoubt + other.inDoubt,
+    falsePositives: one.falsePositives + other.falsePositives,
+    failed: one.failed + other.failed,
+    newRows: one.newRows + other.newRows,
+  }
 }
 
 export interface Run {
@@ -154,6 +172,7 @@ export function resultsOf({
     services,
     credit,
     ...(chaos && { chaos }),
+    ...(options.attack && { attack: sums.attack }),
   }
 }
 
@@ -176,7 +195,25 @@ export function failureOf(
   if (failedReads > share * (reads + failedReads)) {
     return `${failedReads} reads failed${firstFailure ? `; the first: ${firstFailure}` : ''}`
   }
-  return undefined
+  return attackFailureOf(results)
+}
+
+/**
+ * This many times what the filter is made to let through may reach the source, and this many ids more;
+ * those not counted that were in doubt, as happens on a busy machine for a moment now and then.
+ */
+const mostTimesTheRate = 20
+const mostMore = 100
+
+/** In chaos the filter itself is lost, and Redis can't be asked: then ids are loaded, and rightly so. */
+function attackFailureOf({ attack, chaos }: DemoResults): string | undefined {
+  if (!attack || chaos) return undefined
+  const { requests, refused, inDoubt } = attack
+  if (refused === 0) return 'there was no attack: the Bloom filter was not there in time'
+  const most = Math.ceil(mostMore + mostTimesTheRate * bloomDefaults.falsePositiveRate * requests)
+  const sourceQueries = attack.sourceQueries - inDoubt
+  if (sourceQueries <= most) return undefined
+  return `of ${requests} ids that don’t exist ${sourceQueries} reached the source past the filter; at most ${most} would do`
 }
 
 function round(value: number, digits: number): number {

@@ -6,10 +6,12 @@ import { lockstep } from '../lockstep.ts'
 import { openPool } from '../postgres/pool.ts'
 import { type Deferred, deferred } from '../resilience/deadline.ts'
 import type { EntityStats, LockstepOptions } from '../types.ts'
+import { Attack, noAttack } from './attack.ts'
 import { type CityCache, cityEntity, countCityQueries } from './city.ts'
 import { type Hand, Shop } from './customers.ts'
 import { HistoryWriter } from './history.ts'
 import type { FromWorker, Progress, WorkerSettings } from './messages.ts'
+import { Newcomers, newcomersOf } from './newcomers.ts'
 import { tellNews } from './news.ts'
 import { seededRandom } from './random.ts'
 import { stderrLog } from './stderr-log.ts'
@@ -19,8 +21,12 @@ import { shopTraffic, type Traffic, traceTraffic } from './traffic.ts'
 type Options = LockstepOptions<{ city: ReturnType<typeof cityEntity> }>
 
 export interface Shift {
+  /** Waits a while for what the run is better with; resolves in any case. */
+  prepare(signal: AbortSignal): Promise<void>
   run(epochNs: bigint, seconds: number, signal: AbortSignal): Promise<void>
   take(hand: Hand): void
+  /** Another process has inserted that row. */
+  lookFor(id: number): void
   close(): Promise<void>
 }
 
@@ -44,34 +50,52 @@ export async function openShift(
   const pool = openPool(databaseUrl)
   try {
     const sourceQueries = countCityQueries(pool.knex)
+    const attack = settings.attack
+      ? new Attack(seededRandom(~(settings.seed + settings.process)))
+      : undefined
     const cache = await open({
       namespace,
       postgres: pool.knex,
       redis: redisUrl,
       kafka: kafkaBrokers,
-      entities: { city: cityEntity(rows, foreign) },
+      entities: { city: cityEntity({ rows, foreign, loading: attack?.loading }) },
       timing,
       logger: stderrLog(logLevel, `lockstep demo, process ${settings.process}`),
     })
-    const endNews = tellNews(cache, (news) => void tell({ kind: 'news', news }))
+    const tellOf = (news: string): void => void tell({ kind: 'news', news })
+    const endNews = tellNews(cache, tellOf)
+    const isAlone = settings.processes === 1
     let shop: Shop | undefined
+    let newcomers: Newcomers | undefined
     return {
+      prepare: async (signal) => {
+        await attack?.prepare(cache, signal)
+      },
       run: async (epochNs, seconds, signal) => {
         const report = new Report(cache, sourceQueries, epochNs, tell)
+        const { history, nowNs, room } = report
+        const common = { cache, history, random, nowNs, room }
         shop = new Shop({
-          cache,
+          ...common,
           traffic,
-          history: report.history,
-          random,
-          nowNs: report.nowNs,
           writeShare: settings.writeShare,
-          handOver:
-            settings.processes > 1 ? (hand) => void tell({ kind: 'hand', hand }) : undefined,
-          room: report.room,
+          handOver: isAlone ? undefined : (hand) => void tell({ kind: 'hand', hand }),
         })
-        await report.during(shop, shop.run(seconds, signal))
+        const working = [shop.run(seconds, signal)]
+        if (attack) {
+          newcomers = new Newcomers({
+            ...common,
+            run: newcomersOf(settings.seed),
+            handOver: isAlone ? undefined : (id) => void tell({ kind: 'new-row', id }),
+            tell: tellOf,
+          })
+          working.push(newcomers.run(seconds, signal))
+          working.push(attack.run({ cache, nowNs, seconds, tell: tellOf }, signal))
+        }
+        await report.during({ shop, newcomers, attack }, Promise.all(working))
       },
       take: (hand) => shop?.take(hand),
+      lookFor: (id) => newcomers?.take(id),
       close: async () => {
         endNews()
         await cache.close({ timeout: '2s' })
@@ -91,6 +115,13 @@ export function trafficOf(settings: WorkerSettings, random: () => number): Traff
     : traceTraffic(readTrace(trace), rows, process, processes)
 }
 
+/** Who works on the cache in one process. */
+interface Workers {
+  readonly shop: Shop
+  readonly newcomers: Newcomers | undefined
+  readonly attack: Attack | undefined
+}
+
 /** Brings the history and the counts out of the process, a few times a second. */
 class Report {
   readonly history = new HistoryWriter((chunk) => this.#send(chunk))
@@ -98,7 +129,7 @@ class Report {
   readonly #sourceQueries: () => number
   readonly #epochNs: bigint
   readonly #tell: Tell
-  #shop: Shop | undefined
+  #workers: Workers | undefined
   #unsent = 0
   #room: Deferred<void> | undefined
 
@@ -113,8 +144,8 @@ class Report {
 
   readonly room = (): Promise<void> | undefined => this.#room?.promise
 
-  async during(shop: Shop, work: Promise<void>): Promise<void> {
-    this.#shop = shop
+  async during(workers: Workers, work: Promise<unknown>): Promise<void> {
+    this.#workers = workers
     const timer = setInterval(() => this.#flush(), tellEveryMs)
     try {
       await work
@@ -147,18 +178,22 @@ class Report {
 
   #progress(): Progress {
     const { hits, misses, loads } = this.#cache.stats().city as EntityStats
-    const { calls, absent, failedReads, failedWrites, firstFailure } = this.#shop as Shop
+    const { shop, newcomers, attack } = this.#workers as Workers
+    const sum = (count: (one: Shop | Newcomers) => number): number =>
+      count(shop) + (newcomers ? count(newcomers) : 0)
+    const { l1, l2, source } = attack?.answered ?? { l1: 0, l2: 0, source: 0 }
     return {
-      calls,
-      l1Hits: hits.l1,
-      l2Hits: hits.l2,
-      misses,
+      calls: sum(({ calls }) => calls),
+      l1Hits: hits.l1 - l1,
+      l2Hits: hits.l2 - l2,
+      misses: misses - source,
       loads,
       sourceQueries: this.#sourceQueries(),
-      absent,
-      failedReads,
-      failedWrites,
-      firstFailure,
+      absent: sum(({ absent }) => absent),
+      failedReads: sum(({ failedReads }) => failedReads),
+      failedWrites: sum(({ failedWrites }) => failedWrites),
+      firstFailure: shop.firstFailure ?? newcomers?.firstFailure,
+      attack: attack?.counts(newcomers?.found ?? 0) ?? noAttack,
     }
   }
 }

@@ -32,6 +32,7 @@ export function tableOf(results: DemoResults): string {
       'stale, bounded',
       `${whole(results.staleBeyondBound)} beyond the bound of 1 s; ${oldest(results)}`,
     ],
+    ...attack(results),
     ...chaos(results),
     ...failures(results),
   ]
@@ -79,6 +80,24 @@ function chaos({ chaos }: DemoResults): readonly (readonly [string, string])[] {
   if (!chaos) return []
   const { kills, stops, faults } = chaos
   return [['chaos', `${kills} processes killed, ${stops} stopped; ${faults.join(', ')}`]]
+}
+
+function attack({ attack }: DemoResults): readonly (readonly [string, string])[] {
+  if (!attack) return []
+  const { requests, refused, sourceQueries, inDoubt, falsePositives, failed, newRows } = attack
+  const share = percent(refused / Math.max(1, requests))
+  const doubts = inDoubt > 0 ? `, ${whole(inDoubt)} of them while Redis had no proof` : ''
+  const failures = failed > 0 ? `, ${whole(failed)} failed` : ''
+  return [
+    [
+      'attack',
+      `${whole(requests)} ids that don’t exist: ${whole(refused)} refused (${share}), ${whole(sourceQueries)} reached the source${doubts}${failures}`,
+    ],
+    [
+      'Bloom filter',
+      `${whole(falsePositives)} false positives; ${whole(newRows)} new rows were found`,
+    ],
+  ]
 }
 
 function failures(results: DemoResults): readonly (readonly [string, string])[] {

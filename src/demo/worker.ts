@@ -18,6 +18,7 @@ async function hear(message: ToWorker): Promise<void> {
   switch (message.kind) {
     case 'open':
       opened = openShift(message.settings, tell)
+      if (!message.settings.isSuccessor) await (await opened).prepare(stopped.signal)
       await opened
       return tell({ kind: 'ready' })
     case 'go': {
@@ -28,6 +29,8 @@ async function hear(message: ToWorker): Promise<void> {
     }
     case 'hand':
       return (await opened)?.take(message.hand)
+    case 'new-row':
+      return (await opened)?.lookFor(message.id)
     case 'stop':
       return stop()
     default:

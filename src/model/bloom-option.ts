@@ -46,7 +46,7 @@ export interface Bloom {
       }
 }
 
-const bloomDefaults = { falsePositiveRate: 0.001 } as const
+export const bloomDefaults = { falsePositiveRate: 0.001 } as const
 
 const rates = { least: 1e-6, most: 0.1 }
 /** More would not fit into one string of Redis at any rate. */

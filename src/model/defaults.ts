@@ -36,7 +36,7 @@ export interface Timing {
   readonly redisDeadline?: Duration
   /** Deadline of one try of a load, from when it begins. */
   readonly loadDeadline?: Duration
-  /** How long a load may wait for its turn; then it is shed. */
+  /** How long a load may wait for its turn; then it is shed. Unless it is given, at most half of `readDeadline`. */
   readonly loadQueueDeadline?: Duration
   /** Deadline of a whole read, waits and retries included. */
   readonly readDeadline?: Duration
@@ -57,7 +57,7 @@ export const timingDefaults: Required<Timing> = {
   pollInterval: '200ms',
   redisDeadline: '200ms',
   loadDeadline: '500ms',
-  loadQueueDeadline: '500ms',
+  loadQueueDeadline: '1s',
   readDeadline: '3s',
   writeDeadline: '500ms',
   tombstoneRetention: '60s',
@@ -116,7 +116,10 @@ export function settleTiming(timing: Timing): TimingMs {
     pollIntervalMs: ms('pollInterval'),
     redisDeadlineMs: ms('redisDeadline'),
     loadDeadlineMs: ms('loadDeadline'),
-    loadQueueDeadlineMs: ms('loadQueueDeadline'),
+    loadQueueDeadlineMs:
+      timing.loadQueueDeadline === undefined
+        ? Math.min(ms('loadQueueDeadline'), ms('readDeadline') / 2)
+        : ms('loadQueueDeadline'),
     readDeadlineMs: ms('readDeadline'),
     writeDeadlineMs: ms('writeDeadline'),
     tombstoneRetentionMs: ms('tombstoneRetention'),

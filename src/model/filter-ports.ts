@@ -69,6 +69,8 @@ export interface FilterStatus {
   readonly current: FilterHeader | undefined
   /** Why none does, or a rebuild is due: what values have to cover is not covered by it. */
   readonly isOutlived: boolean
+  /** A barrier lies beside it. Without one nothing is answered, and what is built may be outlived by the first. */
+  readonly hasBarrier: boolean
   readonly building: (FilterHeader & BuildProgress & { readonly isHeld: boolean }) | undefined
   /** Somebody has asked for a rebuild, which has not begun. */
   readonly isRequested: boolean

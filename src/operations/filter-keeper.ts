@@ -146,7 +146,7 @@ export class FilterKeeper {
   /** Why it is to be built now; never because others want less of it. */
   #whyDue(status: FilterStatus): BloomNews['reason'] {
     const { current, building } = status
-    if (building?.isHeld) return undefined
+    if (building?.isHeld || !status.hasBarrier) return undefined
     if (status.isRequested) return 'requested'
     const nowMs = this.#options.clock.monotonicMs()
     if (nowMs - this.#readyAtMs < restMs) return undefined

@@ -20,6 +20,7 @@ export type StatusAnswer = readonly [
 
 export function statusIn(answer: StatusAnswer, seed: Seed, { besides }: RedisNode): FilterStatus {
   const [one, oneBytes, other, otherBytes, generation, isHeld, progress, isRequested] = answer
+  const beside = besides.read(answer[8])
   const headers = [headerIn(one, oneBytes, seed), headerIn(other, otherBytes, seed)]
   const found = headers.flatMap((header) => header ?? [])
   const [current] = found
@@ -29,7 +30,8 @@ export function statusIn(answer: StatusAnswer, seed: Seed, { besides }: RedisNod
   return {
     kind: 'status',
     current,
-    isOutlived: current !== undefined && isFilterOutlived(current, besides.read(answer[8])),
+    isOutlived: current !== undefined && isFilterOutlived(current, beside),
+    hasBarrier: beside.barrier !== undefined,
     building: building && { ...building, ...decodeProgress(progress), isHeld: isHeld === 1 },
     isRequested: isRequested === 1,
   }

@@ -255,6 +255,7 @@ function statusOf(redis: MemoryRedis, entity: string, barriers: MemoryBarriers):
     kind: 'status',
     current,
     isOutlived: current !== undefined && isFilterOutlived(current, barriers.beside()),
+    hasBarrier: barriers.beside().barrier !== undefined,
     building: isBuilding
       ? { ...building, ...record.progress, isHeld: isHeld(record, redis.nowMs()) }
       : undefined,

@@ -100,6 +100,24 @@ describe('lockstep demo --json', () => {
     })
   })
 
+  test('under attack: a Bloom filter keeps ids that do not exist from the source, and no new row is refused', async () => {
+    const args = ['demo', '--attack', '--seconds', '6', '--processes', '2', '--json']
+    const { code, stdout, stderr } = await cli(args).ended
+    if (code !== 0) throw new Error(stderr)
+    const { attack, ...results } = JSON.parse(stdout)
+    expect(results).toMatchObject({ staleStrong: 0, staleBeyondBound: 0, absent: 0 })
+    const { reads, hits, misses } = results
+    expect(hits.l1 + hits.l2 + misses).toBe(reads)
+    expect(attack.requests).toBeGreaterThan(500)
+    expect(attack.refused / attack.requests).toBeGreaterThan(0.5)
+    expect(attack.sourceQueries - attack.inDoubt).toBeLessThanOrEqual(100 + 0.02 * attack.requests)
+    expect(attack.falsePositives).toBeLessThan(10 + 0.01 * attack.requests)
+    expect(attack.newRows).toBeGreaterThan(10)
+    const client = await connect(await sharedDatabase())
+    const { rows } = await client.query('select max(id) as last from lockstep_demo.cities')
+    expect(rows[0].last).toBe(results.rows)
+  }, 60_000)
+
   test.each(['outbox', 'kafka'])(
     'chaos on the plane %s: processes die, connections break, keys vanish, and no answer is stale',
     async (plane) => {
@@ -342,9 +360,11 @@ function settingsOf(process: number, databaseUrl: string, foreign = false): Work
     logLevel: 'silent',
     rows,
     process,
+    isSuccessor: false,
     processes: 2,
     writeShare: 0.05,
     foreign,
+    attack: false,
     trace: undefined,
     seed: 1,
   }

@@ -121,7 +121,6 @@ export interface ProcessOptions {
   readonly maxConcurrentLoads?: number
   readonly queuedLoads?: number
   readonly flags?: Switches
-  readonly filter?: ReadContext['filter']
   readonly hot?: ReadContext['hot']
   readonly wrapL2?: (l2: L2) => L2
   readonly wrapSource?: (source: Source<MemoryTx>) => Source<MemoryTx>
@@ -130,6 +129,8 @@ export interface ProcessOptions {
   readonly random?: () => number
   /** What it has in place of the L2 of the world's Redis. */
   readonly memory?: L2
+  /** Level 1 of the entity's Bloom filter. */
+  readonly filter?: ReadContext['filter']
 }
 
 export type Process = Awaited<ReturnType<typeof startProcess>>
@@ -152,7 +153,8 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   const source = options.wrapSource?.(database2) ?? database2
   const region = new L1Region(entity, new S3Fifo(entity.maxEntries))
   const regions = new Map([[entity.name, region]])
-  const told = new ToldRegions(regions)
+  const { filter } = options
+  const told = new ToldRegions(regions, new Map(filter && [[entity.name, filter]]))
   const trustChanges: TrustChange[] = []
   const trust = new Trust({
     regions: [region],
@@ -266,10 +268,10 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
     plane,
     trust,
     limiter,
+    filter,
     turnClock,
     turns: new Turns(),
     switches,
-    filter: options.filter,
     hot: options.hot,
     counters,
     events,

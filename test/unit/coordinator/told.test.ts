@@ -22,3 +22,19 @@ test('an entity that this process does not have is nothing to it', () => {
   const told = new ToldRegions(new Map())
   expect(() => told.tell('country', ['FR'], write)).not.toThrow()
 })
+
+test('the copy of its Bloom filter gets each id as text', () => {
+  const added: string[] = []
+  const region = { told: () => {} } as unknown as Region
+  const filter = { generation: 1, has: () => false, add: (id: string) => void added.push(id) }
+  const told = new ToldRegions(
+    new Map([
+      ['city', region],
+      ['country', region],
+    ]),
+    new Map([['city', filter]]),
+  )
+  told.tell('city', ['42', 'x'], write)
+  told.tell('country', ['FR'], write)
+  expect(added).toEqual(['42', 'x'])
+})

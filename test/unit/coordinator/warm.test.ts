@@ -116,13 +116,13 @@ test('it leaves a place to who reads, and is never ahead of one who waits', asyn
 
 test('a batch that is shed is tried again, until there is room or its deadline is over', async () => {
   const blocked = await start({
-    ...{ entity: slow(2_000, 1), maxConcurrentLoads: 1, loadDeadlineMs: 5_000 },
+    ...{ entity: slow(3_500, 1), maxConcurrentLoads: 1, loadDeadlineMs: 5_000 },
     readDeadlineMs: 60_000,
   })
   watch(blocked.name(1))
   await world.clock.settle()
   const warmed = watch(blocked.reader.warm([2], {}))
-  await world.clock.advance(6_000)
+  await world.clock.advance(9_000)
   expect(blocked.shedLoads.filter((one) => one === 'warm-up').length).toBeGreaterThanOrEqual(2)
   expect(warmed.value).toEqual({ ...none, warmed: 1 })
   const full = await start({ maxConcurrentLoads: 1 })

@@ -5,7 +5,7 @@ import { type DemoArguments, parseDemoOptions } from '../../../src/demo/demo-opt
 const thisFile = fileURLToPath(import.meta.url)
 
 test('the defaults', () => {
-  const chosen = { trace: undefined, foreign: false, kafka: false, chaos: false }
+  const chosen = { trace: undefined, foreign: false, kafka: false, chaos: false, attack: false }
   const defaults = { seconds: 20, processes: 3, writes: 0.02, ...chosen }
   expect(parseDemoOptions({})).toEqual(defaults)
 })
@@ -19,8 +19,9 @@ test('what was given counts', () => {
     foreign: true,
     kafka: true,
     chaos: true,
+    attack: true,
   } as const
-  const chosen = { trace: thisFile, foreign: true, kafka: true, chaos: true }
+  const chosen = { trace: thisFile, foreign: true, kafka: true, chaos: true, attack: true }
   const parsed = { seconds: 2.5, processes: 8, writes: 0, ...chosen }
   expect(parseDemoOptions(given)).toEqual(parsed)
 })

@@ -57,6 +57,21 @@ describe('what a cache tells is put into words', () => {
   const breaker = (events: Events, state: 'open' | 'half-open' | 'closed') =>
     events.emit('breaker', () => ({ hop: 'l2', state }))
 
+  test('what becomes of the Bloom filter', () => {
+    const news = newsOf((events) => {
+      events.emit('bloom', () => ({ entity: 'city', state: 'building', reason: 'none' }))
+      events.emit('bloom', () => ({ entity: 'city', state: 'ready', generation: 1, ids: 171_075 }))
+      events.emit('bloom', () => ({ entity: 'city', state: 'lost', generation: 1 }))
+      events.emit('bloom', () => ({ entity: 'city', state: 'failed', error: new Error('gone') }))
+    })
+    expect(news).toEqual([
+      'builds the Bloom filter',
+      'has built the Bloom filter, of 171,075 ids',
+      'the Bloom filter is no longer in Redis',
+      'could not build the Bloom filter: gone',
+    ])
+  })
+
   test('who relays', () => {
     const news = newsOf((events) => {
       events.emit('relay', () => ({ state: 'begun' }))

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { readConfig } from '../../../src/config.ts'
+import { noAttack } from '../../../src/demo/attack.ts'
 import { Docket } from '../../../src/demo/docket.ts'
 import { LatencyHistogram } from '../../../src/demo/latency.ts'
 import type { Progress } from '../../../src/demo/messages.ts'
@@ -19,6 +20,7 @@ const progress: Progress = {
   failedReads: 1,
   failedWrites: 2,
   firstFailure: undefined,
+  attack: noAttack,
 }
 const services = {
   postgres: { version: '15.20', url: 'postgres://127.0.0.1/shop' },
@@ -34,6 +36,7 @@ function results(changes: Partial<DemoResults> = {}): DemoResults {
     foreign: false,
     kafka: false,
     chaos: false,
+    attack: false,
   }
   const run = {
     options,
@@ -64,6 +67,7 @@ test('the counts of all processes are added up, and the first failure is kept', 
     failedReads: 3,
     failedWrites: 6,
     firstFailure: 'a',
+    attack: noAttack,
   })
 })
 
@@ -170,4 +174,57 @@ test('chaos is told, and what was cut off by it is forgiven up to a tenth', () =
   expect(failureOf(results({ reads: 95, failedReads: 5 }), undefined)).toContain('5 reads failed')
   expect(failureOf(results({ chaos, reads: 85, failedReads: 15 }), undefined)).toContain('15 reads')
   expect(failureOf(results({ chaos, staleStrong: 1 }), undefined)).toContain('stale answers: 1')
+})
+
+describe('an attack', () => {
+  const attack = {
+    requests: 60_000,
+    refused: 59_980,
+    sourceQueries: 20,
+    inDoubt: 0,
+    falsePositives: 19,
+    failed: 0,
+    newRows: 540,
+  }
+  const run = (changes: Partial<typeof attack> = {}, others: Partial<DemoResults> = {}) =>
+    results({ attack: { ...attack, ...changes }, ...others })
+
+  test('is told in words, with what failed if anything has', () => {
+    const table = tableOf(run())
+    expect(table).toContain('60,000 ids that don’t exist: 59,980 refused (100.0 %), 20 reached')
+    expect(table).toContain('19 false positives; 540 new rows were found')
+    expect(table).not.toContain('failed,')
+    expect(tableOf(run({ failed: 3 }))).toContain('20 reached the source, 3 failed')
+    expect(tableOf(run({ inDoubt: 15 }))).toContain('source, 15 of them while Redis had no proof')
+    expect(tableOf(results())).not.toContain('attack')
+    expect(results()).not.toHaveProperty('attack')
+  })
+
+  test('is counted over all processes', () => {
+    const both = sumUp([
+      { ...progress, attack },
+      { ...progress, attack },
+    ])
+    expect(both.attack).toMatchObject({ requests: 120_000, sourceQueries: 40, newRows: 1_080 })
+  })
+
+  test('fails the run when far more reaches the source than the filter is made to let through', () => {
+    expect(failureOf(run(), undefined)).toBeUndefined()
+    expect(failureOf(run({ sourceQueries: 1_300 }), undefined)).toBeUndefined()
+    expect(failureOf(run({ sourceQueries: 1_301, inDoubt: 1 }), undefined)).toBeUndefined()
+    const failure = failureOf(run({ sourceQueries: 1_301 }), undefined)
+    expect(failure).toContain('1301 reached the source past the filter; at most 1300 would do')
+  })
+
+  test('and when there was none', () => {
+    expect(failureOf(run({ requests: 0, refused: 0 }), undefined)).toContain('no attack')
+    expect(failureOf(run({ refused: 0 }), undefined)).toContain('no attack')
+  })
+
+  test('and when a row that exists was refused, also in chaos, which is forgiven the rest', () => {
+    const chaos = { kills: 1, stops: 1, faults: ['redis-evict'] }
+    expect(failureOf(run({}, { absent: 1 }), undefined)).toContain('said not to exist: 1')
+    expect(failureOf(run({}, { chaos, absent: 1 }), undefined)).toContain('said not to exist: 1')
+    expect(failureOf(run({ sourceQueries: 30_000 }, { chaos }), undefined)).toBeUndefined()
+  })
 })

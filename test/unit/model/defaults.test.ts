@@ -29,7 +29,7 @@ test('the defaults keep their own rules', () => {
     pollIntervalMs: 200,
     redisDeadlineMs: 200,
     loadDeadlineMs: 500,
-    loadQueueDeadlineMs: 500,
+    loadQueueDeadlineMs: 1_000,
     readDeadlineMs: 3_000,
     writeDeadlineMs: 500,
     tombstoneRetentionMs: 60_000,
@@ -42,6 +42,12 @@ test('an option may be given as a duration or in milliseconds, and undefined is 
   expect(settleTiming({ stalenessBound: '2s' }).stalenessBoundMs).toBe(2_000)
   expect(settleTiming({ stalenessBound: 2_000 }).stalenessBoundMs).toBe(2_000)
   expect(settleTiming({ stalenessBound: undefined } as never).stalenessBoundMs).toBe(1_000)
+})
+
+test('a load waits for at most half of a shorter read, unless it is told to', () => {
+  expect(settleTiming({ readDeadline: '800ms' }).loadQueueDeadlineMs).toBe(400)
+  const given = { readDeadline: '800ms', loadQueueDeadline: '700ms' } as const
+  expect(settleTiming(given).loadQueueDeadlineMs).toBe(700)
 })
 
 describe('each rule holds to the millisecond, and its error names the option, the value and the least', () => {

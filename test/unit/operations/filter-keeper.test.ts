@@ -18,13 +18,19 @@ interface Options {
 
 function world() {
   const clock = new VirtualClock()
-  return { clock, redis: new MemoryRedis(clock) }
+  return { clock, redis: new MemoryRedis(clock), hasBarrier: true }
 }
 
-function keeper({ clock, redis } = world(), options: Options = {}) {
+function keeper(of = world(), options: Options = {}) {
+  const { clock, redis } = of
   const { ids = 10, capacity } = options
   const memory = memoryFilters(redis)
-  const filters: L2Filters = { ...memory, ...options.filters?.(memory) }
+  const beside: Partial<L2Filters> = {
+    status: async (entity) =>
+      ({ ...(await memory.status(entity)), hasBarrier: of.hasBarrier }) as never,
+  }
+  const standing: L2Filters = { ...memory, ...beside }
+  const filters: L2Filters = { ...standing, ...options.filters?.(standing) }
   const news: BloomNews[] = []
   const scan: IdScan = {
     canResume: true,
@@ -66,6 +72,16 @@ test('where there is none it is built, and then left alone', async () => {
   expect(news[1]).toMatchObject({ ids: 10, generation: (await status()).current?.generation })
   await clock.advance(120_000)
   expect(one.outcomes).toEqual({ ready: 1, failed: 0 })
+})
+
+test('before a barrier lies beside it nothing is built: the first might outlive it', async () => {
+  const young = { ...world(), hasBarrier: false }
+  const { clock, states } = keeper(young)
+  await clock.advance(5_000)
+  expect(states()).toEqual([])
+  young.hasBarrier = true
+  await clock.advance(3_000)
+  expect(states()).toEqual(['building', 'ready'])
 })
 
 test('of many who look one builds at a time', async () => {

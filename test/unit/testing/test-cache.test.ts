@@ -1,6 +1,7 @@
 /** What `testCache` adds to a cache: rows, loaders, what stands for the database, the recorder. */
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { testCache } from '../../../src/testing/test-cache.ts'
+import { entity } from '../../../src/types.ts'
 import { type City, city, country, londinium, lutetia, openCities } from './cities.ts'
 
 const optionInvalid = expect.objectContaining({ code: 'OPTION_INVALID' })
@@ -56,6 +57,21 @@ describe('rows', () => {
     for (const { id } of many) rows.city.put({ id, name: 'Paris' })
     expect((await cache.city.getMany(many.map(({ id }) => id))).size).toBe(5_000)
   }, 30_000)
+
+  test('that do not exist are looked for, also with the option bloom', async () => {
+    const bloomed = entity('city', {
+      load: async (): Promise<City[]> => [],
+      id: ({ id }) => id,
+      bloom: { table: 'cities', column: 'id' },
+    })
+    const { cache, recorder, close } = await testCache({
+      entities: { city: bloomed },
+      rows: { city: [lutetia] },
+    })
+    onTestFinished(() => close())
+    expect([...(await cache.city.getMany([1, 99])).keys()]).toEqual([1])
+    expect(recorder.loads).toEqual([{ entity: 'city', ids: [1, 99] }])
+  })
 
   test('of an entity that is not kept in memory are refused, with what would do', async () => {
     const { rows, rowsIn } = await openCities({ loaders: { city: async () => [] } })
