@@ -8,6 +8,7 @@ import type { L1Key } from '../model/id.ts'
 import { rankOf } from '../model/load-class.ts'
 import type { Lookup } from '../model/ports.ts'
 import { type Deferred, deferred, watchDeadlines } from '../resilience/deadline.ts'
+import { codeOf } from '../telemetry/counters.ts'
 import { answerFromL2 } from './answer-from-l2.ts'
 import { doubtsOf } from './doubts.ts'
 import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
@@ -131,14 +132,17 @@ export class Batches {
 
   async #follow(flight: Flight, wanted: Wanted): Promise<void> {
     const waitsForFill = wanted.isStrong || wanted.tickets.length > 0
-    flight.turn.raise(rankOf(wanted.loadClass))
+    const rank = rankOf(wanted.loadClass)
+    flight.turn.raise(rank)
     const landing = waitsForFill ? flight.landed.promise : flight.loaded.promise
     try {
       const landed = await landing
       if (landed && mayTake(wanted, landed)) this.#deliver(wanted, landed)
       else this.#again(wanted)
     } catch (error) {
-      fail(wanted, error)
+      // What is shed had waited as long as its class may; a load of this reader's own has just begun to.
+      if (rank < flight.rank && codeOf(error) === 'SOURCE_BUSY') this.#again(wanted)
+      else fail(wanted, error)
     }
   }
 

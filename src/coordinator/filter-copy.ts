@@ -39,6 +39,8 @@ export class FilterCopy implements LocalFilter {
   readonly #options: FilterCopyOptions
   #copy: Copied | undefined
   #underWay: Copied | undefined
+  /** Told of once: a bitmap that can't be copied now would else be looked at after each of its answers. */
+  #noticed: number | undefined
 
   constructor(options: FilterCopyOptions) {
     this.#options = options
@@ -59,7 +61,9 @@ export class FilterCopy implements LocalFilter {
 
   /** Level 2 has answered by the bitmap of this generation. */
   noticed(generation: number): void {
-    if (generation !== this.generation && !this.#underWay) this.#options.outdated()
+    if (generation === this.generation || generation === this.#noticed || this.#underWay) return
+    this.#noticed = generation
+    this.#options.outdated()
   }
 
   /** What lies at level 2 is none: whoever is asked there says "maybe". */

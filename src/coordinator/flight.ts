@@ -22,13 +22,17 @@ export interface Landed {
 }
 
 export interface Flight {
-  /** When the source was asked. Until it is, that lies ahead: whoever comes may join. */
+  /**
+   * What had been committed by then is in its value. Until the primary is asked that lies ahead, and
+   * whoever comes may join.
+   */
   askedAtMs: number
   /** Where its load waits, with the rank of the most urgent of those who wait for it. */
   turn: Turn
-  /** Settled as soon as there is a value: enough for a bounded reader. */
+  /** Of whom it was begun for. */
+  readonly rank: number
+  /** Settled as soon as there is a value: enough for a bounded reader. `undefined`: look again. */
   readonly loaded: Deferred<Landed | undefined>
-  /** `undefined`: look again. */
   /** Settled once L2 has said whether it takes it: what strong readers wait for. */
   readonly landed: Deferred<Landed | undefined>
 }
@@ -37,6 +41,7 @@ export function newFlight(rank: number): Flight {
   const flight = {
     askedAtMs: Number.POSITIVE_INFINITY,
     turn: new Turn(rank),
+    rank,
     loaded: deferred<Landed | undefined>(),
     landed: deferred<Landed | undefined>(),
   }

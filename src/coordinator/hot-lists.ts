@@ -3,8 +3,9 @@ import type { HotKey, HotList } from '../model/ports.ts'
 
 /** An instance that says nothing for so long has no hot keys any more. */
 export const heardForMs = 1_000
-/** Beyond them, who was heard of longest ago is forgotten. */
+/** Beyond either, who was heard of longest ago is forgotten: to add up more keys would hold everybody up. */
 export const mostInstances = 256
+export const mostKeys = 8_192
 
 /** A key that several instances may read. */
 export interface MergedKey extends HotKey {
@@ -19,6 +20,8 @@ interface Heard {
 
 export class HotLists {
   readonly #heard = new Map<string, Heard>()
+  /** Of all that were heard of. */
+  #keys = 0
 
   /** Instances that were heard of lately. */
   get count(): number {
@@ -26,13 +29,13 @@ export class HotLists {
   }
 
   add({ instance, keys }: HotList, nowMs: number): void {
-    this.#heard.delete(instance)
+    this.#forget(instance)
     if (keys.length === 0) return
     this.#heard.set(instance, { atMs: nowMs, keys })
-    if (this.#heard.size <= mostInstances) return
+    this.#keys += keys.length
     for (const oldest of this.#heard.keys()) {
-      this.#heard.delete(oldest)
-      return
+      if (this.#heard.size <= mostInstances && this.#keys <= mostKeys) return
+      this.#forget(oldest)
     }
   }
 
@@ -41,7 +44,7 @@ export class HotLists {
     const sums = new Map<string, Map<string, Sum>>()
     for (const [instance, { atMs, keys }] of this.#heard) {
       if (nowMs - atMs > heardForMs) {
-        this.#heard.delete(instance)
+        this.#forget(instance)
         continue
       }
       for (const key of keys) addTo(sums, key, instance)
@@ -52,6 +55,11 @@ export class HotLists {
         [...byId].map(([id, sum]) => mergedKey(entity, id, sum)).sort(hottestFirst),
       ]),
     )
+  }
+
+  #forget(instance: string): void {
+    this.#keys -= this.#heard.get(instance)?.keys.length ?? 0
+    this.#heard.delete(instance)
   }
 }
 

@@ -27,6 +27,7 @@ export interface Landing {
 /** An id that this process loads. */
 interface Owned extends Leased {
   readonly flight: Flight
+  readonly mayBeKept: boolean
 }
 
 /** An id that another process loads. */
@@ -77,7 +78,9 @@ export class Loader {
   #takeOff(group: WantedGroup): Owned {
     const flight = newFlight(rankOfAll(group.readers))
     this.#flights.set(group.key, flight)
-    return { ...group, flight, lease: undefined }
+    const mayBeKept = this.#mayBeKept(group)
+    // Nobody waits for a load that will leave nothing.
+    return { ...group, flight, lease: undefined, mayBeKept, isApart: group.isApart || !mayBeKept }
   }
 
   #land(owned: Owned, landed: Landed | undefined): void {
@@ -213,7 +216,9 @@ export class Loader {
 
   async #loadFrom(place: 'primary' | 'replica', owned: readonly Owned[]): Promise<void> {
     if (owned.length === 0) return
-    const { entity } = this.#context
+    const { clock, entity } = this.#context
+    // A replica may show no more than the snapshot for it sees, however long the load waits for its turn.
+    if (place === 'replica') for (const { flight } of owned) flight.askedAtMs = clock.monotonicMs()
     await this.#leases.during(leasesOf(owned), async () => {
       const labelled = await label(this.#context, owned, place === 'replica')
       const chunks: Owned[][] = []
@@ -231,10 +236,10 @@ export class Loader {
     for (const { flight } of chunk) flight.turn = turn
     let loadTurn = 0
     let askedAtMs = loadedAtMs
-    const asking = (): void => {
+    const asking = (isReplicaFirst: boolean): void => {
       loadTurn = turns.next()
       askedAtMs = clock.monotonicMs()
-      for (const { flight } of chunk) flight.askedAtMs = askedAtMs
+      if (!isReplicaFirst) for (const { flight } of chunk) flight.askedAtMs = askedAtMs
     }
     try {
       const { least } = labelled
@@ -274,12 +279,16 @@ export class Loader {
       const { candidate } = value
       if (owned.isMaybe && candidate.value === undefined) counters.falsePositives++
       const outcome: Landed = { candidate, tier: 'source', isProven: true, loadTurn, fillTurn: 0 }
-      if (value.isTooBig) this.#tooBig.loaded(owned, value)
-      const mayBeKept = this.#mayBeKept(owned)
-      if (mayBeKept && !value.isTooBig) region.fillFromSource(owned.key, candidate)
+      const { mayBeKept } = owned
+      if (!mayBeKept) counters.uncachedKeys++
+      if (value.isTooBig) {
+        this.#tooBig.loaded(owned, value)
+        // A smaller one of before would be served, and loaded anew behind, until the end of its grace.
+        region.dropOlder(owned.key, candidate.snapshot)
+      } else if (mayBeKept) region.fillFromSource(owned.key, candidate)
       owned.flight.loaded.resolve(outcome)
       for (const wanted of owned.readers) this.#landing.deliver(wanted, outcome)
-      if (!mayBeKept || !owned.lease || !labelled.mayFill(owned)) {
+      if (!owned.lease || !labelled.mayFill(owned)) {
         this.#land(owned, outcome)
         kept.push(owned)
         continue
@@ -295,13 +304,12 @@ export class Loader {
   }
 
   /** Too many new keys in one minute are kept nowhere. */
-  #mayBeKept({ key, readers }: Owned): boolean {
-    const { clock, counters, newKeys, region } = this.#context
-    // What is loaded anew was there before.
-    const isNew = readers.some(({ answer }) => answer) && region.find(key) === undefined
-    if (!isNew || newKeys.admits(key, clock.monotonicMs())) return true
-    counters.uncachedKeys++
-    return false
+  #mayBeKept({ key, readers }: WantedGroup): boolean {
+    const { clock, newKeys, region } = this.#context
+    // What is loaded anew was there before, and what is warmed nobody outside has made up.
+    const mayBeMadeUp = readers.some(({ answer, loadClass }) => answer && loadClass !== 'warm-up')
+    const isNew = mayBeMadeUp && region.find(key) === undefined
+    return !isNew || newKeys.admits(key, clock.monotonicMs())
   }
 
   async #fill(loaded: readonly { owned: Owned; landed: Landed; fill: Fill }[]): Promise<void> {

@@ -25,8 +25,8 @@ export interface QueryRequest {
   /** What a replica has to see to be asked; `undefined`: none may be. */
   readonly least: Snapshot | undefined
   readonly turn: Turn
-  /** Told each time that the source is about to be asked. */
-  readonly asking: () => void
+  /** Told each time that the source is about to be asked, and whether a replica is first. */
+  readonly asking: (isReplicaFirst: boolean) => void
 }
 
 export async function query(
@@ -63,7 +63,7 @@ export async function query(
     // The deadline is of the load alone: what has waited for its turn would begin with no time left.
     return limiter.run(turn, closing, () =>
       withDeadline(loadDeadlineMs, late, closing, clock, async (signal) => {
-        asking()
+        asking(floor !== undefined)
         const rows = await askReplica(signal)
         countLoad()
         if (rows) return { rows, snapshot: undefined, isFromReplica: true }

@@ -155,11 +155,14 @@ class WarmUp {
     const { ask, entity, isFresh } = this.#context
     const outcomes = new Outcomes(ids.length)
     const skipped = new Set<number>()
+    let isAsked = false
     for (const [place, id] of ids.entries()) {
       try {
         const key = entity.keyOf(id)
-        if (!isFresh(key)) ask(key, id, outcomes, place)
-        else {
+        if (!isFresh(key)) {
+          ask(key, id, outcomes, place)
+          isAsked = true
+        } else {
           skipped.add(place)
           outcomes.failed(undefined, place)
         }
@@ -168,6 +171,8 @@ class WarmUp {
       }
     }
     await outcomes.complete
+    // With nothing to wait for, millions of ids would keep everybody else from their turn.
+    if (!isAsked) await new Promise((resolve) => setImmediate(resolve))
     return ids.map((_, place) => {
       if (skipped.has(place)) return 'skipped'
       const answer = outcomes.answers[place]

@@ -119,6 +119,11 @@ export class L1Region implements Region {
     }
   }
 
+  dropOlder(key: L1Key, than: Snapshot): void {
+    const known = this.#entries.find(key)
+    if (known !== undefined && covers(than, this.#entries.snapshotAt(known))) this.#remove(known)
+  }
+
   settle(floor: Snapshot): void {
     if (this.#floor === floor) return
     if (this.#floor?.incarnation !== floor.incarnation) this.#begin(floor.incarnation)

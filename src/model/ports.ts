@@ -52,6 +52,8 @@ export interface Region {
    * the floor sees it.
    */
   told(key: L1Key, write: WriteId): void
+  /** Drops what is older than the snapshot: a newer value is known, and has no place here. */
+  dropOlder(key: L1Key, than: Snapshot): void
   /** Trust moved: values need to cover `floor` from now on, and what it sees is forgotten. */
   settle(floor: Snapshot): void
   /** Trust is gone: nothing is kept, nothing enters until the next `settle`. */

@@ -32,6 +32,8 @@ export interface FilterBuildOptions {
   readonly capacity: number | undefined
   readonly clock: Clock
   readonly random: () => number
+  /** Asked when the ids are counted, which takes its time: another may have built it meanwhile. */
+  readonly isStillDue: () => Promise<boolean>
   /** Told after each page, and at a page of the next try again from the beginning. */
   readonly progressed: (progress: BuildProgress) => void
 }
@@ -44,7 +46,7 @@ export type Built =
       readonly ids: number
       readonly capacity: number
     }
-  /** Another builder is at it. */
+  /** Another builder is at it, or was while the ids were counted. */
   | { readonly kind: 'held' }
 
 interface Scanned {
@@ -89,6 +91,7 @@ export async function buildFilter(
 ): Promise<Built> {
   const { clock, random, scan } = options
   let capacity = await capacityOf(options, signal)
+  if (!(await options.isStillDue())) return { kind: 'held' }
   let delayMs = pauseMs.first
   for (let tries = 1; ; tries++) {
     const attempt = await tryToBuild(options, capacity, signal)

@@ -169,8 +169,13 @@ export class FilterKeeper {
   }
 
   async #build(reason: BloomNews['reason']): Promise<void> {
-    const { entity, log, scan, told } = this.#options
+    const { entity, filters, log, scan, told } = this.#options
     const signal = this.#closing.signal
+    const generation = this.#status?.current?.generation
+    const isStillDue = async (): Promise<boolean> => {
+      const status = await filters.status(entity)
+      return status.kind !== 'status' || !status.current || status.current.generation === generation
+    }
     let hasBegun = false
     const progressed = (progress: BuildProgress): void => {
       this.#progress = progress
@@ -180,7 +185,7 @@ export class FilterKeeper {
     }
     try {
       const built = await buildFilter(
-        { ...this.#options, capacity: this.#capacity, progressed },
+        { ...this.#options, capacity: this.#capacity, isStillDue, progressed },
         signal,
       )
       if (built.kind === 'ready') this.#built(built)

@@ -43,24 +43,35 @@ export class YieldedIds implements IdScan {
     const { pool, ids } = this.#options
     const left = new AbortController()
     const ended = AbortSignal.any([signal, left.signal])
-    const connection = await this.#inTime(ended, () => pool.connect())
+    const connection = await this.#connect(ended)
     const endWatch = closeOnAbort(connection, ended)
     const { db, turns } = pool.on(connection)
-    const iterator = ids({ db: db as never, signal: ended })[Symbol.asyncIterator]()
+    let iterator: AsyncIterator<unknown> | undefined
     try {
+      const own = ids({ db: db as never, signal: ended })[Symbol.asyncIterator]()
+      iterator = own
       for (let scanned = 0; ; ) {
-        const { some, isLast } = await this.#inTime(ended, () => this.#page(iterator, ended))
+        const { some, isLast } = await this.#inTime(ended, () => this.#page(own, ended))
         scanned += some.length
         yield { ids: some, next: isLast ? undefined : String(scanned) }
         if (isLast) return
       }
     } finally {
       left.abort(new Error('nobody wants more ids'))
-      await this.#end(iterator)
+      if (iterator) await this.#end(iterator)
       endWatch()
       await turns.end()
       connection.end().catch(() => {})
     }
+  }
+
+  /** One that is open only when nobody waits for it any more is closed. */
+  #connect(ended: AbortSignal): Promise<Client> {
+    return this.#inTime(ended, async (inTime) => {
+      const connection = await this.#options.pool.connect()
+      if (inTime.aborted) connection.end().catch(() => {})
+      return connection
+    })
   }
 
   async #page(
@@ -99,7 +110,7 @@ export class YieldedIds implements IdScan {
     }).catch(() => {})
   }
 
-  #inTime<T>(signal: AbortSignal, call: () => Promise<T>): Promise<T> {
+  #inTime<T>(signal: AbortSignal, call: (inTime: AbortSignal) => Promise<T>): Promise<T> {
     const late = unanswered(pageDeadlineMs, `bloom.ids of entity "${this.#options.entity.name}"`)
     return withDeadline(pageDeadlineMs, late, signal, this.#options.clock, call)
   }

@@ -46,7 +46,7 @@ export class GradientLimit implements Limit {
 
   ended(tookMs: number, running: number, isAnswered: boolean): void {
     // What fails at once says nothing of what a source can do; what hangs does.
-    if (!isAnswered && tookMs < (this.#longMs ?? 0)) return
+    if (!isAnswered && tookMs < (this.#longMs ?? Number.POSITIVE_INFINITY)) return
     // While half of the places are being closed, those who run began with a queue.
     if (this.#isProbing && running > this.present) return
     this.#sumMs += tookMs

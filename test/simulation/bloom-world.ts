@@ -194,6 +194,7 @@ export class BloomWorld {
       capacity: mostIds,
       clock: this.world.clock,
       random: () => chance.next(),
+      isStillDue: async () => true,
       progressed: () => {},
     }
     while (!this.#isOver) {

@@ -32,6 +32,7 @@ function deaf(region: Region): Region {
     fillFromSource: (...args) => region.fillFromSource(...args),
     fillFromL2: (...args) => region.fillFromL2(...args),
     told: () => {},
+    dropOlder: (...args) => region.dropOlder(...args),
     settle: (...args) => region.settle(...args),
     reset: () => region.reset(),
     get count() {

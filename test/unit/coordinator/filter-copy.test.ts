@@ -76,3 +76,17 @@ test('an answer by another generation says so; one that is too large is not copi
   await copy.follow(header(7, (mostCopyBytes + 8) * 8), signal)
   expect(copy.generation).toBeUndefined()
 })
+
+test('one that cannot be copied is told of once, however many are refused by it', async () => {
+  const { copy, outdated } = open(async () => undefined)
+  const large = header(7, (mostCopyBytes + 8) * 8)
+  for (let times = 0; times < 100; times++) {
+    copy.noticed(7)
+    await copy.follow(large, signal)
+  }
+  expect(outdated()).toBe(1)
+  copy.noticed(8)
+  await copy.follow(header(8), signal)
+  copy.noticed(8)
+  expect([copy.generation, outdated()]).toEqual([undefined, 2])
+})

@@ -1,5 +1,10 @@
 import { expect, test } from 'vitest'
-import { HotLists, heardForMs, mostInstances } from '../../../src/coordinator/hot-lists.ts'
+import {
+  HotLists,
+  heardForMs,
+  mostInstances,
+  mostKeys,
+} from '../../../src/coordinator/hot-lists.ts'
 import type { HotKey } from '../../../src/model/ports.ts'
 
 const key = (id: string, readsPerSecond: number, l1Share = 1): HotKey => ({
@@ -55,4 +60,16 @@ test('of more instances than can be, the latest are remembered', () => {
   const merged = lists.merged(1).get('city') ?? []
   expect(merged.some(({ id }) => id === '0')).toBe(false)
   expect(merged.some(({ id }) => id === String(mostInstances))).toBe(true)
+})
+
+test('of more keys than can be added up in time, those of the latest lists are remembered', () => {
+  const lists = new HotLists()
+  const listOf = (n: number): HotKey[] => Array.from({ length: 256 }, (_, k) => key(`${n} ${k}`, 1))
+  for (let n = 0; n < mostInstances; n++) lists.add({ instance: `${n}`, keys: listOf(n) }, 0)
+  const merged = lists.merged(0).get('city') ?? []
+  expect(merged.length).toBe(mostKeys)
+  expect(merged.some(({ id }) => id === `${mostInstances - 1} 0`)).toBe(true)
+  for (let n = 0; n < mostInstances; n++) lists.add({ instance: `${n}`, keys: [] }, 0)
+  lists.add({ instance: 'one', keys: listOf(0) }, 0)
+  expect(lists.merged(0).get('city')?.length).toBe(256)
 })

@@ -141,6 +141,24 @@ describe('waiting', () => {
   })
 })
 
+describe('who joins what is less urgent', () => {
+  test('has the time to wait that is its own, and not what the other has left of it', async () => {
+    const { entity, began, go } = gate()
+    const one = await start({ entity, maxConcurrentLoads: 1, loadDeadlineMs: 2_000 })
+    watch(one.name(1))
+    await world.clock.settle()
+    watch(one.reader.warm([42], {}))
+    await world.clock.advance(timing.loadQueueDeadlineMs - 1)
+    const read = watch(one.name(42))
+    await world.clock.advance(10)
+    expect(codeOf(read.error)).toBeUndefined()
+    await go()
+    await go()
+    expect([read.value, began]).toEqual(['old', [1, 42]])
+    await world.clock.advance(5_000)
+  })
+})
+
 describe('classes', () => {
   test('tickets and strong reads go before misses, misses before refreshes, and warm-ups come last', async () => {
     const { entity, began, go } = gate({ ttl: '10s', grace: '60s' })
@@ -230,5 +248,28 @@ describe('too many new keys', () => {
     await world.clock.advance(60_000)
     for (let id = 60; id < 65; id++) await now(world, one.name(id))
     expect(one.counters.uncachedKeys).toBe(40 - kept)
+  })
+
+  test('nobody waits for who loads what will be kept nowhere', async () => {
+    const tookMs = 20
+    const entity = cityEntity({
+      maxNewKeysPerMinute: 1,
+      load: async (ids, { db, signal }) => {
+        await sleep(tookMs, signal, world.clock)
+        return db.rows('city', ids) as never
+      },
+    })
+    const all: Process[] = []
+    for (let nth = 0; nth < 5; nth++) {
+      const one = await start({ entity })
+      all.push(one)
+      watch(one.name(`another ${nth}`))
+      await world.clock.advance(tookMs)
+    }
+    const reads = all.map((one) => watch(one.name(42)))
+    await world.clock.advance(tookMs)
+    expect(reads.map(({ value }) => value)).toEqual(Array(5).fill('old'))
+    expect(all.map(({ counters }) => counters.uncachedKeys)).toEqual(Array(5).fill(1))
+    expect(world.redis.hasLease('city', '42')).toBe(false)
   })
 })

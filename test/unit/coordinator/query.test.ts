@@ -5,6 +5,7 @@ import { type Snapshot, visible } from '../../../src/model/snapshot.ts'
 import { parseTicket } from '../../../src/model/ticket.ts'
 import { deferred } from '../../../src/resilience/deadline.ts'
 import { sumOf } from '../../../src/telemetry/counters.ts'
+import { watch } from '../../support/clock.ts'
 import { over } from '../../support/over.ts'
 import type { MemoryTx } from '../../support/ports.ts'
 import { now, startProcess, timing, World } from './process.ts'
@@ -87,6 +88,40 @@ test('a ticket goes to a replica that sees it; of another incarnation it is the 
   await world.clock.advance(timing.pollIntervalMs * 2)
   expect(await now(world, one.name(3, { ticket }))).toBe('of the primary')
   expect(asked.length).toBe(1)
+  await one.close()
+})
+
+test('a load that waits for its turn before it asks a replica is as old as the snapshot for that', async () => {
+  const world = new World()
+  world.seed([1, 42], 'old')
+  const held = deferred<void>()
+  const replicas: Replicas = {
+    isReady: true,
+    // It shows no more than it has to.
+    load: async (_entity, ids, least) => {
+      if (ids.includes(1)) await held.promise
+      return world.database.rows('city', ids, least)
+    },
+  }
+  const deadlines = { loadDeadlineMs: 5_000, loadQueueDeadlineMs: 5_000, readDeadlineMs: 20_000 }
+  const one = await now(
+    world,
+    startProcess(world, {
+      wrapSource: (source) => ({ ...source, replicas }),
+      ...{ maxConcurrentLoads: 1, boundMs: 1_000, ...deadlines },
+    }),
+  )
+  const blocking = watch(one.name(1))
+  await world.clock.settle()
+  const early = watch(one.name(42))
+  await world.clock.settle()
+  await now(world, one.write(42, 'new'))
+  await world.clock.advance(2_000)
+  const late = watch(one.name(42))
+  await world.clock.settle()
+  held.resolve()
+  await world.clock.advance(500)
+  expect([blocking.value, early.value, late.value]).toEqual(['old', 'old', 'new'])
   await one.close()
 })
 

@@ -55,6 +55,17 @@ describe('taking in', () => {
     expect(two.loads).toEqual([])
   })
 
+  test('takes no value that is too big, whose bytes are as they should be', async () => {
+    const entity = cityEntity({ maxValueBytes: 100 })
+    world.seed([1], 'x'.repeat(200))
+    const [one, two] = [await start({ entity }), await start({ entity, isRelaying: false })]
+    void one.reader.get(1)
+    await world.clock.settle()
+    void two.reader.takeIn([1])
+    await world.clock.settle()
+    expect([two.reader.peek(1), two.counters.corruptValues]).toEqual([undefined, 0])
+  })
+
   test('asks nobody without Redis, and nothing after close', async () => {
     const alone = await start({ hasL2: false })
     await alone.reader.takeIn([1])

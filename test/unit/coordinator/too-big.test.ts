@@ -169,6 +169,23 @@ describe('the verdict', () => {
   })
 })
 
+describe('a value that has become too big while a smaller one was cached', () => {
+  test.each([
+    ['past its soft expiry', ttlMs, {}],
+    ['near it', 0.8 * ttlMs, { refreshAhead: 0.5 }],
+  ])('%s is loaded once behind it, and then the smaller one is gone', async (_, laterMs, more) => {
+    const one = await start({}, more)
+    expect(await loaded(one.name(1))).toBe('old')
+    await world.clock.advance(laterMs)
+    world.seed([1], big)
+    expect(await now(world, one.name(1))).toBe('old')
+    await world.clock.advance(loadMs)
+    expect(one.loads.length).toBe(2)
+    expect([one.reader.peek(1), one.region.count]).toEqual([undefined, 0])
+    expect(await loaded(one.name(1))).toBe(big)
+  })
+})
+
 describe('a reader of a value that is too big', () => {
   test('that is strong has what was written before it began, on every process', async () => {
     const one = await start()

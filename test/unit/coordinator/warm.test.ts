@@ -201,3 +201,25 @@ test('what progress throws ends it', async () => {
   await world.clock.settle()
   expect((warmed.error as Error).message).toBe('a bad listener')
 })
+
+test('ids that need no load leave the event loop to others', async () => {
+  const one = await start({ entity: cityEntity({ maxBatch: 10 }) })
+  await now(world, one.name(1))
+  let turns = 0
+  const count = (): void => {
+    turns++
+    if (turns < 5) setImmediate(count)
+  }
+  setImmediate(count)
+  const warmed = await one.reader.warm(new Array(1_000).fill(1), {})
+  expect(warmed).toEqual({ ...none, skipped: 1_000 })
+  expect(turns).toBe(5)
+})
+
+test('what is warmed is cached, however few new keys a minute are, and takes no place of theirs', async () => {
+  const one = await start({ entity: cityEntity({ maxNewKeysPerMinute: 10 }) })
+  expect(await now(world, one.reader.warm(ids(90), {}))).toEqual({ ...none, warmed: 90 })
+  expect([one.region.count, one.counters.uncachedKeys]).toEqual([90, 0])
+  await now(world, one.name(95))
+  expect(one.reader.peek(95)).toBeDefined()
+})

@@ -89,6 +89,17 @@ test('a told write drops what does not see it, and nothing else', () => {
   expect(region.find(2)).toBeDefined()
 })
 
+test('what is older than a snapshot is dropped, and nothing else', () => {
+  region.settle(snapshot('10:10:'))
+  region.fillFromSource(1, candidate(snapshot('12:12:')))
+  region.fillFromSource(2, candidate(snapshot('12:12:')))
+  region.dropOlder(1, snapshot('11:11:'))
+  region.dropOlder(3, snapshot('13:13:'))
+  expect([region.count, region.drops]).toEqual([2, 0])
+  region.dropOlder(1, snapshot('12:12:'))
+  expect([region.find(1), region.count]).toEqual([nothing, 1])
+})
+
 test('when the floor moves while L2 is asked, what lay there before no longer enters', () => {
   region.settle(snapshot('10:10:'))
   const read = { value: candidate(snapshot('10:10:')), barrier: snapshot('10:10:') }

@@ -91,6 +91,19 @@ test('of many who look one builds at a time', async () => {
   expect(keepers.reduce((sum, { one }) => sum + one.outcomes.ready, 0)).toBe(1)
 })
 
+test('of many who count for different times one builds, and the others leave it at that', async () => {
+  const shared = world()
+  const keepers = [0, 3_000, 6_000, 9_000].map((tookMs) => {
+    const count = async (): Promise<number> => {
+      await new Promise<void>((resolve) => void shared.clock.after(tookMs, resolve))
+      return 10
+    }
+    return keeper(shared, { scan: { count } })
+  })
+  await shared.clock.advance(30_000)
+  expect(keepers.map(({ one }) => one.outcomes.ready)).toEqual([1, 0, 0, 0])
+})
+
 test('a build that fails is tried again, less and less often, at least every five minutes', async () => {
   let calls = 0
   const count = async (): Promise<number> => {

@@ -106,3 +106,13 @@ test('it is never below its least, nor above its most, and always a whole number
     { numRuns: 50 },
   )
 })
+
+test('calls that fail at once before any was answered say nothing of what calls take', () => {
+  const source = { capacity: 40, baseMs: 20 }
+  const limit = new GradientLimit({ least: 10, most: 100 })
+  for (let call = 0; call < 100; call++) limit.ended(0, 10, false)
+  drive(limit, source, 1_000)
+  const untroubled = new GradientLimit({ least: 10, most: 100 })
+  drive(untroubled, source, 1_000)
+  expect(limit.present).toBe(untroubled.present)
+})
