@@ -3,9 +3,11 @@
 import { frontDoor } from './front-door.ts'
 import { openEvents } from './kafka/events.ts'
 import { openLog } from './kafka/log.ts'
+import { isKafkaAnswer, isRetryableKafka } from './kafka/retryable.ts'
 import { S3Fifo } from './memory/policies/s3fifo.ts'
 import { L1Region } from './memory/region.ts'
 import type { AnyEntity } from './model/entity.ts'
+import { LockstepError } from './model/errors.ts'
 import type { FastPlane, L2, Region } from './model/ports.ts'
 import { type Settings, settle } from './options.ts'
 import { PostgresInstances } from './postgres/instances.ts'
@@ -16,7 +18,9 @@ import { PostgresOutbox } from './postgres/outbox.ts'
 import { kafkaPlane, outboxPlane } from './postgres/plane.ts'
 import { openPool, type Pool } from './postgres/pool.ts'
 import { PostgresReplicas } from './postgres/replicas.ts'
+import { isRetryableFailure, isSourceAnswer } from './postgres/retryable.ts'
 import { PostgresSource } from './postgres/source.ts'
+import { openFleet } from './prometheus/fleet.ts'
 import { NamespaceClaim } from './redis/claim.ts'
 import { connectRedis } from './redis/connection.ts'
 import { FillWaits, RedisFastPlane } from './redis/fast-plane.ts'
@@ -24,9 +28,11 @@ import { keySpace } from './redis/keys.ts'
 import { RedisL2 } from './redis/l2.ts'
 import { openNodes } from './redis/nodes.ts'
 import type { RedisConnectionOptions } from './redis/open.ts'
-import { isRedisAnswer } from './redis/refusal.ts'
-import { Breakers, Hop } from './resilience/hop.ts'
+import { isRedisAnswer, isRetryableRedis } from './redis/retryable.ts'
+import { Breakers } from './resilience/breakers.ts'
+import { Hop } from './resilience/hop.ts'
 import { type EventParts, type Parts, RunningCache } from './running-cache.ts'
+import type { HopPart } from './running-hops.ts'
 import type { Cache, LockstepOptions } from './types.ts'
 
 /** How long the start waits for a Redis that may be down. */
@@ -96,15 +102,24 @@ async function start(
     const redis =
       options.redis === undefined ? undefined : await openRedis(options.redis, settings, database)
     if (redis) opened.push(redis.close)
+    const source = sourceHop(settings)
+    const bus = settings.kafka && busHop(settings)
+    opened.push(source.close)
+    if (bus) opened.push(bus.close)
     const parts = replace({
       l2: redis?.l2,
-      l2Breakers: redis?.breakers,
+      hops: {
+        ...(redis ? { l2: redis.hop } : {}),
+        source: source.part,
+        ...(bus ? { bus: bus.part } : {}),
+        fleet: settings.prometheus && openFleet(settings.prometheus, namespace, settings.clock),
+      },
       fastPlane: redis?.fastPlane,
       outbox,
       instances: new PostgresInstances(pool, namespace),
       log: settings.kafka && openLog(settings.kafka, settings),
       events: openForeignEvents(pool, settings),
-      source: openSource(pool, copies, settings),
+      source: openSource(pool, copies, source.hop, settings),
       regions: new Map(settings.entities.map((entity) => [entity.name, openRegion(entity)])),
     })
     cache = new RunningCache(settings, parts, release)
@@ -121,8 +136,8 @@ async function openRedis(
   options: RedisConnectionOptions,
   settings: Settings,
   database: string,
-): Promise<{ l2: L2; breakers: Breakers; fastPlane: FastPlane; close: () => void }> {
-  const { clock, log, timing } = settings
+): Promise<{ l2: L2; hop: HopPart; fastPlane: FastPlane; close: () => void }> {
+  const { clock, hops, log, random, timing } = settings
   const keys = keySpace(settings.namespace)
   const beganAtMs = clock.monotonicMs()
   const connections = await connectRedis(options, keys.bus, redisStartDeadlineMs, log)
@@ -134,18 +149,23 @@ async function openRedis(
     throw error
   }
   const breakers = new Breakers()
-  breakers.onChange((state, node) =>
-    log.warn({ hop: 'l2', node, state }, `the breaker of Redis is ${state}`),
-  )
   const openHop = (node: string | undefined): Hop => {
-    const hop = new Hop({ name: 'l2', deadlineMs: timing.redisDeadlineMs, isAnswer: isRedisAnswer })
+    const hop = new Hop({
+      name: 'l2',
+      deadlineMs: timing.redisDeadlineMs,
+      isAnswer: isRedisAnswer,
+      settings: hops.l2,
+      refusal: () => new Error('Redis is not asked: its breaker lets no call through'),
+      clock,
+      random,
+    })
     breakers.add(hop, node)
     return hop
   }
   const nodes = openNodes(connections.commands, { clock, openHop })
   const waits = new FillWaits(clock)
   return {
-    breakers,
+    hop: { breakers, isRetryable: isRetryableRedis },
     l2: new RedisL2({
       redis: connections.commands,
       nodes,
@@ -177,11 +197,60 @@ function openForeignEvents(pool: Pool, settings: Settings): EventParts | undefin
   }
 }
 
-function openSource(pool: Pool, copies: readonly Pool[], settings: Settings): PostgresSource {
+/** One hop to a service of one place; who opens it closes it. */
+interface OpenHop {
+  readonly hop: Hop
+  readonly part: HopPart
+  readonly close: () => void
+}
+
+function sourceHop({ clock, hops, random, timing }: Settings): OpenHop {
+  const hop = new Hop({
+    name: 'source',
+    // Of loads and of writes; each keeps its own.
+    deadlineMs: Math.min(timing.loadDeadlineMs, timing.writeDeadlineMs),
+    isAnswer: isSourceAnswer,
+    settings: hops.source,
+    refusal: () =>
+      new LockstepError(
+        'SOURCE_UNAVAILABLE',
+        'PostgreSQL is not asked: its breaker lets no call through',
+      ),
+    clock,
+    random,
+  })
+  return openHopOf(hop, isRetryableFailure)
+}
+
+function busHop({ clock, hops, random, timing }: Settings): OpenHop {
+  const hop = new Hop({
+    name: 'bus',
+    deadlineMs: timing.kafkaDeadlineMs,
+    isAnswer: isKafkaAnswer,
+    settings: hops.bus,
+    clock,
+    random,
+  })
+  return openHopOf(hop, isRetryableKafka)
+}
+
+function openHopOf(hop: Hop, isRetryable: (error: unknown) => boolean): OpenHop {
+  const breakers = new Breakers()
+  breakers.add(hop)
+  return { hop, part: { breakers, isRetryable, hop }, close: () => hop.close() }
+}
+
+function openSource(
+  pool: Pool,
+  copies: readonly Pool[],
+  hop: Hop,
+  settings: Settings,
+): PostgresSource {
   const { namespace, timing, clock, log } = settings
   return new PostgresSource({
     pool,
     namespace,
+    hop,
     replicas:
       copies.length === 0
         ? undefined

@@ -6,15 +6,20 @@ import { type AnyEntity, isPlainObject, wrong } from './model/entity.ts'
 import { LockstepError } from './model/errors.ts'
 import { type Logger, silent } from './model/log.ts'
 import type { PostgresOptions, PostgresPlace, PostgresPlaces } from './postgres/pool.ts'
+import { type PrometheusSettings, settlePrometheus } from './prometheus/options.ts'
+import { type HopsSettings, settleHops } from './resilience/hop-settings.ts'
 import type { LockstepOptions } from './types.ts'
 
 export interface Settings {
   readonly namespace: string
   /** `undefined`: every instance tails the outbox. */
   readonly kafka: KafkaSettings | undefined
+  /** `undefined`: breakers go by what this process sees. */
+  readonly prometheus: PrometheusSettings | undefined
   readonly postgres: Required<PostgresPlaces>
   readonly entities: readonly AnyEntity[]
   readonly timing: TimingMs
+  readonly hops: HopsSettings
   readonly maxConcurrentLoads: number
   readonly onFenceFailure: 'proceed' | 'reject'
   readonly log: Logger
@@ -30,9 +35,11 @@ const known: ReadonlySet<string> = new Set<keyof LockstepOptions<Record<string, 
   'postgres',
   'redis',
   'kafka',
+  'prometheus',
   'entities',
   'logger',
   'timing',
+  'hops',
   'maxConcurrentLoads',
   'onFenceFailure',
   'clock',
@@ -74,6 +81,9 @@ export function settle(
   if (options.kafka !== undefined && !options.kafka) {
     throw unknown('kafka', 'leave it out to run without Kafka')
   }
+  if (options.prometheus !== undefined && !options.prometheus) {
+    throw unknown('prometheus', 'leave it out to run without Prometheus')
+  }
   if (!Number.isSafeInteger(maxConcurrentLoads) || maxConcurrentLoads < 1) {
     throw wrong('maxConcurrentLoads', maxConcurrentLoads, 'a whole number above 0 would do')
   }
@@ -83,9 +93,11 @@ export function settle(
   return {
     namespace,
     kafka: options.kafka === undefined ? undefined : settleKafka(options.kafka, namespace),
+    prometheus: options.prometheus === undefined ? undefined : settlePrometheus(options.prometheus),
     postgres: checkPostgres(options.postgres),
     entities: checkEntities(options.entities, leastEntities),
     timing: settleTiming(options.timing ?? {}),
+    hops: settleHops(options.hops ?? {}),
     maxConcurrentLoads,
     onFenceFailure,
     log: options.logger ?? silent,

@@ -1,6 +1,7 @@
 /** A started cache: the coordinator's stories over one set of parts, from start to close. */
 import { randomUUID } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
+import { busOf } from './coordinator/bus.ts'
 import type { WriteKey } from './coordinator/deletes.ts'
 import { L2Destination, logDestination, type RelayDestination } from './coordinator/destinations.ts'
 import { Everywhere } from './coordinator/everywhere.ts'
@@ -23,7 +24,7 @@ import {
   Writer,
 } from './coordinator/write.ts'
 import { TurnClock } from './model/clock.ts'
-import { retries, type TimingMs } from './model/defaults.ts'
+import type { TimingMs } from './model/defaults.ts'
 import type { AnyEntity } from './model/entity.ts'
 import { LockstepError } from './model/errors.ts'
 import type {
@@ -44,8 +45,9 @@ import { formatTicket } from './model/ticket.ts'
 import type { Settings } from './options.ts'
 import type { Tx } from './postgres/pool.ts'
 import { sleep, withDeadline } from './resilience/deadline.ts'
-import type { Breakers } from './resilience/hop.ts'
 import { Limiter } from './resilience/limiter.ts'
+import { longestDelayMs } from './resilience/retry.ts'
+import { type HopParts, RunningHops } from './running-hops.ts'
 import { count, newReadCounters, type ReadCounters } from './telemetry/counters.ts'
 import type { Present } from './telemetry/samples.ts'
 import { Telemetry } from './telemetry/telemetry.ts'
@@ -53,8 +55,8 @@ import { Telemetry } from './telemetry/telemetry.ts'
 /** The places, as they are handed to the coordinator. */
 export interface Parts {
   readonly l2: L2 | undefined
-  /** What L2 is asked through; only their state is looked at here. */
-  readonly l2Breakers: Pick<Breakers, 'state' | 'onChange'> | undefined
+  /** How the places are asked. */
+  readonly hops?: HopParts | undefined
   readonly source: Source<Tx>
   readonly outbox: Outbox
   readonly instances: Instances
@@ -102,6 +104,7 @@ export class RunningCache {
   readonly entities: ReadonlyMap<string, EntityParts>
   readonly #parts: Parts
   readonly #limiter: Limiter
+  readonly #hops: RunningHops
   readonly #writer: Writer<Tx>
   readonly #trust: Trust
   readonly #told: ToldRegions
@@ -122,23 +125,22 @@ export class RunningCache {
     // Every load and wait that is under way listens to it: as many as there are, and each leaves.
     setMaxListeners(0, this.#closing.signal)
     this.settings = settings
+    this.#hops = new RunningHops(settings, parts.hops ?? {})
     this.telemetry = this.#openTelemetry(parts)
-    const { hops, events } = this.telemetry
+    const { hops } = this.telemetry
     this.#parts = {
       ...parts,
       l2: parts.l2 && hops.l2(parts.l2),
       source: hops.source(parts.source),
       outbox: hops.outbox(parts.outbox),
     }
-    parts.l2Breakers?.onChange((state, node) =>
-      events.emit('breaker', () => ({ hop: 'l2', state, ...(node === undefined ? {} : { node }) })),
-    )
+    this.#hops.start(this.telemetry)
     this.#release = release
     this.#told = new ToldRegions(parts.regions)
     this.#trust = new Trust({
       regions: [...parts.regions.values()],
       boundMs: timing.stalenessBoundMs,
-      floorLagMs: timing.loadDeadlineMs * (1 + retries.load),
+      floorLagMs: timing.loadDeadlineMs * (1 + settings.hops.source.retries),
       changed: (change) => this.telemetry.trustChanged(change),
     })
     this.#probes = new Probes(timing.stalenessBoundMs)
@@ -156,11 +158,11 @@ export class RunningCache {
     this.#plane = this.#openPlane()
     this.#finisher = new Finisher({
       outbox: this.#parts.outbox,
-      source: this.#parts.log,
+      source: this.#openBus(),
       wakesOthers: this.#wakesOthers,
       clock,
       log,
-      deadlineMs: timing.loadDeadlineMs,
+      deadlineMs: Math.max(timing.loadDeadlineMs, this.#busDeadlineMs),
     })
     this.#writer = new Writer({
       source: this.#parts.source,
@@ -172,6 +174,8 @@ export class RunningCache {
       clock,
       random,
       closing: this.#closing.signal,
+      l2Retries: this.#hops.plan('l2'),
+      sourceBudget: this.#hops.budgets.source,
     })
     this.#events = parts.events && this.#openEvents(parts.events)
     const busy = (): Error =>
@@ -246,7 +250,12 @@ export class RunningCache {
     this.#closing.abort(new LockstepError('CLOSED', 'the cache is closed'))
     await drained
     await this.#finisher.flush()
-    await Promise.all([this.#relay.close(), this.#plane.close(), this.#events?.close()])
+    await Promise.all([
+      this.#relay.close(),
+      this.#plane.close(),
+      this.#events?.close(),
+      this.#hops.close(),
+    ])
     this.#trust.lose('closed')
     await this.#everywhere.leave()
     this.telemetry.events.close()
@@ -328,6 +337,20 @@ export class RunningCache {
     })
   }
 
+  #openBus(): Pick<Log, 'publish'> | undefined {
+    const { log } = this.#parts
+    const { clock, random, timing } = this.settings
+    const { busHop: hop } = this.#hops
+    const options = { clock, random, hop, deadlineMs: timing.kafkaDeadlineMs }
+    return log && this.telemetry.hops.bus(busOf(log, { ...this.#hops.plan('bus'), ...options }))
+  }
+
+  /** All tries, and the pauses between them. */
+  get #busDeadlineMs(): number {
+    const { hops, timing } = this.settings
+    return (1 + hops.bus.retries) * (timing.kafkaDeadlineMs + longestDelayMs)
+  }
+
   #openRelay(instance: string): Relay {
     const { clock, log, timing } = this.settings
     const { l2, log: source, outbox } = this.#parts
@@ -376,7 +399,7 @@ export class RunningCache {
     })
   }
 
-  #openTelemetry({ l2, l2Breakers, log: source }: Parts): Telemetry {
+  #openTelemetry({ l2, log: source }: Parts): Telemetry {
     const { clock, log, maxConcurrentLoads, namespace, timing } = this.settings
     const present = (): Present => {
       const now = { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }
@@ -387,7 +410,7 @@ export class RunningCache {
         owed: (destination) => this.#relay.owed(destination),
         runningLoads: this.#limiter.running,
         waitingLoads: this.#limiter.waiting,
-        breaker: l2Breakers?.state,
+        breakers: this.#hops.present(),
       }
     }
     return new Telemetry({
@@ -400,6 +423,7 @@ export class RunningCache {
       present,
       boundMs: timing.stalenessBoundMs,
       maxConcurrentLoads,
+      retries: this.#hops.budgets,
     })
   }
 
@@ -422,6 +446,8 @@ export class RunningCache {
       boundMs: timing.stalenessBoundMs,
       readDeadlineMs: timing.readDeadlineMs,
       loadDeadlineMs: timing.loadDeadlineMs,
+      loadRetries: this.settings.hops.source.retries,
+      loadBudget: this.#hops.budgets.source,
     }
     return new Map(
       entities.map((entity) => {

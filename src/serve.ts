@@ -35,7 +35,7 @@ export function parseServeOptions({ host, port }: ServeArguments, config: Config
 /** Runs until the signal aborts, and ends in order then. */
 export async function serve(
   { host, port }: ServeOptions,
-  { databaseUrl, redisUrl, kafka, logLevel, namespace }: Config,
+  { databaseUrl, redisUrl, kafka, prometheusUrl, logLevel, namespace }: Config,
   signal: AbortSignal,
   serving: (place: { readonly namespace: string; readonly url: string }) => void,
 ): Promise<void> {
@@ -51,6 +51,7 @@ export async function serve(
     postgres: databaseUrl,
     redis: redisUrl,
     kafka,
+    prometheus: prometheusUrl,
     logger: log,
   })
   try {

@@ -19,7 +19,10 @@ export function leaseMsFor(ids: number): number {
   return Math.ceil(shortestLeaseMs * Math.max(1, ids / idsOfShortLeases))
 }
 
-type Context = Pick<ReadContext, 'l2' | 'entity' | 'clock' | 'closing' | 'loadDeadlineMs'>
+type Context = Pick<
+  ReadContext,
+  'l2' | 'entity' | 'clock' | 'closing' | 'loadDeadlineMs' | 'loadRetries'
+>
 
 /** What one load holds. */
 interface Hold {
@@ -41,12 +44,12 @@ export class Leases {
   /** Runs a load, and renews its leases until it has ended. */
   async during(leases: readonly Lease[], load: () => Promise<void>): Promise<void> {
     if (leases.length === 0) return load()
-    const { clock, loadDeadlineMs } = this.#context
+    const { clock, loadDeadlineMs, loadRetries = retries.load } = this.#context
     const beganAtMs = clock.monotonicMs()
     const hold = {
       leases,
       renewAtMs: beganAtMs + leaseMsFor(leases.length) / 3,
-      endsAtMs: beganAtMs + loadDeadlineMs * (1 + retries.load) + marginMs,
+      endsAtMs: beganAtMs + loadDeadlineMs * (1 + loadRetries) + marginMs,
     }
     this.#holds.add(hold)
     if (this.#holds.size === 1) this.#lookLater()

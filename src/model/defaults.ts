@@ -26,6 +26,8 @@ export interface Timing {
   readonly pollInterval?: Duration
   /** Deadline of one call to Redis. */
   readonly redisDeadline?: Duration
+  /** Deadline of one try of a writer to publish to Kafka; beyond it the relay does. */
+  readonly kafkaDeadline?: Duration
   /** Deadline of one try of a load. */
   readonly loadDeadline?: Duration
   /** Deadline of a whole read, waits and retries included. */
@@ -46,6 +48,7 @@ export const timingDefaults: Required<Timing> = {
   stalenessBound: '1s',
   pollInterval: '200ms',
   redisDeadline: '200ms',
+  kafkaDeadline: '100ms',
   loadDeadline: '500ms',
   readDeadline: '3s',
   writeDeadline: '500ms',
@@ -96,6 +99,7 @@ export function settleTiming(timing: Timing): TimingMs {
     stalenessBoundMs: ms('stalenessBound'),
     pollIntervalMs: ms('pollInterval'),
     redisDeadlineMs: ms('redisDeadline'),
+    kafkaDeadlineMs: ms('kafkaDeadline'),
     loadDeadlineMs: ms('loadDeadline'),
     readDeadlineMs: ms('readDeadline'),
     writeDeadlineMs: ms('writeDeadline'),
@@ -122,6 +126,7 @@ const rules: readonly {
 }[] = [
   { option: 'pollIntervalMs', least: () => 5, because: 'each poll is a query' },
   { option: 'redisDeadlineMs', least: () => 5, because: 'a round trip takes its time' },
+  { option: 'kafkaDeadlineMs', least: () => 5, because: 'a round trip takes its time' },
   { option: 'loadDeadlineMs', least: () => 5, because: 'a query takes its time' },
   { option: 'writeDeadlineMs', least: () => 5, because: 'a transaction takes its time' },
   {

@@ -1,7 +1,13 @@
 /** What each metric that is read at a scrape is read from. */
 import type { AnyEntity } from '../model/entity.ts'
 import type { Destination, Owed, Region } from '../model/ports.ts'
-import type { ReadCounters, RelayCounters, Tally, WriteCounters } from './counters.ts'
+import type {
+  FleetCounters,
+  ReadCounters,
+  RelayCounters,
+  Tally,
+  WriteCounters,
+} from './counters.ts'
 import type { CacheEvents, TrustLoss } from './events.ts'
 import { type Hop, type HopWatch, hopOperations } from './hops.ts'
 import type { Sample, Samplers } from './registry.ts'
@@ -22,8 +28,20 @@ export interface Present {
   readonly owed: (destination: Destination) => Owed | undefined
   readonly runningLoads: number
   readonly waitingLoads: number
-  /** `undefined`: there is no Redis. */
-  readonly breaker: CacheEvents['breaker']['state'] | undefined
+  /** Of each hop that has one. */
+  readonly breakers: readonly PresentBreaker[]
+}
+
+export interface PresentBreaker {
+  readonly hop: Hop
+  readonly state: CacheEvents['breaker']['state']
+  /** By node, where there are several. */
+  readonly calls: readonly (readonly [
+    node: string | undefined,
+    counts: { readonly answered: number; readonly failed: number; readonly refused: number },
+  ])[]
+  /** `undefined`: nobody is asked what others see. */
+  readonly isHeld: boolean | undefined
 }
 
 export interface Numbers {
@@ -37,6 +55,8 @@ export interface Numbers {
   readonly heard: { readonly fast: number; readonly durable: number }
   readonly relayed: Readonly<RelayCounters>
   readonly foreignEvents: Tally
+  readonly retries: Readonly<Record<Hop, { readonly made: number; readonly refused: number }>>
+  readonly fleet: FleetCounters
   readonly boundMs: number
   readonly maxConcurrentLoads: number
 }
@@ -81,12 +101,12 @@ export function samplersOf(numbers: Numbers): Samplers {
     lockstep_loads_limit: () => [[numbers.maxConcurrentLoads]],
 
     lockstep_hop_failures_total: () =>
-      hopsOf(numbers.hasL2).flatMap((hop) =>
+      hopsOf(numbers).flatMap((hop) =>
         hopOperations[hop].map(
           (operation) => [hops.failures[hop].get(operation) ?? 0, { hop, operation }] as const,
         ),
       ),
-    lockstep_breaker_state: () => breakerSamples(present()),
+    ...resilienceSamplers(numbers),
     lockstep_deletes_total: () => [
       ...samplesOf(entriesOf(writes.firstDelete), (outcome) => ({ delete: 'first', outcome })),
       ...samplesOf(entriesOf(writes.secondDelete), (outcome) => ({ delete: 'second', outcome })),
@@ -144,8 +164,8 @@ function relaySamplers({
 }
 
 /** Those that this cache has. */
-export function hopsOf(hasL2: boolean): readonly Hop[] {
-  return hasL2 ? ['l2', 'source'] : ['source']
+export function hopsOf({ hasL2, hasLog }: Pick<Numbers, 'hasL2' | 'hasLog'>): readonly Hop[] {
+  return [...(hasL2 ? ['l2' as const] : []), 'source', ...(hasLog ? ['bus' as const] : [])]
 }
 
 function readSamples({ entity: { name: entity }, counters }: EntityNumbers) {
@@ -165,9 +185,39 @@ function readSamples({ entity: { name: entity }, counters }: EntityNumbers) {
 
 const breakerStates = ['closed', 'open', 'half-open'] as const
 
-function breakerSamples({ breaker }: Present): readonly Sample<'hop' | 'state'>[] {
-  if (breaker === undefined) return []
-  return breakerStates.map((state) => [state === breaker ? 1 : 0, { hop: 'l2', state }])
+type ResilienceMetric = Extract<
+  keyof Samplers,
+  `lockstep_breaker_${string}` | `lockstep_fleet_${string}` | 'lockstep_retries_total'
+>
+
+/** What breakers, retries and the second signal do. */
+function resilienceSamplers(numbers: Numbers): Pick<Samplers, ResilienceMetric> {
+  const { fleet, present, retries } = numbers
+  return {
+    lockstep_breaker_state: () =>
+      present().breakers.flatMap(({ hop, state: now }) =>
+        breakerStates.map((state) => [state === now ? 1 : 0, { hop, state }] as const),
+      ),
+    lockstep_breaker_calls_total: () =>
+      present().breakers.flatMap(({ hop, calls }) =>
+        calls.flatMap(([node = '', counts]) =>
+          (['answered', 'failed', 'refused'] as const).map(
+            (outcome) => [counts[outcome], { hop, node, outcome }] as const,
+          ),
+        ),
+      ),
+    lockstep_retries_total: () =>
+      hopsOf(numbers).flatMap((hop) => [
+        [retries[hop].made, { hop, outcome: 'made' }] as const,
+        [retries[hop].refused, { hop, outcome: 'refused' }] as const,
+      ]),
+    lockstep_fleet_answers_total: () => samplesOf(fleet.answers, (outcome) => ({ outcome })),
+    lockstep_fleet_holding: () =>
+      present().breakers.flatMap(({ hop, isHeld }) =>
+        isHeld === undefined ? [] : [[isHeld ? 1 : 0, { hop }] as const],
+      ),
+    lockstep_fleet_holds_total: () => samplesOf(fleet.holds, (hop) => ({ hop })),
+  }
 }
 
 function entriesOf(tally: Readonly<Record<string, number>>): Iterable<readonly [string, number]> {

@@ -1,7 +1,14 @@
 /** All that one cache tells of itself: counters, events, and the registry that a scrape reads. */
 import type { Clock } from '../model/clock.ts'
 import type { Logger } from '../model/log.ts'
-import { codeOf, count, newWriteCounters, type RelayCounters, type Tally } from './counters.ts'
+import {
+  codeOf,
+  count,
+  type FleetCounters,
+  newWriteCounters,
+  type RelayCounters,
+  type Tally,
+} from './counters.ts'
 import { Events, type TrustChange, type TrustLoss } from './events.ts'
 import { HopWatch, hopOperations } from './hops.ts'
 import { type OpenRegistry, openRegistry, type Registry } from './registry.ts'
@@ -10,7 +17,7 @@ import { hopsOf, type Numbers, samplersOf } from './samples.ts'
 export interface TelemetryOptions
   extends Pick<
     Numbers,
-    'entities' | 'present' | 'hasL2' | 'hasLog' | 'boundMs' | 'maxConcurrentLoads'
+    'entities' | 'present' | 'hasL2' | 'hasLog' | 'boundMs' | 'maxConcurrentLoads' | 'retries'
   > {
   readonly namespace: string
   readonly clock: Clock
@@ -27,12 +34,14 @@ export class Telemetry {
   readonly relayed: RelayCounters = { replayedRows: 0, repeatedRows: 0, repeatedValues: 0 }
   /** Events of foreign producers, by what became of them. */
   readonly foreignEvents: Tally = new Map()
+  /** What was heard of all instances. */
+  readonly fleet: FleetCounters = { answers: new Map(), holds: new Map() }
   readonly #clock: Clock
   readonly #trustLosses: Tally<TrustLoss> = new Map()
   readonly #open: OpenRegistry
 
   constructor(options: TelemetryOptions) {
-    const { clock, log, namespace, hasL2 } = options
+    const { clock, log, namespace } = options
     this.#clock = clock
     this.events = new Events(log)
     this.hops = new HopWatch({
@@ -40,12 +49,12 @@ export class Telemetry {
       answered: (hop, operation, seconds) =>
         this.#open.observe('lockstep_hop_seconds', seconds, { hop, operation }),
     })
-    const { hops, writes, heard, relayed, foreignEvents } = this
-    const told = { hops, writes, heard, relayed, foreignEvents }
+    const { hops, writes, heard, relayed, foreignEvents, fleet } = this
+    const told = { hops, writes, heard, relayed, foreignEvents, fleet }
     const numbers = { ...options, ...told, trustLosses: this.#trustLosses }
     this.#open = openRegistry(namespace, samplersOf(numbers))
     this.#open.zero('lockstep_write_seconds', {})
-    for (const hop of hopsOf(hasL2)) {
+    for (const hop of hopsOf(options)) {
       for (const operation of hopOperations[hop]) {
         this.#open.zero('lockstep_hop_seconds', { hop, operation })
       }

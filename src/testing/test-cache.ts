@@ -94,7 +94,6 @@ export async function testCache<const Entities extends Record<string, AnyEntity>
     { ...settings, entities: Object.values(own), random: () => 0.5 } satisfies Settings,
     {
       l2: hasL2 ? memoryL2({ redis, tombstoneRetentionMs }) : undefined,
-      l2Breakers: undefined,
       fastPlane: redis.fastPlane(),
       outbox: trouble.outbox(),
       instances: new MemoryInstances(database),

@@ -28,6 +28,7 @@ test('the defaults keep their own rules', () => {
     stalenessBoundMs: 1_000,
     pollIntervalMs: 200,
     redisDeadlineMs: 200,
+    kafkaDeadlineMs: 100,
     loadDeadlineMs: 500,
     readDeadlineMs: 3_000,
     writeDeadlineMs: 500,
@@ -47,6 +48,7 @@ describe('each rule holds to the millisecond, and its error names the option, th
   test.each<[name: keyof Timing, least: number, others: Timing]>([
     ['pollInterval', 5, {}],
     ['redisDeadline', 5, {}],
+    ['kafkaDeadline', 5, {}],
     ['loadDeadline', 5, {}],
     ['writeDeadline', 5, {}],
     ['stalenessBound', 400, {}],
