@@ -15,6 +15,7 @@ import { EventEmitter } from 'node:events'
 import CircuitBreaker from 'opossum'
 import { type Clock, systemClock } from '../model/clock.ts'
 import { unanswered } from './deadline.ts'
+import { Deadlines } from './deadlines.ts'
 import { type BreakerSettings, breakerDefaults } from './hop-settings.ts'
 import {
   type BreakerReason,
@@ -23,7 +24,7 @@ import {
   type Phase,
   stateOf,
 } from './phase.ts'
-import { Abandoned, timedCall, unwrap } from './timed-call.ts'
+import { Abandoned, abandonedCall, timedCall, unwrap } from './timed-call.ts'
 
 export interface HopParts {
   readonly name: string
@@ -63,6 +64,7 @@ export class Hop {
   readonly #settings: BreakerSettings
   readonly #clock: Clock
   readonly #late: () => Error
+  readonly #deadlines: Deadlines
   readonly #rotation = new EventEmitter()
   readonly #listeners: Changed[] = []
   #phase: Phase = { kind: 'closed' }
@@ -80,6 +82,7 @@ export class Hop {
     this.#settings = settings
     this.#clock = parts.clock ?? systemClock
     this.#late = unanswered(parts.deadlineMs)
+    this.#deadlines = new Deadlines(parts.deadlineMs, this.#clock)
     this.#rotateAtMs = this.#clock.monotonicMs() + settings.windowMs / windowBuckets
     this.#breaker = new CircuitBreaker(
       (call: Call, signal: AbortSignal | undefined) => this.#inTime(call, signal),
@@ -153,6 +156,7 @@ export class Hop {
 
   close(): void {
     this.#endTimer()
+    this.#deadlines.close()
     this.#phase = { kind: 'closed' }
     this.#breaker.shutdown()
     this.#rotation.removeAllListeners()
@@ -226,8 +230,8 @@ export class Hop {
   }
 
   #inTime<T>(call: Call<T>, signal: AbortSignal | undefined): Promise<T> {
-    const { deadlineMs } = this.#parts
-    return timedCall(call, { clock: this.#clock, deadlineMs, late: this.#late, signal })
+    if (!signal) return timedCall(call, this.#deadlines, this.#late)
+    return abandonedCall(call, signal, this.#parts.deadlineMs, this.#clock)
   }
 
   #isAnswer(error: unknown): boolean {

@@ -1,4 +1,5 @@
 import type { Clock } from '../model/clock.ts'
+import type { Deadlines } from './deadlines.ts'
 
 /** The caller has given the call up, for `reason`; late enough, it has had no answer. */
 export class Abandoned {
@@ -19,48 +20,53 @@ export function unwrap(error: unknown): never {
 /** A call that was given up after this much of the deadline has failed; sooner, nobody knows. */
 const lateShare = 0.5
 
-export interface TimedCallOptions {
-  readonly clock: Clock
-  readonly deadlineMs: number
-  readonly late: () => Error
-  /** With it its owner keeps the deadline: rejects with `Abandoned` when it aborts. */
-  readonly signal: AbortSignal | undefined
-}
-
-/** Settles like `call`, or rejects at its end in time, whether `call` heeds it or not. */
-export function timedCall<T>(call: () => Promise<T>, options: TimedCallOptions): Promise<T> {
-  const { clock, deadlineMs, late, signal } = options
+/** Settles like `call`, or rejects with `error()` when its time is over. */
+export function timedCall<T>(
+  call: () => Promise<T>,
+  deadlines: Deadlines,
+  error: () => Error,
+): Promise<T> {
   return new Promise<T>((resolve, reject) => {
-    const end = signal
-      ? watch(signal, options, reject)
-      : clock.after(deadlineMs, () => reject(late()))
-    const failed = (error: unknown): void => {
-      end()
-      reject(error)
+    const waiting = deadlines.add(() => reject(error()))
+    const failed = (cause: unknown): void => {
+      waiting.late = undefined
+      reject(cause)
     }
-    if (signal?.aborted) return
     try {
       call().then((value) => {
-        end()
+        waiting.late = undefined
         resolve(value)
       }, failed)
-    } catch (error) {
-      failed(error)
+    } catch (cause) {
+      failed(cause)
     }
   })
 }
 
-function watch(
+/** Settles like `call`, or rejects with `Abandoned` when the signal aborts, whether `call` heeds it or not. */
+export function abandonedCall<T>(
+  call: () => Promise<T>,
   signal: AbortSignal,
-  { clock, deadlineMs }: TimedCallOptions,
-  reject: (error: unknown) => void,
-): () => void {
-  const beganAtMs = clock.monotonicMs()
-  const abort = (): void => {
-    const isLate = clock.monotonicMs() - beganAtMs >= deadlineMs * lateShare
-    reject(new Abandoned(signal.reason, isLate))
-  }
-  if (signal.aborted) abort()
-  else signal.addEventListener('abort', abort, { once: true })
-  return () => signal.removeEventListener('abort', abort)
+  deadlineMs: number,
+  clock: Clock,
+): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    const beganAtMs = clock.monotonicMs()
+    const abort = (): void => {
+      const isLate = clock.monotonicMs() - beganAtMs >= deadlineMs * lateShare
+      reject(new Abandoned(signal.reason, isLate))
+    }
+    if (signal.aborted) {
+      abort()
+      return
+    }
+    signal.addEventListener('abort', abort, { once: true })
+    const end = (): void => signal.removeEventListener('abort', abort)
+    try {
+      void call().then(resolve, reject).then(end)
+    } catch (cause) {
+      end()
+      reject(cause)
+    }
+  })
 }

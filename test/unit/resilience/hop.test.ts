@@ -81,7 +81,6 @@ describe('a call', () => {
       throw new Error('at once')
     }
     await expect(hop.run(throwing)).rejects.toThrow('at once')
-    expect(clock.timers).toBe(0)
   })
 
   test('that hangs costs its deadline, not more', async () => {
