@@ -9,12 +9,14 @@ export { type ErrorCode, LockstepError, PartialReadError } from './model/errors.
 export type { Logger } from './model/log.ts'
 export { mergeTickets, type Ticket } from './model/ticket.ts'
 export type { Db, Tx } from './postgres/pool.ts'
+export type { PrometheusOptions, PrometheusPlace } from './prometheus/options.ts'
 export {
   type EventsPublisher,
   type PublisherOptions,
   type PublishOptions,
   publisher,
 } from './publisher.ts'
+export type { HopOptions, HopsOptions } from './resilience/hop-settings.ts'
 export type { CacheEvents } from './telemetry/events.ts'
 export {
   type Cache,

@@ -55,7 +55,7 @@ export interface BreakerSettings {
   readonly rampUpMs: number
 }
 
-export interface HopSettings extends BreakerSettings {
+interface HopSettings extends BreakerSettings {
   readonly retries: number
   readonly fleet: 'open' | 'limit' | 'off'
 }

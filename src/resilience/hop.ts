@@ -24,7 +24,7 @@ import {
   type Phase,
   stateOf,
 } from './phase.ts'
-import { Abandoned, abandonedCall, timedCall, unwrap } from './timed-call.ts'
+import { Abandoned, abandonedCall, type Outcomes, timedCall, unwrap } from './timed-call.ts'
 
 export interface HopParts {
   readonly name: string
@@ -57,9 +57,11 @@ export const longestHoldMs = 5 * 60_000
 /** By so much of its time it ends sooner, by chance. */
 const jitter = 0.1
 
+const uncounted: Outcomes = { answered: () => {}, failed: (error, reject) => reject(error) }
+
 export class Hop {
   readonly calls: CallCounts = { answered: 0, failed: 0, refused: 0 }
-  readonly #breaker: CircuitBreaker<[Call, AbortSignal | undefined], unknown>
+  readonly #breaker: CircuitBreaker<[unknown], never>
   readonly #parts: HopParts
   readonly #settings: BreakerSettings
   readonly #clock: Clock
@@ -70,6 +72,8 @@ export class Hop {
   #phase: Phase = { kind: 'closed' }
   #reason: BreakerReason = 'local'
   #rotateAtMs: number
+  /** Answers of this bucket of the window that opossum has not been told of. */
+  #untold = 0
   /** In a row, with no long time in between. */
   #openings = 0
   #closedAtMs = Number.NEGATIVE_INFINITY
@@ -84,26 +88,20 @@ export class Hop {
     this.#late = unanswered(parts.deadlineMs)
     this.#deadlines = new Deadlines(parts.deadlineMs, this.#clock)
     this.#rotateAtMs = this.#clock.monotonicMs() + settings.windowMs / windowBuckets
-    this.#breaker = new CircuitBreaker(
-      (call: Call, signal: AbortSignal | undefined) => this.#inTime(call, signal),
-      {
-        name: parts.name,
-        timeout: false,
-        resetTimeout: neverMs,
-        errorThresholdPercentage: settings.errorRatio * 100,
-        volumeThreshold: settings.leastCalls,
-        rollingCountTimeout: settings.windowMs,
-        rollingCountBuckets: windowBuckets,
-        // Nobody reads them, and they are had by sorting what each call of the last seconds took.
-        rollingPercentilesEnabled: false,
-        enableSnapshots: false,
-        // Rotated by the next call, by our clock: a timer for each breaker would be one more to end.
-        rotateBucketController: this.#rotation,
-        errorFilter: (error: unknown) => this.#isAnswer(error),
-      },
-    )
-    this.#breaker.on('success', () => void this.calls.answered++)
-    this.#breaker.on('failure', () => void this.calls.failed++)
+    this.#breaker = new CircuitBreaker((error: unknown) => Promise.reject<never>(error), {
+      name: parts.name,
+      timeout: false,
+      resetTimeout: neverMs,
+      errorThresholdPercentage: settings.errorRatio * 100,
+      volumeThreshold: settings.leastCalls,
+      rollingCountTimeout: settings.windowMs,
+      rollingCountBuckets: windowBuckets,
+      // Nobody reads them, and they are had by sorting what each call of the last seconds took.
+      rollingPercentilesEnabled: false,
+      enableSnapshots: false,
+      // Rotated by the next call, by our clock: a timer for each breaker would be one more to end.
+      rotateBucketController: this.#rotation,
+    })
     this.#breaker.on('open', () => {
       if (this.#phase.kind !== 'open') this.#open()
     })
@@ -185,9 +183,37 @@ export class Hop {
   }
 
   #fire<T>(call: Call<T>, signal: AbortSignal | undefined): Promise<T> {
+    if (this.isClosed) return this.#refuse()
     this.#rotate()
-    const fired = this.#breaker.fire(call, signal) as Promise<T>
-    return signal ? fired.catch(unwrap) : fired
+    const called = this.#inTime(call, signal, this.#outcomes)
+    return signal ? called.catch(unwrap) : called
+  }
+
+  /**
+   * An answer only counts here: opossum is told of all of them with the next failure, since nothing but
+   * a failure opens it. To fire it for each costs as much as a tenth of a round trip to Redis.
+   */
+  readonly #outcomes: Outcomes = {
+    answered: () => {
+      this.calls.answered++
+      this.#untold++
+    },
+    failed: (error, reject) => {
+      const isAnswer = this.#isAnswer(error)
+      this.calls[isAnswer ? 'answered' : 'failed']++
+      if (isAnswer) this.#untold++
+      if (isAnswer || !this.#breaker.closed) reject(error)
+      else {
+        this.#tellAnswers()
+        this.#breaker.fire(error).catch(reject)
+      }
+    },
+  }
+
+  #tellAnswers(): void {
+    const [newest] = this.#breaker.status.window
+    if (newest) newest.fires += this.#untold
+    this.#untold = 0
   }
 
   #fireIn<T>(phase: { running: number }, call: Call<T>, signal?: AbortSignal): Promise<T> {
@@ -204,7 +230,7 @@ export class Hop {
   ): Promise<T> {
     phase.running++
     try {
-      const value = await this.#inTime(call, signal)
+      const value = await this.#inTime(call, signal, uncounted)
       this.#tried(phase, true)
       return value
     } catch (error) {
@@ -229,9 +255,9 @@ export class Hop {
     return Promise.reject(refusal?.() ?? new Error(`the breaker of ${name} lets no call through`))
   }
 
-  #inTime<T>(call: Call<T>, signal: AbortSignal | undefined): Promise<T> {
-    if (!signal) return timedCall(call, this.#deadlines, this.#late)
-    return abandonedCall(call, signal, this.#parts.deadlineMs, this.#clock)
+  #inTime<T>(call: Call<T>, signal: AbortSignal | undefined, outcomes: Outcomes): Promise<T> {
+    if (!signal) return timedCall(call, this.#deadlines, this.#late, outcomes)
+    return abandonedCall(call, signal, this.#parts.deadlineMs, this.#clock, outcomes)
   }
 
   #isAnswer(error: unknown): boolean {
@@ -249,6 +275,7 @@ export class Hop {
   }
 
   #forget(buckets: number): void {
+    this.#tellAnswers()
     for (let bucket = 0; bucket < buckets; bucket++) this.#rotation.emit('rotate')
   }
 

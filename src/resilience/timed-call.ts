@@ -20,25 +20,35 @@ export function unwrap(error: unknown): never {
 /** A call that was given up after this much of the deadline has failed; sooner, nobody knows. */
 const lateShare = 0.5
 
+/** Hears of each outcome before the caller does; `failed` passes it on, when it likes. */
+export interface Outcomes {
+  readonly answered: () => void
+  readonly failed: (error: unknown, reject: (error: unknown) => void) => void
+}
+
 /** Settles like `call`, or rejects with `error()` when its time is over. */
 export function timedCall<T>(
   call: () => Promise<T>,
   deadlines: Deadlines,
   error: () => Error,
+  { answered, failed }: Outcomes,
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
-    const waiting = deadlines.add(() => reject(error()))
-    const failed = (cause: unknown): void => {
+    const waiting = deadlines.add(() => failed(error(), reject))
+    const fail = (cause: unknown): void => {
+      if (waiting.late === undefined) return
       waiting.late = undefined
-      reject(cause)
+      failed(cause, reject)
     }
     try {
       call().then((value) => {
+        if (waiting.late === undefined) return
         waiting.late = undefined
+        answered()
         resolve(value)
-      }, failed)
+      }, fail)
     } catch (cause) {
-      failed(cause)
+      fail(cause)
     }
   })
 }
@@ -49,24 +59,34 @@ export function abandonedCall<T>(
   signal: AbortSignal,
   deadlineMs: number,
   clock: Clock,
+  { answered, failed }: Outcomes,
 ): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     const beganAtMs = clock.monotonicMs()
+    let isOver = false
+    const end = (): boolean => {
+      signal.removeEventListener('abort', abort)
+      const isFirst = !isOver
+      isOver = true
+      return isFirst
+    }
+    const fail = (cause: unknown): void => {
+      if (end()) failed(cause, reject)
+    }
     const abort = (): void => {
       const isLate = clock.monotonicMs() - beganAtMs >= deadlineMs * lateShare
-      reject(new Abandoned(signal.reason, isLate))
+      fail(new Abandoned(signal.reason, isLate))
     }
-    if (signal.aborted) {
-      abort()
-      return
-    }
+    if (signal.aborted) return abort()
     signal.addEventListener('abort', abort, { once: true })
-    const end = (): void => signal.removeEventListener('abort', abort)
     try {
-      void call().then(resolve, reject).then(end)
+      call().then((value) => {
+        if (!end()) return
+        answered()
+        resolve(value)
+      }, fail)
     } catch (cause) {
-      end()
-      reject(cause)
+      fail(cause)
     }
   })
 }

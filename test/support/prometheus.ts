@@ -10,7 +10,6 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 import { folderWith, freePort, ownFolder, pathFolders, ServerProcess } from './servers.ts'
-import { until } from './until.ts'
 
 interface Scripts {
   prometheusFolders(settings: NodeJS.ProcessEnv): readonly string[]
@@ -157,8 +156,4 @@ export class OtherInstances {
       '',
     ].join('\n')
   }
-}
-
-export async function untilScraped(server: PrometheusServer, promql: string): Promise<void> {
-  await until(`Prometheus has ${promql}`, async () => (await valueAt(server, promql)) !== undefined)
 }
