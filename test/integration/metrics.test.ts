@@ -14,8 +14,13 @@ const scrape = async (cache: { metrics(): Registry }): Promise<Scrape> =>
   parseScrape(await cache.metrics().metrics())
 
 const item = { entity: 'item' }
-/** Long, so that a busy machine loses no trust, and repeats no delete, where calls are counted. */
-const timing = { stalenessBound: '20s', outboxRetention: '5m', delayedDelete: '1m' }
+/** Long, so that a busy machine loses no trust, and nobody tells Redis twice, where calls are counted. */
+const timing = {
+  stalenessBound: '20s',
+  pollInterval: '1s',
+  outboxRetention: '5m',
+  delayedDelete: '1m',
+}
 const reads = (numbers: Scrape): Record<string, number> =>
   Object.fromEntries(
     numbers
