@@ -9,6 +9,7 @@ export interface Config {
   readonly kafkaBrokers: string | undefined
   /** The brokers, and how to get in. */
   readonly kafka: KafkaOptions | undefined
+  readonly prometheusUrl: string | undefined
   readonly namespace: string
   readonly logLevel: LogLevel
   /** What this process applies whatever is set. */
@@ -32,6 +33,7 @@ export function readConfig(environment: NodeJS.ProcessEnv = process.env): Config
     redisUrl: environment.REDIS_URL || undefined,
     kafkaBrokers: environment.KAFKA_BROKERS || undefined,
     kafka: kafkaOf(environment),
+    prometheusUrl: environment.PROMETHEUS_URL || undefined,
     namespace: environment.LOCKSTEP_NAMESPACE || 'lockstep',
     logLevel: oneOf('LOCKSTEP_LOG_LEVEL', logLevel, logLevels),
     flags: flagsOf(environment.LOCKSTEP_FLAGS),

@@ -19,12 +19,14 @@ export { mergeTickets, type Ticket } from './model/ticket.ts'
 export type { FlagHistoryEntry, FlagInfo, FlagsChanged } from './operations/flag-board.ts'
 export type { SloRule } from './operations/slo.ts'
 export type { Db, Tx } from './postgres/pool.ts'
+export type { PrometheusOptions, PrometheusPlace } from './prometheus/options.ts'
 export {
   type EventsPublisher,
   type PublisherOptions,
   type PublishOptions,
   publisher,
 } from './publisher.ts'
+export type { HopOptions, HopsOptions } from './resilience/hop-settings.ts'
 export type { CacheEvents } from './telemetry/events.ts'
 export {
   type Cache,

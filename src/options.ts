@@ -8,15 +8,20 @@ import { checkFlagName, type FlagName } from './model/flags.ts'
 import { type Logger, silent } from './model/log.ts'
 import { type SloRuleMs, settleSlo } from './operations/slo.ts'
 import type { PostgresOptions, PostgresPlace, PostgresPlaces } from './postgres/pool.ts'
+import { type PrometheusSettings, settlePrometheus } from './prometheus/options.ts'
+import { type HopsSettings, settleHops } from './resilience/hop-settings.ts'
 import type { LimitRange, LockstepOptions } from './types.ts'
 
 export interface Settings {
   readonly namespace: string
   /** `undefined`: every instance tails the outbox. */
   readonly kafka: KafkaSettings | undefined
+  /** `undefined`: breakers go by what this process sees. */
+  readonly prometheus: PrometheusSettings | undefined
   readonly postgres: Required<PostgresPlaces>
   readonly entities: readonly AnyEntity[]
   readonly timing: TimingMs
+  readonly hops: HopsSettings
   readonly maxConcurrentLoads: number | LimitRange
   readonly onFenceFailure: 'proceed' | 'reject'
   /** What this process applies whatever is set. */
@@ -35,9 +40,11 @@ const known: ReadonlySet<string> = new Set<keyof LockstepOptions<Record<string, 
   'postgres',
   'redis',
   'kafka',
+  'prometheus',
   'entities',
   'logger',
   'timing',
+  'hops',
   'maxConcurrentLoads',
   'onFenceFailure',
   'flags',
@@ -83,15 +90,20 @@ export function settle(
   if (options.kafka !== undefined && !options.kafka) {
     throw unknown('kafka', 'leave it out to run without Kafka')
   }
+  if (options.prometheus !== undefined && !options.prometheus) {
+    throw unknown('prometheus', 'leave it out to run without Prometheus')
+  }
   if (onFenceFailure !== 'proceed' && onFenceFailure !== 'reject') {
     throw wrong('onFenceFailure', onFenceFailure, "'proceed' or 'reject' would do")
   }
   return {
     namespace,
     kafka: options.kafka === undefined ? undefined : settleKafka(options.kafka, namespace),
+    prometheus: options.prometheus === undefined ? undefined : settlePrometheus(options.prometheus),
     postgres: checkPostgres(options.postgres),
     entities: checkEntities(options.entities, leastEntities),
     timing: settleTiming(options.timing ?? {}),
+    hops: settleHops(options.hops ?? {}),
     maxConcurrentLoads: checkLimit(maxConcurrentLoads),
     onFenceFailure,
     flagOverride: settleOverride(options.flags),

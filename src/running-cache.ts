@@ -1,6 +1,7 @@
 /** A started cache: the coordinator's stories over one set of parts, from start to close. */
 import { randomUUID } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
+import { busOf } from './coordinator/bus.ts'
 import type { WriteKey } from './coordinator/deletes.ts'
 import { L2Destination, logDestination, type RelayDestination } from './coordinator/destinations.ts'
 import { Everywhere } from './coordinator/everywhere.ts'
@@ -53,8 +54,10 @@ import type { Settings } from './options.ts'
 import type { Tx } from './postgres/pool.ts'
 import { sleep, withDeadline } from './resilience/deadline.ts'
 import { GradientLimit } from './resilience/gradient-limit.ts'
-import type { Breakers } from './resilience/hop.ts'
 import { fixedLimit, Limiter } from './resilience/limiter.ts'
+import type { BreakerState } from './resilience/phase.ts'
+import { longestDelayMs } from './resilience/retry.ts'
+import { type HopParts, RunningHops } from './running-hops.ts'
 import type { FilterNumbers } from './telemetry/bloom-samples.ts'
 import { count, newReadCounters, type ReadCounters } from './telemetry/counters.ts'
 import type { BloomNews } from './telemetry/events.ts'
@@ -65,8 +68,8 @@ import { Telemetry } from './telemetry/telemetry.ts'
 /** The places, as they are handed to the coordinator. */
 export interface Parts {
   readonly l2: L2 | undefined
-  /** What L2 is asked through; only their state is looked at here. */
-  readonly l2Breakers: Pick<Breakers, 'state' | 'onChange'> | undefined
+  /** How the places are asked. */
+  readonly hops?: HopParts | undefined
   /** The Bloom filters beside L2's values; `undefined`: there are none. */
   readonly filters: FilterPlaces | undefined
   readonly source: Source<Tx>
@@ -101,7 +104,7 @@ export interface Health {
   /** Infinity without any proof. */
   readonly trustAgeMs: number
   /** Of Redis; `undefined`: there is none. */
-  readonly breaker: Present['breaker']
+  readonly breaker: BreakerState | undefined
   readonly isClosed: boolean
 }
 
@@ -134,6 +137,7 @@ export class RunningCache {
   readonly #slo: SloWatch
   readonly #parts: Parts
   readonly #limiter: Limiter
+  readonly #hops: RunningHops
   readonly #writer: Writer<Tx>
   readonly #trust: Trust
   readonly #told: ToldRegions
@@ -156,24 +160,23 @@ export class RunningCache {
     // Every load and wait that is under way listens to it: as many as there are, and each leaves.
     setMaxListeners(0, this.#closing.signal)
     this.settings = settings
+    this.#hops = new RunningHops(settings, parts.hops ?? {})
     this.telemetry = this.#openTelemetry(parts)
-    const { hops, events } = this.telemetry
+    const { hops } = this.telemetry
     this.#parts = {
       ...parts,
       l2: parts.l2 && hops.l2(parts.l2),
       source: hops.source(parts.source),
       outbox: hops.outbox(parts.outbox),
     }
-    parts.l2Breakers?.onChange((state, node) =>
-      events.emit('breaker', () => ({ hop: 'l2', state, ...(node === undefined ? {} : { node }) })),
-    )
+    this.#hops.start(this.telemetry)
     this.#release = release
     this.#filters = parts.filters && this.#openFilters(parts.filters)
     this.#told = new ToldRegions(parts.regions, this.#filters?.copies)
     this.#trust = new Trust({
       regions: [...parts.regions.values()],
       boundMs: timing.stalenessBoundMs,
-      floorLagMs: longestLoadMs(timing),
+      floorLagMs: longestLoadMs({ ...timing, loadRetries: settings.hops.source.retries }),
       changed: (change) => this.telemetry.trustChanged(change),
     })
     this.#probes = new Probes(timing.stalenessBoundMs)
@@ -194,11 +197,11 @@ export class RunningCache {
     this.#plane = this.#openPlane()
     this.#finisher = new Finisher({
       outbox: this.#parts.outbox,
-      source: this.#parts.log,
+      source: this.#openBus(),
       wakesOthers: this.#wakesOthers,
       clock,
       log,
-      deadlineMs: timing.loadDeadlineMs,
+      deadlineMs: Math.max(timing.loadDeadlineMs, this.#busDeadlineMs),
     })
     this.#writer = new Writer({
       source: this.#parts.source,
@@ -211,6 +214,8 @@ export class RunningCache {
       clock,
       random,
       closing: this.#closing.signal,
+      l2Retries: this.#hops.plan('l2'),
+      sourceBudget: this.#hops.budgets.source,
     })
     this.#events = parts.events && this.#openEvents(parts.events)
     this.#limiter = this.#openLimiter()
@@ -270,7 +275,7 @@ export class RunningCache {
       isRelaying: this.#relay.isRelaying,
       isTrusted: this.#trust.isProven(now),
       trustAgeMs: this.#trust.ageMs(now),
-      breaker: this.#parts.l2Breakers?.state,
+      breaker: this.#hops.stateOf('l2'),
       isClosed: this.#closed !== undefined,
     }
   }
@@ -296,6 +301,7 @@ export class RunningCache {
       this.#events?.close(),
       this.flags.close(),
       this.#filters?.close(),
+      this.#hops.close(),
     ])
     this.#trust.lose('closed')
     await this.#everywhere.leave()
@@ -379,6 +385,20 @@ export class RunningCache {
     })
   }
 
+  #openBus(): Pick<Log, 'publish'> | undefined {
+    const { log } = this.#parts
+    const { clock, random, timing } = this.settings
+    const { busHop: hop } = this.#hops
+    const options = { clock, random, hop, deadlineMs: timing.kafkaDeadlineMs }
+    return log && this.telemetry.hops.bus(busOf(log, { ...this.#hops.plan('bus'), ...options }))
+  }
+
+  /** All tries, and the pauses between them. */
+  get #busDeadlineMs(): number {
+    const { hops, timing } = this.settings
+    return (1 + hops.bus.retries) * (timing.kafkaDeadlineMs + longestDelayMs)
+  }
+
   #openRelay(instance: string): Relay {
     const { clock, log, timing } = this.settings
     const { l2, log: source, outbox } = this.#parts
@@ -446,12 +466,12 @@ export class RunningCache {
     return new Filters({ places, entities, clock, log, random, told })
   }
 
-  #openHotKeys(instance: string, { fastPlane, l2Breakers }: Parts): HotKeys {
+  #openHotKeys(instance: string, { fastPlane }: Parts): HotKeys {
     const { clock, log } = this.settings
     const { events, hotKeys: counters } = this.telemetry
     return new HotKeys({
       ...{ instance, fastPlane, clock, log, events, counters },
-      isReachable: () => (l2Breakers?.state ?? 'closed') === 'closed',
+      isReachable: () => (this.#hops.stateOf('l2') ?? 'closed') === 'closed',
       trust: this.#trust,
       closing: this.#closing.signal,
     })
@@ -470,7 +490,7 @@ export class RunningCache {
     })
   }
 
-  #openTelemetry({ l2, l2Breakers, log: source }: Parts): Telemetry {
+  #openTelemetry({ l2, log: source }: Parts): Telemetry {
     const { clock, log, namespace, timing } = this.settings
     const present = (): Present => {
       const now = { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }
@@ -482,7 +502,7 @@ export class RunningCache {
         runningLoads: this.#limiter.running,
         waitingLoads: this.#limiter.waiting,
         loadsLimit: this.#limiter.limit,
-        breaker: l2Breakers?.state,
+        breakers: this.#hops.present(),
         flags: this.flags.active,
       }
     }
@@ -495,6 +515,7 @@ export class RunningCache {
       entities: () => this.entities.values(),
       present,
       boundMs: timing.stalenessBoundMs,
+      retries: this.#hops.budgets,
     })
   }
 
@@ -544,6 +565,8 @@ export class RunningCache {
       readDeadlineMs: timing.readDeadlineMs,
       loadDeadlineMs: timing.loadDeadlineMs,
       loadQueueDeadlineMs: timing.loadQueueDeadlineMs,
+      loadRetries: this.settings.hops.source.retries,
+      loadBudget: this.#hops.budgets.source,
     }
     return new Map(
       entities.map((entity) => {

@@ -34,7 +34,7 @@ export function parseServeOptions({ host, port }: ServeArguments, config: Config
 /** Runs until the signal aborts, and ends in order then. */
 export async function serve(
   { host, port }: ServeOptions,
-  { databaseUrl, redisUrl, flags, kafka, logLevel, namespace }: Config,
+  { databaseUrl, redisUrl, flags, kafka, prometheusUrl, logLevel, namespace }: Config,
   signal: AbortSignal,
   serving: (place: { readonly namespace: string; readonly url: string }) => void,
 ): Promise<void> {
@@ -50,6 +50,7 @@ export async function serve(
     postgres: databaseUrl,
     redis: redisUrl,
     kafka,
+    prometheus: prometheusUrl,
     flags: { override: flags },
     logger: log,
   })

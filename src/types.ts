@@ -19,7 +19,9 @@ import type { Logger } from './model/log.ts'
 import type { FlagHistoryEntry, FlagInfo, FlagsChanged } from './operations/flag-board.ts'
 import type { SloRule } from './operations/slo.ts'
 import type { Db, PostgresOptions, Tx } from './postgres/pool.ts'
+import type { PrometheusOptions } from './prometheus/options.ts'
 import type { RedisConnectionOptions } from './redis/open.ts'
+import type { HopsOptions } from './resilience/hop-settings.ts'
 import type { EventName, Listener } from './telemetry/events.ts'
 import type { Registry } from './telemetry/registry.ts'
 
@@ -273,12 +275,20 @@ export interface LockstepOptions<Entities extends Record<string, AnyEntity>> {
    * tails the outbox. All instances of a namespace have the same (docs/kafka.md).
    */
   kafka?: KafkaOptions | undefined
+  /**
+   * What share of the calls of all instances fails, asked for every 10 s: a URL, or `{ url, username,
+   * password, ca, query, interval, deadline }`. Breakers hold back by it, and never by it alone do they
+   * let more through. Absent, down or lying: breakers go by what this process sees (docs/resilience.md).
+   */
+  prometheus?: PrometheusOptions | undefined
   /** What is cached; each is reached by its key here: `{ city }` as `cache.city`. */
   entities: Entities
   /** Silent without one; pino's shape. */
   logger?: Logger
   /** Deadlines, bounds and retentions. */
   timing?: Timing
+  /** Retries and breakers of Redis (`l2`), PostgreSQL (`source`) and Kafka (`bus`). */
+  hops?: HopsOptions
   /**
    * At most this many loads at once from this process (default 8); with `{ least, most }` as many as
    * the source does without getting slower.

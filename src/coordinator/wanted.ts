@@ -9,6 +9,7 @@ import type { Candidate, L2, Region, Source } from '../model/ports.ts'
 import type { WriteId } from '../model/snapshot.ts'
 import { parseTicket } from '../model/ticket.ts'
 import type { Limiter } from '../resilience/limiter.ts'
+import type { RetryBudget } from '../resilience/retry-budget.ts'
 import type { ReadCounters } from '../telemetry/counters.ts'
 import type { Events } from '../telemetry/events.ts'
 import type { Promised } from './flight.ts'
@@ -115,6 +116,9 @@ export interface ReadContext {
   readonly readDeadlineMs: number
   readonly loadDeadlineMs: number
   readonly loadQueueDeadlineMs: number
+  /** Tries of a load after the first; without it the default. */
+  readonly loadRetries?: number
+  readonly loadBudget?: RetryBudget
 }
 
 export function ticketsOf(ticket: ReadRequest['ticket']): readonly WriteId[] {

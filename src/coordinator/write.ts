@@ -16,6 +16,7 @@ import type { Snapshot, WriteId } from '../model/snapshot.ts'
 import { formatTicket, type Ticket } from '../model/ticket.ts'
 import { abortable, withDeadline } from '../resilience/deadline.ts'
 import { retry } from '../resilience/retry.ts'
+import type { RetryBudget } from '../resilience/retry-budget.ts'
 import { byEntity, type DeleteContext, Deletes, type Fenced, type WriteKey } from './deletes.ts'
 import type { Probes } from './probes.ts'
 
@@ -66,6 +67,7 @@ export interface JoinedWrite<R> extends JoinedWriteResult<R> {
 export interface WriteContext<Tx> extends DeleteContext {
   readonly probes: Probes
   readonly source: Source<Tx>
+  readonly sourceBudget?: RetryBudget
 }
 
 interface Ended<R> {
@@ -139,10 +141,10 @@ export class Writer<Tx> {
     keysOf: KeysOf<R>,
     request: WriteRequest,
   ): Promise<WriteResult<R>> {
-    const { clock, closing, random, source } = this.#context
+    const { clock, closing, random, source, sourceBudget: budget } = this.#context
     const isRetryable = (error: unknown): boolean => source.isRetryable(error)
     const { fenced, outcome } = await retry(
-      { retries: request.retries, isRetryable, signal: closing, clock, random },
+      { retries: request.retries, isRetryable, signal: closing, clock, random, budget },
       () => this.#transact(run, keysOf, request),
     )
     // Not an error of the try: once COMMIT was sent, nothing runs again.

@@ -47,8 +47,11 @@ export interface BloomNews {
 export interface CacheEvents {
   trust: TrustChange
   breaker: {
-    readonly hop: 'l2'
+    readonly hop: 'l2' | 'source' | 'bus'
+    /** `half-open`: some calls are let through. */
     readonly state: 'closed' | 'open' | 'half-open'
+    /** What opened it last: calls of this process, or what Prometheus says of those of all instances. */
+    readonly reason: 'local' | 'fleet'
     /** On a cluster: host and port of the node. */
     readonly node?: string
   }
@@ -111,8 +114,8 @@ export const eventCatalogue: Readonly<
     help: 'L1 may no longer be served (`lost`, with the reason), or may be again (`gained`). At the start it is already. `incarnation`: the database crashed or failed over; `pruned`: this process heard nothing for longer than the outbox remembers; `too-many-rows`: more new writes than one poll returns; `expired`: no proof for longer than `timing.stalenessBound`; `closed`: `close()`. After all but `expired` L1 is empty.',
   },
   breaker: {
-    fields: ['hop', 'state'],
-    help: 'The circuit breaker of Redis changed its state: `open` (Redis is not asked), `half-open` (one call tries), `closed` (all is well).',
+    fields: ['hop', 'state', 'reason', 'node'],
+    help: 'The circuit breaker of Redis (hop `l2`, on a cluster with the `node`), PostgreSQL (`source`) or Kafka (`bus`) changed its state: `open` (it is not asked), `half-open` (some calls are let through), `closed` (all is well). `local`: calls of this process failed; `fleet`: Prometheus says that those of all instances do.',
   },
   relay: {
     fields: ['state'],

@@ -95,7 +95,6 @@ export async function testCache<const Entities extends Record<string, AnyEntity>
     { ...settings, entities: Object.values(own), random: () => 0.5 } satisfies Settings,
     {
       l2: hasL2 ? memoryL2({ redis, tombstoneRetentionMs }) : undefined,
-      l2Breakers: undefined,
       // Every id may exist here: what a filter would spare is a load of the test's own.
       filters: undefined,
       fastPlane: redis.fastPlane(),
