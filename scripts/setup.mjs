@@ -1,5 +1,5 @@
 // Makes a fresh clone ready to start or test: packages, dist, PostgreSQL, Redis
-// and, where Java is to be had, Kafka. Needs only Node.
+// and, where they are to be had, Kafka and Prometheus. Needs only Node.
 const [major, minor] = process.versions.node.split('.').map(Number)
 if (major < 20 || (major === 20 && minor < 19)) {
   console.error(`Lockstep needs Node 20.19 or newer; this is ${process.version}.`)

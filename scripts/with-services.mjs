@@ -19,6 +19,7 @@ const child = spawn(command === 'node' ? process.execPath : command, args, {
     DATABASE_URL: services.postgres.url,
     REDIS_URL: services.redis.url,
     ...(services.kafka?.url ? { KAFKA_BROKERS: services.kafka.url } : {}),
+    ...(services.prometheus?.url ? { PROMETHEUS_URL: services.prometheus.url } : {}),
     LOCKSTEP_NAMESPACE: services.namespace,
   },
 })

@@ -18,7 +18,7 @@ import { RedisFilters } from './redis/filters.ts'
 import { keySpace } from './redis/keys.ts'
 import { RedisL2 } from './redis/l2.ts'
 import { openNodes } from './redis/nodes.ts'
-import { isRedisAnswer } from './redis/refusal.ts'
+import { isRedisAnswer } from './redis/retryable.ts'
 import { Hop } from './resilience/hop.ts'
 
 export interface BloomPlace {

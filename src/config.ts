@@ -1,6 +1,7 @@
 /** The environment, read once and checked; nothing else reads `process.env`. */
 import type { KafkaOptions, SASLOptions } from './kafka/options.ts'
 import { LockstepError } from './model/errors.ts'
+import { type FlagName, flagNames } from './model/flags.ts'
 
 export interface Config {
   readonly databaseUrl: string | undefined
@@ -8,8 +9,11 @@ export interface Config {
   readonly kafkaBrokers: string | undefined
   /** The brokers, and how to get in. */
   readonly kafka: KafkaOptions | undefined
+  readonly prometheusUrl: string | undefined
   readonly namespace: string
   readonly logLevel: LogLevel
+  /** What this process applies whatever is set. */
+  readonly flags: readonly FlagName[]
   readonly serveHost: string
   /** As it stands there. */
   readonly servePort: string
@@ -29,11 +33,18 @@ export function readConfig(environment: NodeJS.ProcessEnv = process.env): Config
     redisUrl: environment.REDIS_URL || undefined,
     kafkaBrokers: environment.KAFKA_BROKERS || undefined,
     kafka: kafkaOf(environment),
+    prometheusUrl: environment.PROMETHEUS_URL || undefined,
     namespace: environment.LOCKSTEP_NAMESPACE || 'lockstep',
     logLevel: oneOf('LOCKSTEP_LOG_LEVEL', logLevel, logLevels),
+    flags: flagsOf(environment.LOCKSTEP_FLAGS),
     serveHost: environment.LOCKSTEP_SERVE_HOST || '127.0.0.1',
     servePort: environment.LOCKSTEP_SERVE_PORT || defaultServePort,
   }
+}
+
+function flagsOf(list: string | undefined): readonly FlagName[] {
+  const names = (list ?? '').split(',').map((name) => name.trim())
+  return names.filter((name) => name !== '').map((name) => oneOf('LOCKSTEP_FLAGS', name, flagNames))
 }
 
 function kafkaOf(environment: NodeJS.ProcessEnv): KafkaOptions | undefined {

@@ -4,6 +4,8 @@ import { rowsOf, type WriteKey } from './coordinator/deletes.ts'
 import type { ReadRequest } from './coordinator/wanted.ts'
 import type { WarmRequest } from './coordinator/warm.ts'
 import type { WriteRequest, WriteResult } from './coordinator/write.ts'
+import { flagsDoor } from './flags-door.ts'
+import { healthOf } from './health.ts'
 import { retries } from './model/defaults.ts'
 import { type Duration, durationMs } from './model/duration.ts'
 import { type AnyEntity, wrong } from './model/entity.ts'
@@ -39,11 +41,13 @@ export function frontDoor<Entities extends Record<string, AnyEntity>>(
   ])
   const methods = {
     write: (keys: readonly Key[], run: Run<unknown>, options?: AnyWriteOptions) =>
-      write(cache, keysOf(cache, keys), run, options),
+      write(cache, keysOf(cache, keys), run, options, namesOf(cache, keys)),
     invalidate: (keys: readonly Key[], options?: AnyWriteOptions) =>
-      invalidate(cache, keysOf(cache, keys), options),
+      invalidate(cache, keysOf(cache, keys), options, namesOf(cache, keys)),
     on: (event, listener) => cache.telemetry.events.on(event, listener),
     metrics: () => cache.telemetry.registry,
+    flags: flagsDoor(cache),
+    health: () => healthOf(cache),
     close: (options) => close(cache, options?.timeout),
     [Symbol.asyncDispose]: () => close(cache, undefined),
   } as CacheMethods
@@ -82,16 +86,16 @@ function entityDoor(
       checked(() => {
         if (typeof args[0] === 'function') {
           const [run, options] = args as [Run<unknown>, AnyWriteOptions | undefined]
-          return write(cache, (value) => keysOfRows(entity, value), run, options)
+          return write(cache, (value) => keysOfRows(entity, value), run, options, [entity.name])
         }
         const [id, run, options] = args as [unknown, Run<unknown>, AnyWriteOptions | undefined]
         const keys = [keyOf(id)]
-        return write(cache, () => keys, run, options)
+        return write(cache, () => keys, run, options, [entity.name])
       }),
     invalidate: (id: unknown, options?: AnyWriteOptions) =>
       checked(() => {
         const keys = [keyOf(id)]
-        return invalidate(cache, () => keys, options)
+        return invalidate(cache, () => keys, options, [entity.name])
       }),
     warm: (ids: Iterable<unknown> | AsyncIterable<unknown>, options?: WarmOptions) =>
       checked(() => reader.warm(checkWarmable(ids), warmRequest(options))),
@@ -113,11 +117,13 @@ function write<R>(
   keysOfValue: (value: R) => readonly WriteKey[],
   run: Run<R>,
   options: AnyWriteOptions | undefined,
+  entities: readonly string[],
+  isInvalidation = false,
 ): Promise<WriteResult<R>> {
   return checked(() => {
     if (typeof run !== 'function')
       throw wrong('write callback', run, 'a function (tx) => … would do')
-    const request = writeRequest(cache, options)
+    const request = { ...writeRequest(cache, options), entities, isInvalidation }
     if (options?.tx === undefined) return cache.write(run, keysOfValue, request)
     return cache.join(options.tx, run, keysOfValue, request)
   })
@@ -127,9 +133,18 @@ async function invalidate(
   cache: RunningCache,
   keys: () => readonly WriteKey[],
   options: AnyWriteOptions | undefined,
+  entities: readonly string[],
 ): Promise<Omit<WriteResult<undefined>, 'value'>> {
-  const { value: _, ...result } = await write(cache, keys, () => undefined, options)
+  const nothing = (): undefined => undefined
+  const { value: _, ...result } = await write(cache, keys, nothing, options, entities, true)
   return result
+}
+
+/** Whose flags may refuse it: what is no key is told of where the keys are checked. */
+function namesOf(cache: RunningCache, keys: unknown): readonly string[] {
+  if (!Array.isArray(keys)) return []
+  const names = keys.map((key: Partial<Key> | undefined) => key?.entity ?? '')
+  return [...new Set(names)].filter((name) => cache.entities.has(name))
 }
 
 /** Checks the keys that `cache.write` was given, before anything is written. */

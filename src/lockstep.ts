@@ -9,9 +9,12 @@ import { L1Region } from './memory/region.ts'
 import { seedOf } from './model/bloom.ts'
 import type { AnyEntity } from './model/entity.ts'
 import type { L2Filters } from './model/filter-ports.ts'
+import type { FlagMirror } from './model/flag-ports.ts'
 import type { FastPlane, L2, Region } from './model/ports.ts'
+import { busHop, redisHops, sourceHop } from './open-hops.ts'
 import type { FilterPlaces } from './operations/filters.ts'
 import { type Settings, settle } from './options.ts'
+import { PostgresFlags } from './postgres/flags.ts'
 import { PostgresInstances } from './postgres/instances.ts'
 import { PostgresInvalidations } from './postgres/invalidations.ts'
 import { checkSchema } from './postgres/migrations.ts'
@@ -22,17 +25,19 @@ import { kafkaPlane, outboxPlane } from './postgres/plane.ts'
 import { openPool, type Pool } from './postgres/pool.ts'
 import { PostgresReplicas } from './postgres/replicas.ts'
 import { PostgresSource } from './postgres/source.ts'
+import { openFleet } from './prometheus/fleet.ts'
 import { NamespaceClaim } from './redis/claim.ts'
 import { connectRedis } from './redis/connection.ts'
 import { FillWaits, RedisFastPlane } from './redis/fast-plane.ts'
 import { RedisFilters } from './redis/filters.ts'
+import { RedisFlagMirror } from './redis/flag-mirror.ts'
 import { keySpace } from './redis/keys.ts'
 import { RedisL2 } from './redis/l2.ts'
 import { openNodes } from './redis/nodes.ts'
 import type { RedisConnectionOptions } from './redis/open.ts'
-import { isRedisAnswer } from './redis/refusal.ts'
-import { Breakers, Hop } from './resilience/hop.ts'
+import type { Hop } from './resilience/hop.ts'
 import { type EventParts, type Parts, RunningCache } from './running-cache.ts'
+import type { HopPart } from './running-hops.ts'
 import type { Cache, LockstepOptions } from './types.ts'
 
 /** How long the start waits for a Redis that may be down. */
@@ -102,16 +107,26 @@ async function start(
     const redis =
       options.redis === undefined ? undefined : await openRedis(options.redis, settings, database)
     if (redis) opened.push(redis.close)
+    const source = sourceHop(settings)
+    const bus = settings.kafka && busHop(settings)
+    opened.push(source.close)
+    if (bus) opened.push(bus.close)
     const parts = replace({
       l2: redis?.l2,
-      l2Breakers: redis?.breakers,
       filters: redis && openFilters(pool, redis.filters, settings),
+      hops: {
+        ...(redis ? { l2: redis.hop } : {}),
+        source: source.part,
+        ...(bus ? { bus: bus.part } : {}),
+        fleet: settings.prometheus && openFleet(settings.prometheus, namespace, settings.clock),
+      },
       fastPlane: redis?.fastPlane,
       outbox,
       instances: new PostgresInstances(pool, namespace),
       log: settings.kafka && openLog(settings.kafka, settings),
       events: openForeignEvents(pool, settings),
-      source: openSource(pool, copies, settings),
+      flags: { store: new PostgresFlags(pool, namespace), mirror: redis?.flagMirror },
+      source: openSource(pool, copies, source.hop, settings),
       regions: new Map(settings.entities.map((entity) => [entity.name, openRegion(entity)])),
     })
     cache = new RunningCache(settings, parts, release)
@@ -126,9 +141,10 @@ async function start(
 
 interface OpenRedis {
   readonly l2: L2
+  readonly hop: HopPart
   readonly filters: L2Filters
-  readonly breakers: Breakers
   readonly fastPlane: FastPlane
+  readonly flagMirror: FlagMirror
   readonly close: () => void
 }
 
@@ -148,15 +164,7 @@ async function openRedis(
     connections.close()
     throw error
   }
-  const breakers = new Breakers()
-  breakers.onChange((state, node) =>
-    log.warn({ hop: 'l2', node, state }, `the breaker of Redis is ${state}`),
-  )
-  const openHop = (node: string | undefined): Hop => {
-    const hop = new Hop({ name: 'l2', deadlineMs: timing.redisDeadlineMs, isAnswer: isRedisAnswer })
-    breakers.add(hop, node)
-    return hop
-  }
+  const { part: hop, openHop } = redisHops(settings)
   const nodes = openNodes(connections.commands, { clock, openHop })
   const waits = new FillWaits(clock)
   const place = {
@@ -168,7 +176,7 @@ async function openRedis(
   }
   const { tombstoneRetentionMs } = timing
   return {
-    breakers,
+    hop,
     l2: new RedisL2({ ...place, waits, tombstoneRetentionMs }),
     filters: new RedisFilters(place),
     fastPlane: new RedisFastPlane({
@@ -177,6 +185,12 @@ async function openRedis(
       waits,
       clock,
       deadlineMs: timing.redisDeadlineMs,
+    }),
+    flagMirror: new RedisFlagMirror({
+      redis: connections.commands,
+      subscriber: connections.subscriber,
+      keys,
+      clock,
     }),
     close: () => {
       claim.close()
@@ -203,11 +217,17 @@ function openForeignEvents(pool: Pool, settings: Settings): EventParts | undefin
   }
 }
 
-function openSource(pool: Pool, copies: readonly Pool[], settings: Settings): PostgresSource {
+function openSource(
+  pool: Pool,
+  copies: readonly Pool[],
+  hop: Hop,
+  settings: Settings,
+): PostgresSource {
   const { namespace, timing, clock, log } = settings
   return new PostgresSource({
     pool,
     namespace,
+    hop,
     replicas:
       copies.length === 0
         ? undefined

@@ -22,7 +22,16 @@ import { type DemoOutcome, demo } from './demo/demo.ts'
 import { type DemoArguments, demoDefaults, parseDemoOptions } from './demo/demo-options.ts'
 import { screenOn } from './demo/screen.ts'
 import { tableOf } from './demo/table.ts'
+import {
+  type ChangeArguments,
+  type ListArguments,
+  runFlagsLadder,
+  runFlagsList,
+  runFlagsSet,
+  runFlagsUnset,
+} from './flags-command.ts'
 import { runDeadLettersList, runDeadLettersReplay, runInvalidate } from './invalidate-command.ts'
+import { flagNames, ladder } from './model/flags.ts'
 import { migrate } from './postgres/migrations.ts'
 import { installTriggers, listTriggers, removeTriggers } from './postgres/triggers.ts'
 import { parseServeOptions, type ServeArguments, serve } from './serve.ts'
@@ -115,6 +124,45 @@ program
   .option('--namespace <name>', 'only this one; else all that have the entity')
   .option('--json', 'one JSON document on stdout')
   .action(runInvalidate)
+
+const flags = program
+  .command('flags')
+  .description('what is switched off for a while, by whom, and why (docs/flags.md)')
+
+flags
+  .command('list')
+  .description('all that are set, and which instances apply them')
+  .option('--history', 'who changed what, of the last 90 days, instead')
+  .option('--limit <number>', 'of the history', '100')
+  .option('--namespace <name>', 'whose: LOCKSTEP_NAMESPACE')
+  .option('--json', 'one JSON document on stdout')
+  .action((options: JsonOption & ListArguments) => runFlagsList(options))
+
+const change = (command: Command): Command =>
+  command
+    .option('--reason <text>', 'why')
+    .option('--author <name>', 'who; else the user of this process')
+    .option('--entity <name>', 'for this one; else for all')
+    .option('--instance <name>', 'for this one, as the list names it; else for all')
+    .option('--namespace <name>', 'whose: LOCKSTEP_NAMESPACE')
+    .option('--json', 'one JSON document on stdout')
+
+change(flags.command('set'))
+  .description('set one, or set it anew')
+  .argument('<flag>', flagNames.join(', '))
+  .option('--for <duration>', 'when it ends by itself: 10m, 2h, up to 7d')
+  .action((flag: string, options: JsonOption & ChangeArguments) => runFlagsSet(flag, options))
+
+change(flags.command('unset'))
+  .description('unset what was set for the same entity and instance')
+  .argument('<flag>', 'as the list names it')
+  .action((flag: string, options: JsonOption & ChangeArguments) => runFlagsUnset(flag, options))
+
+change(flags.command('ladder'))
+  .description('go to a step of the ladder: 0 is normal')
+  .argument('<step>', ladder.map(({ name }, step) => `${step} ${name}`).join(', '))
+  .option('--for <duration>', 'when it ends by itself: 10m, 2h, up to 7d')
+  .action((step: string, options: JsonOption & ChangeArguments) => runFlagsLadder(step, options))
 
 program
   .command('top')

@@ -4,19 +4,29 @@ import { type Clock, systemClock } from './model/clock.ts'
 import { settleTiming, type TimingMs } from './model/defaults.ts'
 import { type AnyEntity, isPlainObject, wrong } from './model/entity.ts'
 import { LockstepError } from './model/errors.ts'
+import { checkFlagName, type FlagName } from './model/flags.ts'
 import { type Logger, silent } from './model/log.ts'
+import { type SloRuleMs, settleSlo } from './operations/slo.ts'
 import type { PostgresOptions, PostgresPlace, PostgresPlaces } from './postgres/pool.ts'
+import { type PrometheusSettings, settlePrometheus } from './prometheus/options.ts'
+import { type HopsSettings, settleHops } from './resilience/hop-settings.ts'
 import type { LimitRange, LockstepOptions } from './types.ts'
 
 export interface Settings {
   readonly namespace: string
   /** `undefined`: every instance tails the outbox. */
   readonly kafka: KafkaSettings | undefined
+  /** `undefined`: breakers go by what this process sees. */
+  readonly prometheus: PrometheusSettings | undefined
   readonly postgres: Required<PostgresPlaces>
   readonly entities: readonly AnyEntity[]
   readonly timing: TimingMs
+  readonly hops: HopsSettings
   readonly maxConcurrentLoads: number | LimitRange
   readonly onFenceFailure: 'proceed' | 'reject'
+  /** What this process applies whatever is set. */
+  readonly flagOverride: readonly FlagName[]
+  readonly slo: readonly SloRuleMs[]
   readonly log: Logger
   readonly clock: Clock
   /** From 0 to 1: spreads ttls and retries. */
@@ -30,11 +40,15 @@ const known: ReadonlySet<string> = new Set<keyof LockstepOptions<Record<string, 
   'postgres',
   'redis',
   'kafka',
+  'prometheus',
   'entities',
   'logger',
   'timing',
+  'hops',
   'maxConcurrentLoads',
   'onFenceFailure',
+  'flags',
+  'slo',
   'clock',
 ])
 /** Names that the cache has for itself. */
@@ -43,6 +57,8 @@ const taken: ReadonlySet<string> = new Set([
   'invalidate',
   'on',
   'metrics',
+  'flags',
+  'health',
   'stats',
   'close',
   'then',
@@ -74,21 +90,37 @@ export function settle(
   if (options.kafka !== undefined && !options.kafka) {
     throw unknown('kafka', 'leave it out to run without Kafka')
   }
+  if (options.prometheus !== undefined && !options.prometheus) {
+    throw unknown('prometheus', 'leave it out to run without Prometheus')
+  }
   if (onFenceFailure !== 'proceed' && onFenceFailure !== 'reject') {
     throw wrong('onFenceFailure', onFenceFailure, "'proceed' or 'reject' would do")
   }
   return {
     namespace,
     kafka: options.kafka === undefined ? undefined : settleKafka(options.kafka, namespace),
+    prometheus: options.prometheus === undefined ? undefined : settlePrometheus(options.prometheus),
     postgres: checkPostgres(options.postgres),
     entities: checkEntities(options.entities, leastEntities),
     timing: settleTiming(options.timing ?? {}),
+    hops: settleHops(options.hops ?? {}),
     maxConcurrentLoads: checkLimit(maxConcurrentLoads),
     onFenceFailure,
+    flagOverride: settleOverride(options.flags),
+    slo: settleSlo(options.slo),
     log: options.logger ?? silent,
     clock: options.clock ?? systemClock,
     random: Math.random,
   }
+}
+
+function settleOverride(flags: LockstepOptions<never>['flags'] = {}): readonly FlagName[] {
+  const wouldDo = "{ override: ['l2.bypass'] } would do"
+  if (!isPlainObject(flags)) throw wrong('flags', flags, wouldDo)
+  const { override = [], ...others } = flags
+  for (const [key, value] of Object.entries(others)) throw wrong(`flags.${key}`, value, wouldDo)
+  if (!Array.isArray(override)) throw wrong('flags.override', override, wouldDo)
+  return [...new Set(override.map((name) => checkFlagName('flags.override', name)))]
 }
 
 export function checkNamespace(namespace: unknown): void {

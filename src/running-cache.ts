@@ -1,6 +1,7 @@
 /** A started cache: the coordinator's stories over one set of parts, from start to close. */
 import { randomUUID } from 'node:crypto'
 import { setMaxListeners } from 'node:events'
+import { busOf } from './coordinator/bus.ts'
 import type { WriteKey } from './coordinator/deletes.ts'
 import { L2Destination, logDestination, type RelayDestination } from './coordinator/destinations.ts'
 import { Everywhere } from './coordinator/everywhere.ts'
@@ -29,6 +30,7 @@ import { TurnClock } from './model/clock.ts'
 import { longestLoadMs, type TimingMs } from './model/defaults.ts'
 import type { AnyEntity } from './model/entity.ts'
 import { LockstepError } from './model/errors.ts'
+import type { FlagMirror, FlagStore } from './model/flag-ports.ts'
 import { type LoadClass, loadClasses } from './model/load-class.ts'
 import type {
   EntityIds,
@@ -46,23 +48,28 @@ import type {
 import type { WriteId } from './model/snapshot.ts'
 import { formatTicket } from './model/ticket.ts'
 import { type FilterPlaces, Filters } from './operations/filters.ts'
+import { Flags } from './operations/flags.ts'
+import { SloWatch } from './operations/slo.ts'
 import type { Settings } from './options.ts'
 import type { Tx } from './postgres/pool.ts'
 import { sleep, withDeadline } from './resilience/deadline.ts'
 import { GradientLimit } from './resilience/gradient-limit.ts'
-import type { Breakers } from './resilience/hop.ts'
 import { fixedLimit, Limiter } from './resilience/limiter.ts'
+import type { BreakerState } from './resilience/phase.ts'
+import { longestDelayMs } from './resilience/retry.ts'
+import { type HopParts, RunningHops } from './running-hops.ts'
 import type { FilterNumbers } from './telemetry/bloom-samples.ts'
 import { count, newReadCounters, type ReadCounters } from './telemetry/counters.ts'
 import type { BloomNews } from './telemetry/events.ts'
+import { shareOf } from './telemetry/ratios.ts'
 import type { Present } from './telemetry/samples.ts'
 import { Telemetry } from './telemetry/telemetry.ts'
 
 /** The places, as they are handed to the coordinator. */
 export interface Parts {
   readonly l2: L2 | undefined
-  /** What L2 is asked through; only their state is looked at here. */
-  readonly l2Breakers: Pick<Breakers, 'state' | 'onChange'> | undefined
+  /** How the places are asked. */
+  readonly hops?: HopParts | undefined
   /** The Bloom filters beside L2's values; `undefined`: there are none. */
   readonly filters: FilterPlaces | undefined
   readonly source: Source<Tx>
@@ -73,6 +80,8 @@ export interface Parts {
   readonly fastPlane: FastPlane | undefined
   /** Where foreign producers publish; `undefined`: nowhere. */
   readonly events?: EventParts | undefined
+  /** Where flags are kept; `undefined`: they come from the environment alone. */
+  readonly flags?: FlagParts | undefined
   /** One per entity, by its name. */
   readonly regions: ReadonlyMap<string, Region>
 }
@@ -82,11 +91,21 @@ export interface EventParts {
   readonly invalidations: Invalidations
 }
 
+interface FlagParts {
+  readonly store: FlagStore
+  readonly mirror: FlagMirror | undefined
+}
+
 export interface Health {
   /** When the source last answered; `undefined`: since the start it has not. */
   readonly sourceAgeMs: number | undefined
   readonly isRelaying: boolean
   readonly isTrusted: boolean
+  /** Infinity without any proof. */
+  readonly trustAgeMs: number
+  /** Of Redis; `undefined`: there is none. */
+  readonly breaker: BreakerState | undefined
+  readonly isClosed: boolean
 }
 
 export interface EntityParts {
@@ -112,8 +131,13 @@ export class RunningCache {
   readonly settings: Settings
   readonly telemetry: Telemetry
   readonly entities: ReadonlyMap<string, EntityParts>
+  readonly flags: Flags
+  /** The name of this one among the instances of the namespace. */
+  readonly instance = randomUUID()
+  readonly #slo: SloWatch
   readonly #parts: Parts
   readonly #limiter: Limiter
+  readonly #hops: RunningHops
   readonly #writer: Writer<Tx>
   readonly #trust: Trust
   readonly #told: ToldRegions
@@ -136,28 +160,29 @@ export class RunningCache {
     // Every load and wait that is under way listens to it: as many as there are, and each leaves.
     setMaxListeners(0, this.#closing.signal)
     this.settings = settings
+    this.#hops = new RunningHops(settings, parts.hops ?? {})
     this.telemetry = this.#openTelemetry(parts)
-    const { hops, events } = this.telemetry
+    const { hops } = this.telemetry
     this.#parts = {
       ...parts,
       l2: parts.l2 && hops.l2(parts.l2),
       source: hops.source(parts.source),
       outbox: hops.outbox(parts.outbox),
     }
-    parts.l2Breakers?.onChange((state, node) =>
-      events.emit('breaker', () => ({ hop: 'l2', state, ...(node === undefined ? {} : { node }) })),
-    )
+    this.#hops.start(this.telemetry)
     this.#release = release
     this.#filters = parts.filters && this.#openFilters(parts.filters)
     this.#told = new ToldRegions(parts.regions, this.#filters?.copies)
     this.#trust = new Trust({
       regions: [...parts.regions.values()],
       boundMs: timing.stalenessBoundMs,
-      floorLagMs: longestLoadMs(timing),
+      floorLagMs: longestLoadMs({ ...timing, loadRetries: settings.hops.source.retries }),
       changed: (change) => this.telemetry.trustChanged(change),
     })
     this.#probes = new Probes(timing.stalenessBoundMs)
-    const instance = randomUUID()
+    const { instance } = this
+    this.flags = this.#openFlags(parts)
+    this.#slo = this.#openSlo()
     this.#everywhere = new Everywhere({
       instances: parts.instances,
       instance,
@@ -172,11 +197,11 @@ export class RunningCache {
     this.#plane = this.#openPlane()
     this.#finisher = new Finisher({
       outbox: this.#parts.outbox,
-      source: this.#parts.log,
+      source: this.#openBus(),
       wakesOthers: this.#wakesOthers,
       clock,
       log,
-      deadlineMs: timing.loadDeadlineMs,
+      deadlineMs: Math.max(timing.loadDeadlineMs, this.#busDeadlineMs),
     })
     this.#writer = new Writer({
       source: this.#parts.source,
@@ -185,9 +210,12 @@ export class RunningCache {
       told: this.#told,
       finisher: this.#finisher,
       counters: this.telemetry.writes,
+      switchesOf: (entity) => this.flags.switchesOf(entity),
       clock,
       random,
       closing: this.#closing.signal,
+      l2Retries: this.#hops.plan('l2'),
+      sourceBudget: this.#hops.budgets.source,
     })
     this.#events = parts.events && this.#openEvents(parts.events)
     this.#limiter = this.#openLimiter()
@@ -202,7 +230,8 @@ export class RunningCache {
     this.#hotKeys.start()
     this.#events?.start()
     this.#filters?.start()
-    await this.#relayBegun()
+    await Promise.all([this.#relayBegun(), this.flags.start()])
+    this.#slo.start()
   }
 
   /** So that what is read first can be proven, and kept; else nothing relies on it. */
@@ -245,6 +274,9 @@ export class RunningCache {
         this.#answeredAtMs === undefined ? undefined : now.monotonicMs - this.#answeredAtMs,
       isRelaying: this.#relay.isRelaying,
       isTrusted: this.#trust.isProven(now),
+      trustAgeMs: this.#trust.ageMs(now),
+      breaker: this.#hops.stateOf('l2'),
+      isClosed: this.#closed !== undefined,
     }
   }
 
@@ -261,12 +293,15 @@ export class RunningCache {
     timer.abort()
     this.#closing.abort(new LockstepError('CLOSED', 'the cache is closed'))
     await drained
+    this.#slo.close()
     await this.#finisher.flush()
     await Promise.all([
       this.#relay.close(),
       this.#plane.close(),
       this.#events?.close(),
+      this.flags.close(),
       this.#filters?.close(),
+      this.#hops.close(),
     ])
     this.#trust.lose('closed')
     await this.#everywhere.leave()
@@ -350,6 +385,20 @@ export class RunningCache {
     })
   }
 
+  #openBus(): Pick<Log, 'publish'> | undefined {
+    const { log } = this.#parts
+    const { clock, random, timing } = this.settings
+    const { busHop: hop } = this.#hops
+    const options = { clock, random, hop, deadlineMs: timing.kafkaDeadlineMs }
+    return log && this.telemetry.hops.bus(busOf(log, { ...this.#hops.plan('bus'), ...options }))
+  }
+
+  /** All tries, and the pauses between them. */
+  get #busDeadlineMs(): number {
+    const { hops, timing } = this.settings
+    return (1 + hops.bus.retries) * (timing.kafkaDeadlineMs + longestDelayMs)
+  }
+
   #openRelay(instance: string): Relay {
     const { clock, log, timing } = this.settings
     const { l2, log: source, outbox } = this.#parts
@@ -385,6 +434,31 @@ export class RunningCache {
     })
   }
 
+  #openFlags({ flags }: Parts): Flags {
+    const { clock, entities, flagOverride: override, log } = this.settings
+    return new Flags({
+      store: flags?.store,
+      mirror: flags?.mirror,
+      instance: this.instance,
+      entities: entities.map(({ name }) => name),
+      override,
+      clock,
+      log,
+      isRelaying: () => this.#relay.isRelaying,
+      changed: (event) => this.telemetry.events.emit('flag', () => event),
+    })
+  }
+
+  #openSlo(): SloWatch {
+    const { clock, slo: rules } = this.settings
+    const { instance } = this
+    return new SloWatch({
+      ...{ rules, clock, instance },
+      read: (ratio) => shareOf(ratio, this.telemetry.hops, this.entities.values()),
+      act: (change) => void this.flags.applyOwn(change),
+    })
+  }
+
   #openFilters(places: FilterPlaces): Filters {
     const { clock, entities, log, random } = this.settings
     const { events } = this.telemetry
@@ -392,12 +466,12 @@ export class RunningCache {
     return new Filters({ places, entities, clock, log, random, told })
   }
 
-  #openHotKeys(instance: string, { fastPlane, l2Breakers }: Parts): HotKeys {
+  #openHotKeys(instance: string, { fastPlane }: Parts): HotKeys {
     const { clock, log } = this.settings
     const { events, hotKeys: counters } = this.telemetry
     return new HotKeys({
       ...{ instance, fastPlane, clock, log, events, counters },
-      isReachable: () => (l2Breakers?.state ?? 'closed') === 'closed',
+      isReachable: () => (this.#hops.stateOf('l2') ?? 'closed') === 'closed',
       trust: this.#trust,
       closing: this.#closing.signal,
     })
@@ -416,7 +490,7 @@ export class RunningCache {
     })
   }
 
-  #openTelemetry({ l2, l2Breakers, log: source }: Parts): Telemetry {
+  #openTelemetry({ l2, log: source }: Parts): Telemetry {
     const { clock, log, namespace, timing } = this.settings
     const present = (): Present => {
       const now = { monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() }
@@ -428,7 +502,8 @@ export class RunningCache {
         runningLoads: this.#limiter.running,
         waitingLoads: this.#limiter.waiting,
         loadsLimit: this.#limiter.limit,
-        breaker: l2Breakers?.state,
+        breakers: this.#hops.present(),
+        flags: this.flags.active,
       }
     }
     return new Telemetry({
@@ -440,6 +515,7 @@ export class RunningCache {
       entities: () => this.entities.values(),
       present,
       boundMs: timing.stalenessBoundMs,
+      retries: this.#hops.budgets,
     })
   }
 
@@ -470,7 +546,7 @@ export class RunningCache {
 
   #openEntities(): ReadonlyMap<string, EntityParts> {
     const { timing, clock, log, random, entities } = this.settings
-    type Own = 'entity' | 'region' | 'counters' | 'ahead' | 'newKeys' | 'hot'
+    type Own = 'entity' | 'region' | 'counters' | 'switches' | 'ahead' | 'newKeys' | 'hot'
     const shared: Omit<ReadContext, Own> = {
       l2: this.#parts.l2,
       source: this.#parts.source,
@@ -489,15 +565,19 @@ export class RunningCache {
       readDeadlineMs: timing.readDeadlineMs,
       loadDeadlineMs: timing.loadDeadlineMs,
       loadQueueDeadlineMs: timing.loadQueueDeadlineMs,
+      loadRetries: this.settings.hops.source.retries,
+      loadBudget: this.#hops.budgets.source,
     }
     return new Map(
       entities.map((entity) => {
         const region = this.#parts.regions.get(entity.name) as Region
         const counters = newReadCounters()
+        const switches = this.flags.switchesOf(entity.name)
         const filter = this.#filters?.copies.get(entity.name)
         const newKeys = this.#newKeysOf(entity)
         const hot = this.#hotKeys.open(entity, region)
-        const reader = new Reader({ ...shared, entity, region, counters, filter, newKeys, hot })
+        const own = { entity, region, counters, switches, filter, newKeys, hot }
+        const reader = new Reader({ ...shared, ...own })
         hot?.serve(reader)
         const numbersOf = (): FilterNumbers | undefined => this.#filters?.numbersOf(entity.name)
         return [entity.name, { entity, region, counters, reader, filter: numbersOf, hot }]

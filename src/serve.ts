@@ -2,6 +2,7 @@
 import { openAdmin, type Readiness } from './admin/http.ts'
 import type { Config } from './config.ts'
 import { stderrLog } from './demo/stderr-log.ts'
+import { healthOf } from './health.ts'
 import { daemon } from './lockstep.ts'
 import { LockstepError } from './model/errors.ts'
 import type { RunningCache } from './running-cache.ts'
@@ -16,8 +17,6 @@ export interface ServeArguments {
   readonly port?: string
 }
 
-/** Without an answer of PostgreSQL for so long it can do nothing of what it is for. */
-const readyForMs = 3_000
 const closeTimeoutMs = 5_000
 
 export function parseServeOptions({ host, port }: ServeArguments, config: Config): ServeOptions {
@@ -35,7 +34,7 @@ export function parseServeOptions({ host, port }: ServeArguments, config: Config
 /** Runs until the signal aborts, and ends in order then. */
 export async function serve(
   { host, port }: ServeOptions,
-  { databaseUrl, redisUrl, kafka, logLevel, namespace }: Config,
+  { databaseUrl, redisUrl, flags, kafka, prometheusUrl, logLevel, namespace }: Config,
   signal: AbortSignal,
   serving: (place: { readonly namespace: string; readonly url: string }) => void,
 ): Promise<void> {
@@ -51,6 +50,8 @@ export async function serve(
     postgres: databaseUrl,
     redis: redisUrl,
     kafka,
+    prometheus: prometheusUrl,
+    flags: { override: flags },
     logger: log,
   })
   try {
@@ -78,13 +79,10 @@ export async function serve(
   log.info({}, 'ended')
 }
 
-function readinessOf({ health }: RunningCache): Readiness {
-  const { sourceAgeMs, isRelaying, isTrusted } = health
-  const isReady = sourceAgeMs !== undefined && sourceAgeMs <= readyForMs
-  return {
-    isReady,
-    details: { source: isReady ? 'answers' : 'silent', relaying: isRelaying, proven: isTrusted },
-  }
+/** Without an answer of PostgreSQL it can do nothing of what it is for. */
+function readinessOf(cache: RunningCache): Readiness {
+  const { ready, status, ...details } = healthOf(cache)
+  return { isReady: ready, details: { ...details, degraded: status === 'degraded' } }
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

@@ -1,6 +1,7 @@
 /** The types of the front door (DESIGN §11), all derived from the entities. */
 import type { KnownHotKey } from './coordinator/hot-entity.ts'
 import type { JoinedWriteResult, WriteResult } from './coordinator/write.ts'
+import type { CacheHealth } from './health.ts'
 import type { KafkaOptions } from './kafka/options.ts'
 import type { Clock } from './model/clock.ts'
 import type { Timing } from './model/defaults.ts'
@@ -12,10 +13,15 @@ import {
   type Entity,
   type EntityOptions,
 } from './model/entity.ts'
+import type { FlagName, SetFlagOptions, UnsetFlagOptions } from './model/flags.ts'
 import type { PrimitiveId } from './model/id.ts'
 import type { Logger } from './model/log.ts'
+import type { FlagHistoryEntry, FlagInfo, FlagsChanged } from './operations/flag-board.ts'
+import type { SloRule } from './operations/slo.ts'
 import type { Db, PostgresOptions, Tx } from './postgres/pool.ts'
+import type { PrometheusOptions } from './prometheus/options.ts'
 import type { RedisConnectionOptions } from './redis/open.ts'
+import type { HopsOptions } from './resilience/hop-settings.ts'
 import type { EventName, Listener } from './telemetry/events.ts'
 import type { Registry } from './telemetry/registry.ts'
 
@@ -168,6 +174,22 @@ export interface EntityCache<Name extends string, Id, Value> {
   key(id: Id): Key<Name>
 }
 
+/** Degradation flags (docs/flags.md). Calls reject with `OPTION_INVALID`, or when nobody has an answer. */
+export interface FlagMethods {
+  /** For all of the namespace, or for an entity, an instance, or both. Set anew, the last one counts. */
+  set(flag: FlagName, options: SetFlagOptions): Promise<FlagsChanged>
+  /** What was set for the same entity and instance, and nothing else. */
+  unset(flag: FlagName, options?: UnsetFlagOptions): Promise<FlagsChanged>
+  /** Goes to a step of the ladder, 0 (normal) to 5: its flags are set, the ladder's others unset. */
+  ladder(step: number, options: SetFlagOptions): Promise<FlagsChanged>
+  /** All that are set in the namespace, and who applies them. */
+  list(): Promise<readonly FlagInfo[]>
+  /** Who changed what, when and why, of the last 90 days: the newest first, at most 100 (or `limit`). */
+  history(options?: { limit?: number }): Promise<readonly FlagHistoryEntry[]>
+  /** Does this process apply it now, for all entities or for this one? */
+  isSet(flag: FlagName, entity?: string): boolean
+}
+
 export interface CacheMethods {
   /** One transaction over several keys. */
   write<R>(
@@ -193,6 +215,9 @@ export interface CacheMethods {
    * it is scraped; after `close()` it says how things were then.
    */
   metrics(): Registry
+  readonly flags: FlagMethods
+  /** How this cache is: at once, from what it knows. */
+  health(): CacheHealth
   /**
    * Ends reads and writes that are under way, within the timeout (default 5 s), then aborts what is
    * left. Connections that were opened here are closed; instances that were passed in stay open.
@@ -250,12 +275,20 @@ export interface LockstepOptions<Entities extends Record<string, AnyEntity>> {
    * tails the outbox. All instances of a namespace have the same (docs/kafka.md).
    */
   kafka?: KafkaOptions | undefined
+  /**
+   * What share of the calls of all instances fails, asked for every 10 s: a URL, or `{ url, username,
+   * password, ca, query, interval, deadline }`. Breakers hold back by it, and never by it alone do they
+   * let more through. Absent, down or lying: breakers go by what this process sees (docs/resilience.md).
+   */
+  prometheus?: PrometheusOptions | undefined
   /** What is cached; each is reached by its key here: `{ city }` as `cache.city`. */
   entities: Entities
   /** Silent without one; pino's shape. */
   logger?: Logger
   /** Deadlines, bounds and retentions. */
   timing?: Timing
+  /** Retries and breakers of Redis (`l2`), PostgreSQL (`source`) and Kafka (`bus`). */
+  hops?: HopsOptions
   /**
    * At most this many loads at once from this process (default 8); with `{ least, most }` as many as
    * the source does without getting slower.
@@ -263,6 +296,10 @@ export interface LockstepOptions<Entities extends Record<string, AnyEntity>> {
   maxConcurrentLoads?: number | LimitRange
   /** `proceed` (default): a write goes on when Redis can't be told, and returns `fenced: false`. */
   onFenceFailure?: 'proceed' | 'reject'
+  /** Flags that this process applies for as long as it runs, whatever is set (docs/flags.md). */
+  flags?: { override?: readonly FlagName[] }
+  /** Rules by which this process sets flags for itself (default: none). */
+  slo?: readonly SloRule[]
   /** Time, for tests. */
   clock?: Clock
 }

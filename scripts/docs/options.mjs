@@ -9,6 +9,8 @@ const HEAD = ['option', 'type', 'meaning']
 const SOURCES = {
   LockstepOptions: 'src/types.ts',
   Timing: 'src/model/defaults.ts',
+  HopOptions: 'src/resilience/hop-settings.ts',
+  PrometheusPlace: 'src/prometheus/options.ts',
   EntityOptions: 'src/model/entity.ts',
   ReadOptions: 'src/types.ts',
   WarmOptions: 'src/types.ts',

@@ -4,10 +4,11 @@ import { composeStop, composeUp } from './compose.mjs'
 import { kafka } from './kafka.mjs'
 import { postgres } from './postgres.mjs'
 import { readRunning, stopRecorded } from './process-record.mjs'
+import { prometheus } from './prometheus.mjs'
 import { redis } from './redis.mjs'
 import { until } from './until.mjs'
 
-const SERVICES = [postgres, redis, kafka]
+const SERVICES = [postgres, redis, kafka, prometheus]
 const ADOPT_TIMEOUT_MS = 15_000
 
 // In this order, the first that works. One that finds nothing says why by throwing; a SetupError

@@ -8,6 +8,7 @@ import { rankOf } from '../model/load-class.ts'
 import type { Candidate, Lookup, Stored } from '../model/ports.ts'
 import { everyVisible } from '../model/ticket.ts'
 import { mayBeRefused, refusedBy } from './doubts.ts'
+import { comesFromElected, offer, refreshes, waitsForLoad } from './refresh.ts'
 import { candidateFromL2 } from './values.ts'
 import type { Answer, ReadContext, Wanted, WantedGroup } from './wanted.ts'
 
@@ -89,20 +90,22 @@ export function needsProof(entity: AnyEntity, wanted: Wanted): boolean {
 
 /** Everybody has an answer; is it to be loaded anew behind them? */
 function refresh(
-  { ahead, clock, counters, hot, limiter }: ReadContext,
+  context: ReadContext,
   group: WantedGroup,
   { candidate, state }: Answer,
 ): WantedGroup | undefined {
+  const { ahead, clock, counters, limiter, switches } = context
   const isEarly = state === 'fresh'
-  if (isEarly && hot?.isElectedElsewhere(group.key)) return undefined
+  if (!refreshes(switches) || limiter.isFullFor(rankOf('refresh'))) return undefined
+  if (isEarly && comesFromElected(context, group.key)) return undefined
   if (isEarly && !ahead.isDrawn(candidate, clock.monotonicMs())) return undefined
-  if (limiter.isFullFor(rankOf('refresh'))) return undefined
   counters.refreshes[isEarly ? 'early' : 'expired']++
   return { ...group, readers: [], insist: isEarly, isEarly, isApart: false }
 }
 
 /** Whether it was an answer to this reader. */
-function take({ ahead, clock, entity }: ReadContext, wanted: Wanted, answer: Answer): boolean {
+function take(context: ReadContext, wanted: Wanted, answer: Answer): boolean {
+  const { ahead, clock, entity } = context
   const { candidate, isProven, state } = answer
   // Others may have loaded it anew: then that will do.
   if (wanted.isEarly && ahead.isDue(candidate, clock.monotonicMs())) return false
@@ -110,6 +113,10 @@ function take({ ahead, clock, entity }: ReadContext, wanted: Wanted, answer: Ans
     everyVisible(wanted.tickets, candidate.snapshot) &&
     (isProven || !needsProof(entity, wanted)) &&
     (state === 'fresh' || (!wanted.isStrong && wanted.answer))
+  if (mayHave && state === 'stale' && waitsForLoad(context)) {
+    offer(context, wanted, answer)
+    return false
+  }
   if (mayHave) wanted.answer?.resolve(answer)
   return Boolean(mayHave)
 }

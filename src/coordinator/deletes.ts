@@ -2,9 +2,10 @@
 import type { Clock } from '../model/clock.ts'
 import { retries } from '../model/defaults.ts'
 import type { AnyEntity } from '../model/entity.ts'
+import type { Switches } from '../model/flags.ts'
 import type { Drop, Dropped, EntityIds, L2, LiveVersions, Nonce, Recorded } from '../model/ports.ts'
 import type { Snapshot } from '../model/snapshot.ts'
-import { retry } from '../resilience/retry.ts'
+import { type RetryPlan, retry } from '../resilience/retry.ts'
 import type { WriteCounters } from '../telemetry/counters.ts'
 import type { Finisher } from './finisher.ts'
 import type { ToldRegions } from './told.ts'
@@ -21,9 +22,13 @@ export interface DeleteContext {
   readonly told: ToldRegions
   readonly finisher: Finisher
   readonly counters: WriteCounters
+  /** Flags that are set for an entity, at any moment. */
+  readonly switchesOf: (entity: string) => Switches
   readonly clock: Clock
   readonly random: () => number
   readonly closing: AbortSignal
+  /** Of the second delete; without it the default. */
+  readonly l2Retries?: RetryPlan
 }
 
 /** A transaction that has left its outbox rows and been through the first delete. */
@@ -35,6 +40,8 @@ export interface Fenced<R> {
   /** Older than the transaction's first statement: what the written rows are labelled with. */
   readonly snapshot: Snapshot | undefined
 }
+
+const standardRetries: RetryPlan = { retries: retries.secondDelete, isRetryable: () => true }
 
 export class Deletes {
   readonly #context: DeleteContext
@@ -72,7 +79,7 @@ export class Deletes {
 
   /** Where it can't be told the row stays unapplied, and whoever relays tells Redis as soon as it can be told. */
   async #applied<R>(ended: Fenced<R>, versions: LiveVersions): Promise<boolean> {
-    const { l2, clock, closing, counters, random } = this.#context
+    const { l2, clock, closing, counters, l2Retries = standardRetries, random } = this.#context
     const { keys, recorded } = ended
     if (!l2) return true
     const drops = keys.map((key, index) => {
@@ -81,14 +88,11 @@ export class Deletes {
       return through ? { ...drop, through } : drop
     })
     try {
-      await retry(
-        { retries: retries.secondDelete, isRetryable: () => true, signal: closing, clock, random },
-        async () => {
-          const second = await l2.invalidate(recorded.write, drops)
-          counters.secondDelete[second.kind]++
-          if (second.kind === 'unavailable') throw second.cause
-        },
-      )
+      await retry({ ...l2Retries, signal: closing, clock, random }, async () => {
+        const second = await l2.invalidate(recorded.write, drops)
+        counters.secondDelete[second.kind]++
+        if (second.kind === 'unavailable') throw second.cause
+      })
       return true
     } catch {
       return false
@@ -101,7 +105,10 @@ export class Deletes {
     const { first, recorded, snapshot, value } = ended
     if (!entity.writeThrough || first?.kind !== 'dropped') return undefined
     if (!snapshot || snapshot.incarnation !== recorded.write.incarnation) return undefined
-    const { clock, random } = this.#context
+    const { clock, random, switchesOf } = this.#context
+    const switches = switchesOf(entity.name)
+    // The drop goes to Redis all the same.
+    if (switches['fill.off'] || switches['l2.bypass']) return undefined
     let written: LoadedValue
     try {
       const row = rowsOf(value).find((one) => String(keyOfRow(entity, one)) === key.id)
@@ -115,7 +122,7 @@ export class Deletes {
       version: entity.version,
       lease: { id: key.id, nonce: first.nonces[index] as Nonce, tombstones: [] },
       snapshot: { ...snapshot, own: recorded.write.xid },
-      ...forL2(entity, written),
+      ...forL2(entity, written, switches),
       ageMs: 0,
       over: [],
     }

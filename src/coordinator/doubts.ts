@@ -13,12 +13,12 @@ export interface Doubts {
   readonly isMaybe: readonly boolean[]
 }
 
-/** `undefined`: the entity has no filter. */
+/** `undefined`: no filter is asked. */
 export function doubtsOf(
-  { filter }: ReadContext,
+  { filter, switches }: ReadContext,
   groups: readonly WantedGroup[],
 ): Doubts | undefined {
-  if (!filter) return undefined
+  if (!filter || switches['bloom.off']) return undefined
   const isMaybe = groups.map(({ text }) => filter.has(text))
   const asked = groups.map(({ readers }, index) => !isMaybe[index] && readers.some(mayBeRefused))
   return { asked, isMaybe }

@@ -19,7 +19,7 @@ export interface CommittedWrite {
 export interface FinisherOptions {
   readonly outbox: Outbox
   /** `undefined`: who tails the outbox hears of a write without more. */
-  readonly source: Log | undefined
+  readonly source: Pick<Log, 'publish'> | undefined
   /** Nobody tells the others of a write but the outbox. */
   readonly wakesOthers: boolean
   readonly clock: Clock

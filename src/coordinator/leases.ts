@@ -21,7 +21,7 @@ export function leaseMsFor(ids: number): number {
 
 type Context = Pick<
   ReadContext,
-  'l2' | 'entity' | 'clock' | 'closing' | 'loadDeadlineMs' | 'loadQueueDeadlineMs'
+  'l2' | 'entity' | 'clock' | 'closing' | 'loadDeadlineMs' | 'loadQueueDeadlineMs' | 'loadRetries'
 >
 
 /** What one load holds. */

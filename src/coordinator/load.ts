@@ -57,9 +57,13 @@ export class Loader {
   async load(groups: readonly WantedGroup[]): Promise<void> {
     if (groups.length === 0) return
     const owned = groups.map((group) => this.#takeOff(group)).filter((one) => !this.#isShed(one))
-    const apart = owned.filter((one) => one.isApart)
-    const insisting = owned.filter((one) => !one.isApart && one.insist)
-    const asking = owned.filter((one) => !one.isApart && !one.insist)
+    const { switches } = this.#context
+    // Who may not fill holds nobody else up with a lease.
+    const isApart = (one: Owned): boolean =>
+      one.isApart || switches['fill.off'] || switches['l2.bypass']
+    const apart = owned.filter(isApart)
+    const insisting = owned.filter((one) => !isApart(one) && one.insist)
+    const asking = owned.filter((one) => !isApart(one) && !one.insist)
     try {
       await Promise.all([
         this.#loadOwned(apart),
@@ -267,7 +271,7 @@ export class Loader {
     loadTurn: number,
     loadedAtMs: number,
   ): Promise<void> {
-    const { entity, region, counters, random, clock } = this.#context
+    const { entity, region, counters, random, clock, switches } = this.#context
     const landed: { owned: Owned; landed: Landed; fill: Fill }[] = []
     const kept: Owned[] = []
     for (const owned of chunk) {
@@ -298,7 +302,7 @@ export class Loader {
       }
       const { lease } = owned
       const { over } = labelled
-      const parts = forL2(entity, value)
+      const parts = forL2(entity, value, switches)
       const ageMs = clock.monotonicMs() - loadedAtMs
       const fill = { ...parts, lease, snapshot: candidate.snapshot, ageMs, over }
       landed.push({ owned, landed: outcome, fill })

@@ -36,6 +36,7 @@ export async function query(
 ): Promise<Queried> {
   const { source, entity, limiter, clock, closing, counters, events, random, loadDeadlineMs } =
     context
+  const { loadRetries = retries.load, loadBudget } = context
   const late = (): Error =>
     new LockstepError(
       'SOURCE_TIMEOUT',
@@ -74,7 +75,7 @@ export async function query(
   const isRetryable = (error: unknown): boolean => isAtReplica || source.isRetryable(error)
   try {
     const loaded = await retry(
-      { retries: retries.load, isRetryable, signal: closing, clock, random },
+      { retries: loadRetries, isRetryable, signal: closing, clock, random, budget: loadBudget },
       once,
     )
     const wanted = new Set(chunk.map(({ key }) => key))

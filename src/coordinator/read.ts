@@ -1,24 +1,20 @@
 /**
- * The story of a read (DESIGN §4), top down: L1; this process' load of the id; L2; and `load.ts`
- * for what is left: acquire, load, fill.
- *
- * Reads of one event-loop turn travel together: one MGET, one Lua call, one call of the loader. A
- * `getMany` is the same path in bulk.
+ * The story of a read (DESIGN §4), top down: L1; `batches.ts` for what that has no answer for: this
+ * process' load of the id, and L2; and `load.ts` for what is left: acquire, load, fill. A `getMany` is
+ * the same path in bulk.
  */
 import { setMaxListeners } from 'node:events'
 import { LockstepError, PartialReadError } from '../model/errors.ts'
 import { deepCopy } from '../model/freeze.ts'
 import type { L1Key } from '../model/id.ts'
 import { rankOf } from '../model/load-class.ts'
-import type { Lookup, Slot } from '../model/ports.ts'
+import type { Slot } from '../model/ports.ts'
 import { everyVisible } from '../model/ticket.ts'
-import { abortable, type Deferred, deferred, watchDeadlines } from '../resilience/deadline.ts'
-import { codeOf, newReadCounters, type RefreshReason } from '../telemetry/counters.ts'
-import { answerFromL2 } from './answer-from-l2.ts'
-import { doubtsOf } from './doubts.ts'
-import { type Flight, type Landed, mayJoin, mayTake } from './flight.ts'
+import { abortable } from '../resilience/deadline.ts'
+import { newReadCounters, type RefreshReason } from '../telemetry/counters.ts'
+import { Batches } from './batches.ts'
 import type { HotReader } from './hot-entity.ts'
-import { Loader } from './load.ts'
+import { comesFromElected, offerFromL1, refreshes, waitsForLoad } from './refresh.ts'
 import { RefreshAhead } from './refresh-ahead.ts'
 import { Outcomes, type Recipient, Reply } from './reply.ts'
 import { takeIn } from './take-in.ts'
@@ -29,7 +25,6 @@ import {
   type ReadRequest,
   ticketsOf,
   type Wanted,
-  type WantedGroup,
 } from './wanted.ts'
 import { type WarmContext, type WarmCounts, type WarmRequest, warm } from './warm.ts'
 
@@ -39,12 +34,7 @@ const never = 2 ** 30 - 1
 export class Reader implements HotReader {
   readonly #context: ReadContext
   readonly #ahead: RefreshAhead
-  readonly #loader: Loader
-  readonly #refreshing = new Set<L1Key>()
-  #queue: Wanted[] = []
-  /** Batches. */
-  #underWay = 0
-  #batchEnd: Deferred<void> | undefined
+  readonly #batches: Batches
   readonly #closed = new AbortController()
   /** Hits of L1 until one is counted that stands for them. */
   #untilSample = 1
@@ -54,10 +44,7 @@ export class Reader implements HotReader {
     setMaxListeners(0, this.#closed.signal)
     this.#ahead = new RefreshAhead(context.entity, context.random)
     this.#context = { ...context, ahead: this.#ahead }
-    this.#loader = new Loader(this.#context, {
-      deliver: (wanted, landed) => this.#deliver(wanted, landed),
-      again: (wanted) => this.#again(wanted),
-    })
+    this.#batches = new Batches(this.#context)
   }
 
   /** L1 only, at once; `undefined` for absent, unproven and not cached alike. */
@@ -71,7 +58,7 @@ export class Reader implements HotReader {
       const key = this.#context.entity.keyOf(id)
       if (request === undefined) {
         const { region } = this.#context
-        const slot = this.#find(key, id)
+        const slot = this.#find(key, id, true)
         if (slot !== undefined) {
           return region.isShared(slot)
             ? region.promiseAt(slot)
@@ -135,7 +122,7 @@ export class Reader implements HotReader {
       },
       ask: (key, id, to, place) => {
         const answer = new Reply(newReadCounters(), to, place)
-        this.#enqueue(this.#wanted(key, id, {}, answer, { isWarmUp: true }))
+        this.#batches.enqueue(this.#wanted(key, id, {}, answer, { isWarmUp: true }))
       },
     }
     return warm(context, ids, request, this.#closed.signal)
@@ -144,29 +131,13 @@ export class Reader implements HotReader {
   /** Takes what L2 has of them into L1: loads nothing, and nobody waits. */
   async takeIn(keys: readonly L1Key[]): Promise<void> {
     if (this.#closed.signal.aborted) return
-    this.#underWay++
-    await takeIn(this.#context, keys).finally(() => this.#ended())
+    await this.#batches.during(takeIn(this.#context, keys))
   }
 
   /** Loads an id anew that is fresh everywhere; nobody waits. Never rejects. */
   async reload(key: L1Key, id: unknown): Promise<void> {
-    if (this.#closed.signal.aborted || this.#refreshing.has(key) || this.#loader.flightOf(key))
-      return
-    this.#refreshing.add(key)
-    this.#underWay++
-    const readers = [this.#wanted(key, id, {}, undefined)]
-    const group = {
-      key,
-      id,
-      text: String(key),
-      readers,
-      insist: true,
-      isEarly: false,
-      isApart: false,
-    }
-    await this.#loader.load([group])
-    this.#refreshing.delete(key)
-    this.#ended()
+    if (this.#closed.signal.aborted || !refreshes(this.#context.switches)) return
+    await this.#batches.reload(this.#wanted(key, id, {}, undefined))
   }
 
   /** Takes no more reads, begins no more refreshes, and ends the warm-ups. */
@@ -175,28 +146,25 @@ export class Reader implements HotReader {
   }
 
   /** Resolves when every read that is under way has been answered. */
-  async drain(): Promise<void> {
-    // What waits for the end of this turn is under way too.
-    while (this.#queue.length > 0 || this.#underWay > 0) {
-      this.#batchEnd ??= deferred()
-      await this.#batchEnd.promise
-    }
+  drain(): Promise<void> {
+    return this.#batches.drain()
   }
 
   // ---- 1. L1
 
-  /** Where L1 has it, if it may be served now; past its soft expiry it is refreshed behind. */
-  #find(key: L1Key, id: unknown): Slot | undefined {
-    const { region, trust, turnClock, counters } = this.#context
+  /**
+   * Where L1 has it, if it may be served now; past its soft expiry it is refreshed behind, or kept
+   * back from who can wait for the load (`softTimeout`).
+   */
+  #find(key: L1Key, id: unknown, canWait = false): Slot | undefined {
+    const { region, trust, turnClock, counters, switches } = this.#context
     const slot = region.find(key)
-    if (slot === undefined) return undefined
+    if (slot === undefined || switches['l1.bypass']) return undefined
     const now = turnClock.read()
     if (!trust.isProven(now)) return undefined
-    const value = region.valueAt(slot)
-    const staleForMs = now.monotonicMs - region.freshUntilMs(slot)
-    if (staleForMs >= this.#ahead.fromMs) {
-      if (!this.#mayServe(slot, key, id, staleForMs, now.monotonicMs)) return undefined
-    } else if (value === undefined) counters.l1Absent++
+    if (now.monotonicMs - region.freshUntilMs(slot) >= this.#ahead.fromMs) {
+      if (!this.#mayServe(slot, key, id, now.monotonicMs, canWait)) return undefined
+    } else if (region.valueAt(slot) === undefined) counters.l1Absent++
     else counters.l1Hits++
     if (--this.#untilSample === 0) this.#sample(key, id, now.monotonicMs)
     region.hit(slot)
@@ -208,18 +176,20 @@ export class Reader implements HotReader {
   }
 
   /** What is past its soft expiry, or near it. Apart from the path of all other hits. */
-  #mayServe(slot: Slot, key: L1Key, id: unknown, staleForMs: number, nowMs: number): boolean {
-    const { region, counters, entity } = this.#context
+  #mayServe(slot: Slot, key: L1Key, id: unknown, nowMs: number, canWait: boolean): boolean {
+    const { region, counters, entity, switches } = this.#context
     const value = region.valueAt(slot)
+    const staleForMs = nowMs - region.freshUntilMs(slot)
     if (staleForMs >= 0) {
-      if (staleForMs >= graceOf(entity, value)) return false
+      if (staleForMs >= graceOf(entity, value, switches)) return false
+      if (canWait && waitsForLoad(this.#context)) return false
       counters.l1StaleHits++
       this.#refresh(key, id, 'expired')
       return true
     }
     if (value === undefined) counters.l1Absent++
     else counters.l1Hits++
-    if (this.#refreshing.has(key) || this.#context.hot?.isElectedElsewhere(key)) return true
+    if (this.#batches.isRefreshing(key) || comesFromElected(this.#context, key)) return true
     if (this.#ahead.isDrawn(region.candidateAt(slot), nowMs)) this.#refresh(key, id, 'early')
     return true
   }
@@ -230,12 +200,12 @@ export class Reader implements HotReader {
   }
 
   #refresh(key: L1Key, id: unknown, reason: RefreshReason): void {
-    if (this.#refreshing.has(key) || this.#closed.signal.aborted) return
+    const { counters, limiter, switches } = this.#context
+    if (this.#batches.isRefreshing(key) || this.#closed.signal.aborted) return
     // It would be shed at once: then Redis need not be asked for it.
-    if (this.#context.limiter.isFullFor(rankOf('refresh'))) return
-    this.#context.counters.refreshes[reason]++
-    this.#refreshing.add(key)
-    this.#enqueue(this.#wanted(key, id, {}, undefined, { isEarly: reason === 'early' }))
+    if (!refreshes(switches) || limiter.isFullFor(rankOf('refresh'))) return
+    counters.refreshes[reason]++
+    this.#batches.refresh(this.#wanted(key, id, {}, undefined, { isEarly: reason === 'early' }))
   }
 
   #one<T>(key: L1Key, id: unknown, request: ReadRequest, take: (answer: Answer) => T): Promise<T> {
@@ -264,7 +234,8 @@ export class Reader implements HotReader {
     if (found) to.answered(found, place)
     else {
       this.#context.hot?.read(key, id, wanted.beganAtMs)
-      this.#enqueue(wanted)
+      if (waitsForLoad(this.#context)) offerFromL1(this.#context, wanted)
+      this.#batches.enqueue(wanted)
     }
   }
 
@@ -277,7 +248,7 @@ export class Reader implements HotReader {
       if (known === undefined) return undefined
       if (!everyVisible(wanted.tickets, region.candidateAt(known).snapshot)) return undefined
     }
-    const slot = this.#find(wanted.key, wanted.id)
+    const slot = this.#find(wanted.key, wanted.id, true)
     if (slot === undefined) return undefined
     const candidate = region.candidateAt(slot)
     const isFresh = turnClock.read().monotonicMs < candidate.freshUntilMs
@@ -291,7 +262,7 @@ export class Reader implements HotReader {
     answer: Reply | undefined,
     { isEarly = false, isWarmUp = false } = {},
   ): Wanted {
-    const { clock, turns, readDeadlineMs } = this.#context
+    const { clock, entity, turns, readDeadlineMs } = this.#context
     const beganAtMs = clock.monotonicMs()
     const isStrong = request.consistency === 'strong'
     const tickets = ticketsOf(request.ticket)
@@ -301,160 +272,12 @@ export class Reader implements HotReader {
       id,
       beganAtMs,
       beganTurn: turns.next(),
-      deadlineAtMs: beganAtMs + (request.timeoutMs ?? readDeadlineMs),
+      deadlineAtMs: beganAtMs + (request.timeoutMs ?? entity.hardTimeoutMs ?? readDeadlineMs),
       isStrong,
       tickets,
       answer,
       loadClass: isUrgent ? 'ticket' : isWarmUp ? 'warm-up' : answer ? 'miss' : 'refresh',
       isEarly,
     }
-  }
-
-  #enqueue(wanted: Wanted): void {
-    this.#queue.push(wanted)
-    if (this.#queue.length === 1) this.#context.clock.defer(this.#flush)
-  }
-
-  readonly #flush = (): void => {
-    const batch = this.#queue
-    this.#queue = []
-    void this.#answer(batch)
-  }
-
-  /** Never rejects. */
-  async #answer(batch: readonly Wanted[]): Promise<void> {
-    this.#underWay++
-    const endWatch = this.#watchDeadlines(batch)
-    const following: Promise<void>[] = []
-    try {
-      const asked = this.#joinOrAsk(batch, following)
-      const missed = await this.#askL2(asked, following)
-      if (missed.length > 0) await this.#loader.load(missed)
-      if (following.length > 0) await Promise.all(following)
-    } catch (error) {
-      for (const wanted of batch) this.#fail(wanted, error)
-    } finally {
-      endWatch()
-      for (const wanted of batch) if (!wanted.answer) this.#refreshing.delete(wanted.key)
-      this.#ended()
-    }
-  }
-
-  #ended(): void {
-    this.#underWay--
-    this.#batchEnd?.resolve()
-    this.#batchEnd = undefined
-  }
-
-  /** One timer for all readers of a batch; the returned function ends it. */
-  #watchDeadlines(batch: readonly Wanted[]): () => void {
-    const awaited = batch.filter(({ answer }) => answer)
-    return watchDeadlines(awaited, this.#context.clock, (wanted) => this.#timeOut(wanted))
-  }
-
-  // ---- 2. this process' load of the id
-
-  /** Bounded readers join a load that is under way; the others are grouped by id. */
-  #joinOrAsk(batch: readonly Wanted[], following: Promise<void>[]): readonly WantedGroup[] {
-    const { boundMs } = this.#context
-    const groups = new Map<L1Key, WantedGroup & { readonly readers: Wanted[] }>()
-    for (const wanted of batch) {
-      const flight = this.#loader.flightOf(wanted.key)
-      if (flight && !wanted.isStrong && mayJoin(wanted, flight, boundMs)) {
-        following.push(this.#follow(flight, wanted))
-        continue
-      }
-      const group = groups.get(wanted.key)
-      if (group) group.readers.push(wanted)
-      else {
-        groups.set(wanted.key, {
-          key: wanted.key,
-          id: wanted.id,
-          text: String(wanted.key),
-          readers: [wanted],
-          insist: false,
-          isEarly: false,
-          isApart: false,
-        })
-      }
-    }
-    return [...groups.values()]
-  }
-
-  async #follow(flight: Flight, wanted: Wanted): Promise<void> {
-    const waitsForFill = wanted.isStrong || wanted.tickets.length > 0
-    const rank = rankOf(wanted.loadClass)
-    flight.turn.raise(rank)
-    const landing = waitsForFill ? flight.landed.promise : flight.loaded.promise
-    try {
-      const landed = await landing
-      if (landed && mayTake(wanted, landed)) this.#deliver(wanted, landed)
-      else this.#again(wanted)
-    } catch (error) {
-      // What is shed had waited as long as its class may; a load of this reader's own has just begun to.
-      if (rank < flight.rank && codeOf(error) === 'SOURCE_BUSY') this.#again(wanted)
-      else this.#fail(wanted, error)
-    }
-  }
-
-  /** What was found would not do for this reader: it looks again, within its deadline. */
-  #again(wanted: Wanted): void {
-    const { clock, closing } = this.#context
-    if (!wanted.answer) return
-    if (closing.aborted) this.#fail(wanted, closing.reason)
-    else if (clock.monotonicMs() < wanted.deadlineAtMs) this.#enqueue(wanted)
-    else this.#timeOut(wanted)
-  }
-
-  // ---- 3. L2
-
-  /** One MGET; answers whom it can, and returns the groups that are to be loaded. */
-  async #askL2(
-    groups: readonly WantedGroup[],
-    following: Promise<void>[],
-  ): Promise<readonly WantedGroup[]> {
-    const { l2, entity, boundMs } = this.#context
-    if (groups.length === 0) return []
-    if (!l2) return groups.map((group) => ({ ...group, isApart: true }))
-    const doubts = doubtsOf(this.#context, groups)
-    const lookups = await l2.lookup(
-      entity,
-      groups.map(({ text }) => text),
-      doubts?.asked,
-    )
-    const missed: WantedGroup[] = []
-    for (const [index, group] of groups.entries()) {
-      const known = doubts?.isMaybe[index] ? { ...group, isMaybe: true } : group
-      const left = answerFromL2(this.#context, known, lookups[index] as Lookup)
-      if (!left) continue
-      // Somebody began to load it while Redis was asked.
-      const flight = this.#loader.flightOf(left.key)
-      if (flight && left.readers.every((wanted) => mayJoin(wanted, flight, boundMs))) {
-        for (const wanted of left.readers) following.push(this.#follow(flight, wanted))
-      } else missed.push(left)
-    }
-    return missed
-  }
-
-  // ---- the outcome
-
-  #deliver(wanted: Wanted, landed: Landed): void {
-    wanted.answer?.resolve({
-      candidate: landed.candidate,
-      tier: landed.tier,
-      state: 'fresh',
-      isProven: landed.isProven,
-    })
-  }
-
-  #fail(wanted: Wanted, error: unknown): void {
-    wanted.answer?.reject(error)
-  }
-
-  #timeOut(wanted: Wanted): void {
-    const { entity } = this.#context
-    const ms = Math.round(wanted.deadlineAtMs - wanted.beganAtMs)
-    const message = `a read of entity "${entity.name}" was not answered in ${ms} ms`
-    this.#fail(wanted, new LockstepError('READ_TIMEOUT', message))
   }
 }

@@ -1,3 +1,4 @@
+import type { Clock } from '../model/clock.ts'
 import { type Deferred, deferred } from '../resilience/deadline.ts'
 import { codeOf, count, type ReadCounters } from '../telemetry/counters.ts'
 import type { Answer } from './wanted.ts'
@@ -17,6 +18,8 @@ export class Reply {
   readonly #to: Recipient
   readonly #place: number
   #isSettled = false
+  #offered: { readonly answer: Answer; readonly isGood: () => boolean } | undefined
+  #cancel: (() => void) | undefined
 
   constructor(counters: ReadCounters, to: Recipient, place: number) {
     this.#counters = counters
@@ -24,18 +27,35 @@ export class Reply {
     this.#place = place
   }
 
+  /**
+   * An answer for want of a better one: given after so long, or instead of an error, if it is still
+   * good. The first that is offered counts.
+   */
+  offer(answer: Answer, isGood: () => boolean, waitMs: number, clock: Clock): void {
+    if (this.#isSettled || this.#offered) return
+    this.#offered = { answer, isGood }
+    this.#cancel = clock.after(waitMs, () => this.#takeOffered())
+  }
+
   resolve(answer: Answer): void {
     if (this.#isSettled) return
     this.#isSettled = true
+    this.#cancel?.()
     countAnswer(this.#counters, answer)
     this.#to.answered(answer, this.#place)
   }
 
   reject(error: unknown): void {
+    this.#takeOffered()
     if (this.#isSettled) return
     this.#isSettled = true
+    this.#cancel?.()
     count(this.#counters.readFailures, codeOf(error))
     this.#to.failed(error, this.#place)
+  }
+
+  #takeOffered(): void {
+    if (this.#offered?.isGood()) this.resolve(this.#offered.answer)
   }
 }
 
@@ -74,7 +94,8 @@ export class Outcomes implements Recipient {
 
 function countAnswer(counters: ReadCounters, { candidate, tier, state }: Answer): void {
   const isAbsent = candidate.value === undefined
-  if (tier === 'source') counters[isAbsent ? 'sourceAbsent' : 'sourceReads']++
+  if (tier === 'l1') counters.l1StaleHits++
+  else if (tier === 'source') counters[isAbsent ? 'sourceAbsent' : 'sourceReads']++
   else if (isAbsent) counters.l2Absent++
   else counters[state === 'fresh' ? 'l2Hits' : 'l2StaleHits']++
 }

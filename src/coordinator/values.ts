@@ -3,6 +3,7 @@ import { compress, decompress } from '../model/compression.ts'
 import { ttlJitter } from '../model/defaults.ts'
 import type { AnyEntity } from '../model/entity.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
+import { noFlags, type Switches } from '../model/flags.ts'
 import { deepCopy, deepFreeze } from '../model/freeze.ts'
 import type { L1Key } from '../model/id.ts'
 import type { Candidate, Fill, Stored } from '../model/ports.ts'
@@ -14,8 +15,9 @@ export function valueFor(candidate: Candidate): unknown {
 }
 
 /** How long after its soft expiry a value may still be served: what does not exist has no grace. */
-export function graceOf(entity: AnyEntity, value: unknown): number {
-  return value === undefined ? 0 : entity.graceMs
+export function graceOf(entity: AnyEntity, value: unknown, switches: Switches = noFlags): number {
+  if (value === undefined) return 0
+  return switches['serve.stale'] ? entity.staleGraceMs : entity.graceMs
 }
 
 /** A value that came out of L2; `undefined` when its bytes are none that `forL2` made, or it is too big to lie there. */
@@ -50,7 +52,6 @@ export interface LoadedValue {
   readonly payload: Buffer | undefined
   readonly candidate: Candidate
   readonly ttlMs: number
-  readonly graceMs: number
   /** Too big to be kept: it is answered, and L2 keeps that it is. */
   readonly isTooBig: boolean
 }
@@ -70,7 +71,6 @@ export function loadedValue(
   return {
     payload,
     ttlMs,
-    graceMs: graceOf(entity, value),
     isTooBig: (payload?.length ?? 0) > entity.maxValueBytes,
     candidate: {
       value,
@@ -86,9 +86,11 @@ export function loadedValue(
 /** What L2 gets of it: compressed where that pays, or the verdict that it is too big, for its ttl and no longer. */
 export function forL2(
   entity: AnyEntity,
-  { payload, ttlMs, graceMs, isTooBig }: LoadedValue,
+  { candidate, payload, ttlMs, isTooBig }: LoadedValue,
+  switches: Switches = noFlags,
 ): Pick<Fill, 'payload' | 'form' | 'ttlMs' | 'graceMs'> {
   if (isTooBig) return { payload: undefined, form: 'too-big', ttlMs, graceMs: 0 }
+  const graceMs = graceOf(entity, candidate.value, switches)
   const small =
     payload && payload.length > entity.compressAboveBytes ? compress(payload) : undefined
   return { payload: small ?? payload, form: small && 'compressed', ttlMs, graceMs }

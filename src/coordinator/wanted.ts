@@ -1,6 +1,7 @@
 import type { Clock, TurnClock } from '../model/clock.ts'
 import type { AnyEntity } from '../model/entity.ts'
 import type { LocalFilter } from '../model/filter-ports.ts'
+import type { Switches } from '../model/flags.ts'
 import type { L1Key } from '../model/id.ts'
 import { type LoadClass, rankOf } from '../model/load-class.ts'
 import type { Logger } from '../model/log.ts'
@@ -8,6 +9,7 @@ import type { Candidate, L2, Region, Source } from '../model/ports.ts'
 import type { WriteId } from '../model/snapshot.ts'
 import { parseTicket } from '../model/ticket.ts'
 import type { Limiter } from '../resilience/limiter.ts'
+import type { RetryBudget } from '../resilience/retry-budget.ts'
 import type { ReadCounters } from '../telemetry/counters.ts'
 import type { Events } from '../telemetry/events.ts'
 import type { Promised } from './flight.ts'
@@ -93,6 +95,8 @@ export interface ReadContext {
   readonly probes: Probes
   readonly trust: Trust
   readonly limiter: Limiter
+  /** Flags that are set for this entity, at any moment. */
+  readonly switches: Switches
   /** Level 1 of the entity's Bloom filter; `undefined`: it has none. */
   readonly filter?: EntityFilter | undefined
   readonly clock: Clock
@@ -112,6 +116,9 @@ export interface ReadContext {
   readonly readDeadlineMs: number
   readonly loadDeadlineMs: number
   readonly loadQueueDeadlineMs: number
+  /** Tries of a load after the first; without it the default. */
+  readonly loadRetries?: number
+  readonly loadBudget?: RetryBudget
 }
 
 export function ticketsOf(ticket: ReadRequest['ticket']): readonly WriteId[] {

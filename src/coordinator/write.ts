@@ -10,11 +10,13 @@
  * 5. The mark that Redis has been told. Whatever fails from 3 on, some instance finishes.
  */
 import { LockstepError } from '../model/errors.ts'
+import { refusalOfWrite } from '../model/flags.ts'
 import type { CommitOutcome, Source, Transaction } from '../model/ports.ts'
 import type { Snapshot, WriteId } from '../model/snapshot.ts'
 import { formatTicket, type Ticket } from '../model/ticket.ts'
 import { abortable, withDeadline } from '../resilience/deadline.ts'
 import { retry } from '../resilience/retry.ts'
+import type { RetryBudget } from '../resilience/retry-budget.ts'
 import { byEntity, type DeleteContext, Deletes, type Fenced, type WriteKey } from './deletes.ts'
 import type { Probes } from './probes.ts'
 
@@ -28,6 +30,9 @@ export interface WriteRequest {
   readonly signal?: AbortSignal | undefined
   readonly onFenceFailure: 'proceed' | 'reject'
   readonly wait?: 'everywhere' | undefined
+  /** Whose flags may refuse it. */
+  readonly entities?: readonly string[]
+  readonly isInvalidation?: boolean
 }
 
 export interface WriteResult<R> {
@@ -62,6 +67,7 @@ export interface JoinedWrite<R> extends JoinedWriteResult<R> {
 export interface WriteContext<Tx> extends DeleteContext {
   readonly probes: Probes
   readonly source: Source<Tx>
+  readonly sourceBudget?: RetryBudget
 }
 
 interface Ended<R> {
@@ -81,7 +87,10 @@ export class Writer<Tx> {
   }
 
   write<R>(run: Run<Tx, R>, keysOf: KeysOf<R>, request: WriteRequest): Promise<WriteResult<R>> {
-    return this.#tracked(() => this.#write(run, keysOf, request))
+    return this.#tracked(async () => {
+      this.#checkFlags(request)
+      return this.#write(run, keysOf, request)
+    })
   }
 
   /** As `write`, in the caller's transaction: the first delete now, the second when that has committed. */
@@ -91,7 +100,10 @@ export class Writer<Tx> {
     keysOf: KeysOf<R>,
     request: WriteRequest,
   ): Promise<JoinedWrite<R>> {
-    return this.#tracked(() => this.#join(tx, run, keysOf, request))
+    return this.#tracked(async () => {
+      this.#checkFlags(request)
+      return this.#join(tx, run, keysOf, request)
+    })
   }
 
   /** Takes no more writes. */
@@ -102,6 +114,15 @@ export class Writer<Tx> {
   /** Resolves when every write that is under way has ended. */
   async drain(): Promise<void> {
     while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay)
+  }
+
+  /** Before anything is begun. */
+  #checkFlags({ entities = [], isInvalidation = false }: WriteRequest): void {
+    const { switchesOf } = this.#context
+    for (const entity of entities) {
+      const refusal = refusalOfWrite(switchesOf(entity), entity, isInvalidation)
+      if (refusal) throw refusal
+    }
   }
 
   async #tracked<T>(work: () => Promise<T>): Promise<T> {
@@ -120,10 +141,10 @@ export class Writer<Tx> {
     keysOf: KeysOf<R>,
     request: WriteRequest,
   ): Promise<WriteResult<R>> {
-    const { clock, closing, random, source } = this.#context
+    const { clock, closing, random, source, sourceBudget: budget } = this.#context
     const isRetryable = (error: unknown): boolean => source.isRetryable(error)
     const { fenced, outcome } = await retry(
-      { retries: request.retries, isRetryable, signal: closing, clock, random },
+      { retries: request.retries, isRetryable, signal: closing, clock, random, budget },
       () => this.#transact(run, keysOf, request),
     )
     // Not an error of the try: once COMMIT was sent, nothing runs again.

@@ -1,6 +1,6 @@
 /** What a cache has to say while services and processes come and go, in words for the screen. */
 import { messageOf } from '../model/errors.ts'
-import type { BloomNews, TrustLoss } from '../telemetry/events.ts'
+import type { BloomNews, CacheEvents, TrustLoss } from '../telemetry/events.ts'
 import type { CityCache } from './city.ts'
 
 const reasons: Readonly<Record<TrustLoss, string>> = {
@@ -16,13 +16,19 @@ const reasons: Readonly<Record<TrustLoss, string>> = {
   closed: 'the cache is closed',
 }
 
+const services: Readonly<Record<CacheEvents['breaker']['hop'], string>> = {
+  l2: 'Redis',
+  source: 'PostgreSQL',
+  bus: 'Kafka',
+}
+
 /** Shorter lapses of proof, as on a busy machine, are no news. */
 const shortLapseMs = 1_000
 
 /** Until what it returns is called. */
 export function tellNews(cache: Pick<CityCache, 'on'>, tell: (news: string) => void): () => void {
   let isTrusted = true
-  let isOpen = false
+  const open = new Set<CacheEvents['breaker']['hop']>()
   let lapse: NodeJS.Timeout | undefined
   const endLapse = (): void => {
     clearTimeout(lapse)
@@ -44,11 +50,13 @@ export function tellNews(cache: Pick<CityCache, 'on'>, tell: (news: string) => v
       if (!isTrusted) tell('L1 is trusted again')
       isTrusted = true
     }),
-    cache.on('breaker', ({ state }) => {
-      if (state === 'open' && !isOpen) tell('Redis is not asked: its breaker is open')
-      if (state === 'closed' && isOpen) tell('Redis is asked again')
+    cache.on('breaker', ({ hop, state }) => {
+      const service = services[hop]
+      if (state === 'open' && !open.has(hop)) tell(`${service} is not asked: its breaker is open`)
+      if (state === 'closed' && open.has(hop)) tell(`${service} is asked again`)
       // While it is half open, it is still to be seen.
-      if (state !== 'half-open') isOpen = state === 'open'
+      if (state === 'open') open.add(hop)
+      if (state === 'closed') open.delete(hop)
     }),
     cache.on('bloom', (change) => tell(filterNews(change))),
     cache.on('relay', ({ state }) => tell(state === 'begun' ? 'relays now' : 'relays no longer')),

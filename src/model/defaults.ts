@@ -8,6 +8,7 @@ import { LockstepError } from './errors.ts'
 export const entityDefaults = {
   ttl: '10m',
   grace: '1m',
+  staleGrace: '1h',
   negativeTtl: '30s',
   version: 1,
   maxBatch: 1_000,
@@ -33,6 +34,8 @@ export interface Timing {
   readonly pollInterval?: Duration
   /** Deadline of one call to Redis. */
   readonly redisDeadline?: Duration
+  /** Deadline of one try of a writer to publish to Kafka; beyond it the relay does. */
+  readonly kafkaDeadline?: Duration
   /** Deadline of one try of a load, from when it begins. */
   readonly loadDeadline?: Duration
   /** How long a load may wait for its turn; then it is shed. Unless it is given, at most half of `readDeadline`. */
@@ -55,6 +58,7 @@ export const timingDefaults: Required<Timing> = {
   stalenessBound: '1s',
   pollInterval: '200ms',
   redisDeadline: '200ms',
+  kafkaDeadline: '100ms',
   loadDeadline: '500ms',
   loadQueueDeadline: '1s',
   readDeadline: '3s',
@@ -74,8 +78,11 @@ export const retries = { load: 2, write: 2, secondDelete: 3 } as const
 export function longestLoadMs({
   loadDeadlineMs,
   loadQueueDeadlineMs,
-}: Pick<TimingMs, 'loadDeadlineMs' | 'loadQueueDeadlineMs'>): number {
-  return (loadQueueDeadlineMs + loadDeadlineMs) * (1 + retries.load)
+  loadRetries = retries.load,
+}: Pick<TimingMs, 'loadDeadlineMs' | 'loadQueueDeadlineMs'> & {
+  readonly loadRetries?: number
+}): number {
+  return (loadQueueDeadlineMs + loadDeadlineMs) * (1 + loadRetries)
 }
 
 /** Ids of one outbox row: a write of more leaves more rows. */
@@ -114,6 +121,7 @@ export function settleTiming(timing: Timing): TimingMs {
     stalenessBoundMs: ms('stalenessBound'),
     pollIntervalMs: ms('pollInterval'),
     redisDeadlineMs: ms('redisDeadline'),
+    kafkaDeadlineMs: ms('kafkaDeadline'),
     loadDeadlineMs: ms('loadDeadline'),
     loadQueueDeadlineMs:
       timing.loadQueueDeadline === undefined
@@ -144,6 +152,7 @@ const rules: readonly {
 }[] = [
   { option: 'pollIntervalMs', least: () => 5, because: 'each poll is a query' },
   { option: 'redisDeadlineMs', least: () => 5, because: 'a round trip takes its time' },
+  { option: 'kafkaDeadlineMs', least: () => 5, because: 'a round trip takes its time' },
   { option: 'loadDeadlineMs', least: () => 5, because: 'a query takes its time' },
   { option: 'writeDeadlineMs', least: () => 5, because: 'a transaction takes its time' },
   {

@@ -30,6 +30,18 @@ export interface EntityOptions<Id, Value, Db> {
   ttl?: Duration
   /** How long after its ttl a value may still be served while it is loaded anew (default 1 min). */
   grace?: Duration
+  /**
+   * The same while flag `serve.stale` is set, and then without a load (default 1 h, or `grace` where
+   * that is longer). What is filled without the flag leaves Redis when `grace` is over.
+   */
+  staleGrace?: Duration
+  /**
+   * A read that finds a value past its ttl first waits so long for the load, and then answers it as it
+   * is, or as soon as the load fails; the load goes on behind (default: it is answered at once).
+   */
+  softTimeout?: Duration
+  /** Deadline of a read that says none itself; longer than `softTimeout` (default: `timing.readDeadline`). */
+  hardTimeout?: Duration
   /** The ttl of "does not exist" (default 30 s). */
   negativeTtl?: Duration
   /** Counts up when the shape of the values changes: other versions are other keys in Redis (default 1). */
@@ -94,6 +106,11 @@ export interface Entity<Name extends string = string, Id = unknown, Value = unkn
   readonly keyOf: (id: Id) => L1Key
   readonly ttlMs: number
   readonly graceMs: number
+  readonly staleGraceMs: number
+  /** 0: nobody waits. */
+  readonly softTimeoutMs: number
+  /** `undefined`: `timing.readDeadline`. */
+  readonly hardTimeoutMs: number | undefined
   readonly negativeTtlMs: number
   readonly version: number
   readonly refreshAhead: 'probabilistic' | number | false
@@ -173,7 +190,7 @@ export function defineEntity<Name extends string, Id, Value, Db>(
       ? (id: Id) => keyOfComposite(name, id, idToString)
       : (id: Id) => keyOfPrimitive(name, id),
     ttlMs: durationMs(option('ttl'), options.ttl ?? entityDefaults.ttl),
-    graceMs: durationMs(option('grace'), options.grace ?? entityDefaults.grace),
+    ...gracesOf(option, options),
     negativeTtlMs: durationMs(
       option('negativeTtl'),
       options.negativeTtl ?? entityDefaults.negativeTtl,
@@ -229,6 +246,35 @@ export function checkEntityName(option: string, name: unknown): void {
   throw wrong(option, name, "a name like 'city' or 'user:profile' would do")
 }
 
+type Graces = Pick<Entity, 'graceMs' | 'staleGraceMs' | 'softTimeoutMs' | 'hardTimeoutMs'>
+
+function gracesOf(
+  option: (key: string) => string,
+  {
+    grace = entityDefaults.grace,
+    staleGrace,
+    softTimeout,
+    hardTimeout,
+  }: Pick<EntityOptions<0, 0, 0>, 'grace' | 'staleGrace' | 'softTimeout' | 'hardTimeout'>,
+): Graces {
+  const graceMs = durationMs(option('grace'), grace)
+  const staleGraceMs =
+    staleGrace === undefined
+      ? Math.max(graceMs, durationMs(option('staleGrace'), entityDefaults.staleGrace))
+      : durationMs(option('staleGrace'), staleGrace)
+  if (staleGraceMs < graceMs) {
+    throw wrong(option('staleGrace'), staleGrace, `at least the grace, ${graceMs} ms, would do`)
+  }
+  const softTimeoutMs =
+    softTimeout === undefined ? 0 : durationMs(option('softTimeout'), softTimeout)
+  const hardTimeoutMs =
+    hardTimeout === undefined ? undefined : durationMs(option('hardTimeout'), hardTimeout)
+  if (hardTimeoutMs !== undefined && hardTimeoutMs <= softTimeoutMs) {
+    throw wrong(option('hardTimeout'), hardTimeout, `more than ${softTimeoutMs} ms would do`)
+  }
+  return { graceMs, staleGraceMs, softTimeoutMs, hardTimeoutMs }
+}
+
 function compressAbove(option: (key: string) => string, compress: unknown): number {
   if (compress === undefined) return entityDefaults.compressAboveBytes
   if (compress === false) return Number.POSITIVE_INFINITY
@@ -280,6 +326,9 @@ const knownOptions: ReadonlySet<string> = new Set<keyof EntityOptions<0, 0, 0>>(
   'idToString',
   'ttl',
   'grace',
+  'staleGrace',
+  'softTimeout',
+  'hardTimeout',
   'negativeTtl',
   'version',
   'refreshAhead',

@@ -1,7 +1,10 @@
-/** What an error says about doing the same again; knows no client, so that a cache under test asks it too. */
+/** What an error says about doing the same again, and about the server; knows no client, so that a cache under test asks it too. */
 import { LockstepError, messageOf } from '../model/errors.ts'
 
+/** Classes of SQLSTATEs, and single ones (PostgreSQL manual, appendix A). */
 const retryableStates = /^(08|40001|40P01|53|55P03|57P)/
+/** No connection, no resources, going down or coming up, an I/O error: not contention, nor what is refused. */
+const illStates = /^(08|53|57P|58)/
 const brokenConnection =
   /Connection terminated|Connection ended|connection error|not queryable|ECONN|EPIPE|ETIMEDOUT|Unable to acquire a connection|timeout exceeded when trying to connect/i
 
@@ -15,6 +18,19 @@ export function isRetryable(error: unknown): boolean {
 export function isRetryableFailure(error: unknown): boolean {
   if (!(error instanceof LockstepError)) return isRetryable(error)
   return error.code === 'WRITE_ABORTED' || (error.cause !== undefined && isRetryable(error.cause))
+}
+
+/** Is this an answer of a server that is well? What a loader throws of its own is one too. */
+export function isSourceAnswer(error: unknown): boolean {
+  if (error instanceof LockstepError) {
+    return error.code !== 'SOURCE_TIMEOUT' && (error.cause === undefined || isWell(error.cause))
+  }
+  return isWell(error)
+}
+
+function isWell(error: unknown): boolean {
+  const state = sqlState(error)
+  return state === undefined ? !isBroken(error) : !illStates.test(state)
 }
 
 /** Did the connection break, so that nobody knows how far a statement came? */

@@ -8,6 +8,7 @@ import type { AnyEntity } from '../model/entity.ts'
 import type { Loaded, Replicas, Source, Transaction } from '../model/ports.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 import { abortable } from '../resilience/deadline.ts'
+import type { Hop } from '../resilience/hop.ts'
 import { hold } from './abort.ts'
 import { type Db, inTurn, type RawClient, type Tx, unavailable } from './pool.ts'
 import type { WriteOptions } from './record.ts'
@@ -18,11 +19,13 @@ import { JoinedTransaction, OwnTransaction } from './transaction.ts'
 
 export interface SourceOptions extends WriteOptions {
   readonly replicas?: Replicas | undefined
+  /** What loads and the beginnings of transactions go through; what comes after a beginning is its caller's. */
+  readonly hop?: Pick<Hop, 'run'>
 }
 
 export class PostgresSource implements Source<Tx> {
   readonly replicas: Replicas | undefined
-  readonly #options: WriteOptions
+  readonly #options: SourceOptions
   readonly #db: Db
   readonly #client: RawClient
 
@@ -33,7 +36,29 @@ export class PostgresSource implements Source<Tx> {
     this.#client = this.#db.client as RawClient
   }
 
-  async load(entity: AnyEntity, ids: readonly unknown[], signal: AbortSignal): Promise<Loaded> {
+  load(entity: AnyEntity, ids: readonly unknown[], signal: AbortSignal): Promise<Loaded> {
+    const { hop } = this.#options
+    const load = (): Promise<Loaded> => this.#load(entity, ids, signal)
+    return hop ? hop.run(load, signal) : load()
+  }
+
+  async begin(signal: AbortSignal): Promise<Transaction<Tx>> {
+    const { hop } = this.#options
+    if (!hop) return this.#begin(signal)
+    let beginning: Promise<Transaction<Tx>> | undefined
+    try {
+      return await hop.run(() => {
+        beginning = this.#begin(signal)
+        return beginning
+      }, signal)
+    } catch (error) {
+      // Nobody waits for it any more; what begins all the same gives its connection back.
+      beginning?.then((late) => late.rollback()).catch(() => {})
+      throw unavailable(error)
+    }
+  }
+
+  async #load(entity: AnyEntity, ids: readonly unknown[], signal: AbortSignal): Promise<Loaded> {
     const { pool } = this.#options
     return this.#withConnection(signal, async (connection) => {
       let snapshot: Snapshot | undefined
@@ -44,7 +69,7 @@ export class PostgresSource implements Source<Tx> {
     })
   }
 
-  async begin(signal: AbortSignal): Promise<Transaction<Tx>> {
+  async #begin(signal: AbortSignal): Promise<Transaction<Tx>> {
     try {
       signal.throwIfAborted()
       const { connection, release } = await hold(this.#client, signal)

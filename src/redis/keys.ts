@@ -8,6 +8,8 @@ export interface KeySpace {
   readonly claim: string
   /** The barrier of a node; `tag`: a hash tag whose slot it owns, '' on a single server. */
   barrier(tag: string): string
+  /** Flags as PostgreSQL had them, and what was changed without it: in one slot. */
+  readonly flags: readonly [kept: string, changes: string]
   /** The two bitmaps of an entity's Bloom filters; with all else of them in one slot. */
   filter(entity: string, slot: 0 | 1): string
   /** The record of a filter's build, and the wish for one. */
@@ -23,6 +25,7 @@ export function keySpace(namespace: string): KeySpace {
     fence: (entity, id) => `${namespace}:{${entity}:${id}}:f`,
     bus: `${namespace}:bus`,
     claim: `${namespace}:database`,
+    flags: [`${namespace}:{flags}`, `${namespace}:{flags}:changes`],
     barrier: (tag) => `${namespace}:barrier${tag === '' ? '' : `:{${tag}}`}`,
     filter: (entity, slot) => `${namespace}:{bloom:${entity}}:${slot}`,
     filterBuild: (entity) => `${namespace}:{bloom:${entity}}:build`,

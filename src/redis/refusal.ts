@@ -80,13 +80,3 @@ export function withoutCommand(error: unknown): unknown {
 function withoutArguments(message: string): string {
   return message.replace(/,? with args beginning with:.*/is, '')
 }
-
-/** Is this error an answer of a server that is well? Loading, read-only or failing over, it is not. */
-export function isRedisAnswer(error: unknown): boolean {
-  if (!(error instanceof Error)) return false
-  // A slot that is on its way from one node to another; both are well.
-  if (/^(Too many Cluster redirections\. Last error: ReplyError: )?TRYAGAIN/.test(error.message))
-    return true
-  if (error.name !== 'ReplyError') return false
-  return !/^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|MOVED|ASK|UNBLOCKED)/.test(error.message)
-}

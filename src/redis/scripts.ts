@@ -16,6 +16,7 @@ const names = [
   'filter-renew',
   'filter-started',
   'filter-status',
+  'flags',
   'invalidate',
   'lookup',
   'lookup-asked',

@@ -1,59 +1,151 @@
 /**
  * One hop to a service: a deadline and a circuit breaker around each call, so that a service that
- * hangs costs its deadline a few times and then nothing until it answers again. The breaker counts
- * what says that the service is ill, not what it refuses.
+ * hangs costs its deadline a few times and then nothing until it answers again (I7). The breaker
+ * counts what says that the service is ill, not what it refuses.
+ *
+ * opossum has the rolling window, and says when to open and that it is open. What it does then, one
+ * call whose outcome decides, is not used: one lucky call after an outage would let everybody in at
+ * once. Instead several calls try, as many must be answered, and then a share of all calls is let
+ * through that grows (`phase.ts`). Open it stays longer each time, up to a bound, so that a service
+ * that keeps falling over is left alone, and the number of changes is bounded by time.
+ *
+ * `tighten` is for who knows more than this process does: it only takes away, and ends by itself.
  */
+import { EventEmitter } from 'node:events'
 import CircuitBreaker from 'opossum'
+import { type Clock, systemClock } from '../model/clock.ts'
+import { unanswered } from './deadline.ts'
+import { Deadlines } from './deadlines.ts'
+import { type BreakerSettings, breakerDefaults } from './hop-settings.ts'
+import {
+  type BreakerReason,
+  type BreakerState,
+  isLetThrough,
+  type Phase,
+  stateOf,
+} from './phase.ts'
+import { Abandoned, abandonedCall, type Outcomes, timedCall, unwrap } from './timed-call.ts'
 
-export interface HopOptions {
+export interface HopParts {
   readonly name: string
   readonly deadlineMs: number
   /** Is this error an answer of a service that is well? */
   readonly isAnswer: (error: unknown) => boolean
+  readonly settings?: Partial<BreakerSettings>
+  /** What a call that is not made rejects with. */
+  readonly refusal?: () => Error
+  readonly clock?: Clock
+  /** From 0 to 1: spreads the ends of what many processes opened together. */
+  readonly random?: () => number
 }
 
-const breakerDefaults = {
-  errorThresholdPercentage: 50,
-  volumeThreshold: 5,
-  rollingCountTimeout: 5_000,
-  rollingCountBuckets: 5,
-  resetTimeout: 1_000,
-  // Nobody reads them, and they are had by sorting what each call of the last seconds took.
-  rollingPercentilesEnabled: false,
-  enableSnapshots: false,
-} as const
+/** Calls since the start; `refused` were not made. */
+export interface CallCounts {
+  answered: number
+  failed: number
+  refused: number
+}
 
-export type BreakerState = 'closed' | 'open' | 'half-open'
+type Call<T = unknown> = () => Promise<T>
+type Changed = (state: BreakerState, reason: BreakerReason) => void
 
-type Call = () => Promise<unknown>
+const windowBuckets = 5
+/** opossum's own half-open never comes: the longest that Node's timers take. */
+const neverMs = 2 ** 31 - 1
+/** Whoever holds it from outside says again what it wants before this is over. */
+export const longestHoldMs = 5 * 60_000
+/** By so much of its time it ends sooner, by chance. */
+const jitter = 0.1
+
+const uncounted: Outcomes = { answered: () => {}, failed: (error, reject) => reject(error) }
 
 export class Hop {
-  readonly #breaker: CircuitBreaker<[Call], unknown>
+  readonly calls: CallCounts = { answered: 0, failed: 0, refused: 0 }
+  readonly #breaker: CircuitBreaker<[unknown], never>
+  readonly #parts: HopParts
+  readonly #settings: BreakerSettings
+  readonly #clock: Clock
+  readonly #late: () => Error
+  readonly #deadlines: Deadlines
+  readonly #rotation = new EventEmitter()
+  readonly #listeners: Changed[] = []
+  #phase: Phase = { kind: 'closed' }
+  #reason: BreakerReason = 'local'
+  #rotateAtMs: number
+  /** Answers of this bucket of the window that opossum has not been told of. */
+  #untold = 0
+  /** In a row, with no long time in between. */
+  #openings = 0
+  #closedAtMs = Number.NEGATIVE_INFINITY
+  #limitedUntilMs = Number.NEGATIVE_INFINITY
+  #endTimer = (): void => {}
 
-  constructor(options: HopOptions) {
-    this.#breaker = new CircuitBreaker((call: Call) => call(), {
-      ...breakerDefaults,
-      name: options.name,
-      timeout: options.deadlineMs,
-      errorFilter: options.isAnswer,
+  constructor(parts: HopParts) {
+    const settings = { ...breakerDefaults, ...parts.settings }
+    this.#parts = parts
+    this.#settings = settings
+    this.#clock = parts.clock ?? systemClock
+    this.#late = unanswered(parts.deadlineMs)
+    this.#deadlines = new Deadlines(parts.deadlineMs, this.#clock)
+    this.#rotateAtMs = this.#clock.monotonicMs() + settings.windowMs / windowBuckets
+    this.#breaker = new CircuitBreaker((error: unknown) => Promise.reject<never>(error), {
+      name: parts.name,
+      timeout: false,
+      resetTimeout: neverMs,
+      errorThresholdPercentage: settings.errorRatio * 100,
+      volumeThreshold: settings.leastCalls,
+      rollingCountTimeout: settings.windowMs,
+      rollingCountBuckets: windowBuckets,
+      // Nobody reads them, and they are had by sorting what each call of the last seconds took.
+      rollingPercentilesEnabled: false,
+      enableSnapshots: false,
+      // Rotated by the next call, by our clock: a timer for each breaker would be one more to end.
+      rotateBucketController: this.#rotation,
+    })
+    this.#breaker.on('open', () => {
+      if (this.#phase.kind !== 'open') this.#open()
     })
   }
 
-  /** Rejects when the deadline is over, the breaker is open, or the call itself does. */
-  run<T>(call: () => Promise<T>): Promise<T> {
-    return this.#breaker.fire(call) as Promise<T>
+  /**
+   * Rejects when the breaker does not let the call through, the deadline is over, or the call itself
+   * does. With a signal the deadline is its owner's: what aborts late enough counts as unanswered.
+   */
+  run<T>(call: Call<T>, signal?: AbortSignal): Promise<T> {
+    const phase = this.#phase
+    if (phase.kind === 'closed') return this.#fire(call, signal)
+    return this.#runIn(phase, call, signal)
   }
 
   get state(): BreakerState {
-    if (this.#breaker.halfOpen) return 'half-open'
-    return this.#breaker.opened ? 'open' : 'closed'
+    return stateOf(this.#phase)
   }
 
   /** Called with each change of the state. */
-  onChange(changed: (state: BreakerState) => void): void {
-    this.#breaker.on('open', () => changed('open'))
-    this.#breaker.on('halfOpen', () => changed('half-open'))
-    this.#breaker.on('close', () => changed('closed'))
+  onChange(changed: Changed): void {
+    this.#listeners.push(changed)
+  }
+
+  /**
+   * Holds it open, or limited to as many calls at once as it has probes, until then (monotonic, at
+   * most five minutes from now). What the process itself has seen may be stricter, and stays so.
+   */
+  tighten(untilMs: number, how: 'open' | 'limit'): void {
+    const nowMs = this.#clock.monotonicMs()
+    const endMs = Math.min(untilMs, nowMs + longestHoldMs)
+    if (this.isClosed || !(endMs > nowMs)) return
+    const { kind } = this.#phase
+    if (how === 'limit') {
+      this.#limitedUntilMs = Math.max(this.#limitedUntilMs, endMs)
+      if (kind === 'open' || kind === 'half-open') return
+      this.#reason = 'fleet'
+      this.#limit()
+      return
+    }
+    if (this.#phase.kind === 'open' && this.#phase.untilMs >= endMs) return
+    this.#reason = 'fleet'
+    this.#stayOpen(endMs - nowMs)
+    this.#breaker.open()
   }
 
   get isClosed(): boolean {
@@ -61,31 +153,187 @@ export class Hop {
   }
 
   close(): void {
+    this.#endTimer()
+    this.#deadlines.close()
+    this.#phase = { kind: 'closed' }
     this.#breaker.shutdown()
+    this.#rotation.removeAllListeners()
   }
-}
 
-/** The breakers of one service: one for each of its nodes. */
-export class Breakers {
-  readonly #hops = new Set<Hop>()
-  readonly #listeners: ((state: BreakerState, node: string | undefined) => void)[] = []
+  // ---- calls
 
-  add(hop: Hop, node: string | undefined): void {
-    for (const one of this.#hops) if (one.isClosed) this.#hops.delete(one)
-    this.#hops.add(hop)
-    hop.onChange((state) => {
-      for (const changed of this.#listeners) changed(state, node)
+  #runIn<T>(phase: Phase, call: Call<T>, signal: AbortSignal | undefined): Promise<T> {
+    const { probes } = this.#settings
+    switch (phase.kind) {
+      case 'closed':
+        return this.#fire(call, signal)
+      case 'open':
+        return this.#refuse()
+      case 'half-open':
+        return phase.running < probes ? this.#probe(phase, call, signal) : this.#refuse()
+      case 'limited':
+        return phase.running < probes ? this.#fireIn(phase, call, signal) : this.#refuse()
+      case 'closing':
+        return isLetThrough(phase, this.#clock.monotonicMs(), this.#settings)
+          ? this.#fireIn(phase, call, signal)
+          : this.#refuse()
+      default:
+        return phase satisfies never
+    }
+  }
+
+  #fire<T>(call: Call<T>, signal: AbortSignal | undefined): Promise<T> {
+    if (this.isClosed) return this.#refuse()
+    this.#rotate()
+    const called = this.#inTime(call, signal, this.#outcomes)
+    return signal ? called.catch(unwrap) : called
+  }
+
+  /**
+   * An answer only counts here: opossum is told of all of them with the next failure, since nothing but
+   * a failure opens it. To fire it for each costs as much as a tenth of a round trip to Redis.
+   */
+  readonly #outcomes: Outcomes = {
+    answered: () => {
+      this.calls.answered++
+      this.#untold++
+    },
+    failed: (error, reject) => {
+      const isAnswer = this.#isAnswer(error)
+      this.calls[isAnswer ? 'answered' : 'failed']++
+      if (isAnswer) this.#untold++
+      if (isAnswer || !this.#breaker.closed) reject(error)
+      else {
+        this.#tellAnswers()
+        this.#breaker.fire(error).catch(reject)
+      }
+    },
+  }
+
+  #tellAnswers(): void {
+    const [newest] = this.#breaker.status.window
+    if (newest) newest.fires += this.#untold
+    this.#untold = 0
+  }
+
+  #fireIn<T>(phase: { running: number }, call: Call<T>, signal?: AbortSignal): Promise<T> {
+    phase.running++
+    return this.#fire(call, signal).finally(() => {
+      phase.running--
     })
   }
 
-  /** The worst of them. */
-  get state(): BreakerState {
-    const states = [...this.#hops].filter((hop) => !hop.isClosed).map(({ state }) => state)
-    return (['open', 'half-open'] as const).find((state) => states.includes(state)) ?? 'closed'
+  async #probe<T>(
+    phase: Phase & { readonly kind: 'half-open' },
+    call: Call<T>,
+    signal: AbortSignal | undefined,
+  ): Promise<T> {
+    phase.running++
+    try {
+      const value = await this.#inTime(call, signal, uncounted)
+      this.#tried(phase, true)
+      return value
+    } catch (error) {
+      // Given up early: as if it had not been made.
+      if (!(error instanceof Abandoned) || error.isLate) this.#tried(phase, this.#isAnswer(error))
+      return unwrap(error)
+    } finally {
+      phase.running--
+    }
   }
 
-  /** Called with each change of a state; `node`: host and port, where there are several. */
-  onChange(changed: (state: BreakerState, node: string | undefined) => void): void {
-    this.#listeners.push(changed)
+  #tried(phase: Phase & { readonly kind: 'half-open' }, isAnswered: boolean): void {
+    this.calls[isAnswered ? 'answered' : 'failed']++
+    if (this.#phase !== phase) return
+    if (!isAnswered) this.#open()
+    else if (++phase.answered >= this.#settings.successes) this.#startClosing()
+  }
+
+  #refuse(): Promise<never> {
+    this.calls.refused++
+    const { name, refusal } = this.#parts
+    return Promise.reject(refusal?.() ?? new Error(`the breaker of ${name} lets no call through`))
+  }
+
+  #inTime<T>(call: Call<T>, signal: AbortSignal | undefined, outcomes: Outcomes): Promise<T> {
+    if (!signal) return timedCall(call, this.#deadlines, this.#late, outcomes)
+    return abandonedCall(call, signal, this.#parts.deadlineMs, this.#clock, outcomes)
+  }
+
+  #isAnswer(error: unknown): boolean {
+    return error instanceof Abandoned ? !error.isLate : this.#parts.isAnswer(error)
+  }
+
+  /** As many buckets of the window as have gone by since the last call. */
+  #rotate(): void {
+    const nowMs = this.#clock.monotonicMs()
+    if (nowMs < this.#rotateAtMs) return
+    const bucketMs = this.#settings.windowMs / windowBuckets
+    const gone = Math.floor((nowMs - this.#rotateAtMs) / bucketMs) + 1
+    this.#rotateAtMs += gone * bucketMs
+    this.#forget(Math.min(gone, windowBuckets))
+  }
+
+  #forget(buckets: number): void {
+    this.#tellAnswers()
+    for (let bucket = 0; bucket < buckets; bucket++) this.#rotation.emit('rotate')
+  }
+
+  // ---- phases
+
+  #open(): void {
+    const { openForMs, openForAtMostMs } = this.#settings
+    const nowMs = this.#clock.monotonicMs()
+    const wasLongClosed = nowMs - this.#closedAtMs >= openForAtMostMs
+    if (this.#phase.kind === 'closed' && wasLongClosed) this.#openings = 0
+    const longMs = Math.min(openForAtMostMs, openForMs * 2 ** Math.min(this.#openings++, 20))
+    this.#reason = 'local'
+    this.#stayOpen(longMs * (1 - jitter * (this.#parts.random ?? Math.random)()))
+  }
+
+  #stayOpen(forMs: number): void {
+    const untilMs = this.#clock.monotonicMs() + forMs
+    this.#enter({ kind: 'open', untilMs }, forMs, () =>
+      this.#enter({ kind: 'half-open', running: 0, answered: 0 }),
+    )
+  }
+
+  /** The window begins anew: what failed before the outage was noticed has been acted on. */
+  #startClosing(): void {
+    this.#breaker.close()
+    this.#forget(windowBuckets)
+    this.#limit()
+  }
+
+  #limit(): void {
+    const nowMs = this.#clock.monotonicMs()
+    const leftMs = this.#limitedUntilMs - nowMs
+    if (leftMs > 0) {
+      const phase: Phase = { kind: 'limited', untilMs: this.#limitedUntilMs, running: 0 }
+      this.#enter(phase, leftMs, () => this.#limit())
+      return
+    }
+    const { rampUpMs } = this.#settings
+    if (rampUpMs === 0) this.#end()
+    else {
+      const phase: Phase = { kind: 'closing', sinceMs: nowMs, running: 0, credit: 0 }
+      this.#enter(phase, rampUpMs, () => this.#end())
+    }
+  }
+
+  #end(): void {
+    this.#closedAtMs = this.#clock.monotonicMs()
+    this.#enter({ kind: 'closed' })
+  }
+
+  /** `forMs`: when `then` follows by itself. */
+  #enter(phase: Phase, forMs?: number, then = (): void => {}): void {
+    this.#endTimer()
+    const before = this.state
+    this.#phase = phase
+    this.#endTimer = forMs === undefined ? () => {} : this.#clock.after(forMs, then)
+    const { state } = this
+    if (state === before) return
+    for (const changed of this.#listeners) changed(state, this.#reason)
   }
 }

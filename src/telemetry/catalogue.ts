@@ -164,7 +164,7 @@ export const catalogue = {
   lockstep_hop_seconds: {
     type: 'histogram',
     labels: ['hop', 'operation'],
-    help: 'How long answers took, by batch: hop l2 is Redis, source is PostgreSQL. Calls without an answer are in lockstep_hop_failures_total alone.',
+    help: 'How long answers took, by batch: hop l2 is Redis, source is PostgreSQL, bus is Kafka, where writers publish. Calls without an answer are in lockstep_hop_failures_total alone.',
   },
   lockstep_hop_failures_total: {
     type: 'counter',
@@ -174,7 +174,37 @@ export const catalogue = {
   lockstep_breaker_state: {
     type: 'gauge',
     labels: ['hop', 'state'],
-    help: '1 for the state that the circuit breaker is in, 0 for the others.',
+    help: '1 for the state that the circuit breaker is in, 0 for the others: closed, open (no call is made), half-open (some are). On a cluster the worst of the nodes.',
+  },
+  lockstep_breaker_calls_total: {
+    type: 'counter',
+    labels: ['hop', 'node', 'outcome'],
+    help: 'Calls that a breaker was asked for: answered, failed (deadline, connection, a server that is ill; not what it refuses), or refused, which were not made. node: host and port, on a cluster of Redis.',
+  },
+  lockstep_retries_total: {
+    type: 'counter',
+    labels: ['hop', 'outcome'],
+    help: 'Calls that failed and might succeed again: made again, or refused because the budget was used up.',
+  },
+  lockstep_fleet_answers_total: {
+    type: 'counter',
+    labels: ['outcome'],
+    help: 'What Prometheus answered when it was asked for the calls of all instances: known, empty (nothing worth telling), or why it was of no use.',
+  },
+  lockstep_fleet_holding: {
+    type: 'gauge',
+    labels: ['hop'],
+    help: '1 while calls are held back because those of all instances fail.',
+  },
+  lockstep_fleet_holds_total: {
+    type: 'counter',
+    labels: ['hop'],
+    help: 'How often that began, by node on a cluster of Redis.',
+  },
+  lockstep_flag_active: {
+    type: 'gauge',
+    labels: ['flag', 'entity'],
+    help: 'Whether this process applies a flag (docs/flags.md): for all entities (`*`) 1 or 0, for a single one 1 while it is set.',
   },
   lockstep_deletes_total: {
     type: 'counter',

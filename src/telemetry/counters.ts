@@ -97,6 +97,14 @@ export interface HotKeyCounters {
   heard: number
 }
 
+/** What was heard of all instances, and what came of it. */
+export interface FleetCounters {
+  /** By outcome. */
+  readonly answers: Tally
+  /** By hop. */
+  readonly holds: Tally
+}
+
 export function count<Word extends string>(tally: Tally<Word>, word: Word, times = 1): void {
   tally.set(word, (tally.get(word) ?? 0) + times)
 }

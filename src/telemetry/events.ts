@@ -4,6 +4,7 @@
  */
 import { wrong } from '../model/entity.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
+import type { FlagName, FlagScope, FlagSetter } from '../model/flags.ts'
 import type { Logger } from '../model/log.ts'
 import type { FillAnswer } from '../model/ports.ts'
 import type { Ticket } from '../model/ticket.ts'
@@ -46,13 +47,24 @@ export interface BloomNews {
 export interface CacheEvents {
   trust: TrustChange
   breaker: {
-    readonly hop: 'l2'
+    readonly hop: 'l2' | 'source' | 'bus'
+    /** `half-open`: some calls are let through. */
     readonly state: 'closed' | 'open' | 'half-open'
+    /** What opened it last: calls of this process, or what Prometheus says of those of all instances. */
+    readonly reason: 'local' | 'fleet'
     /** On a cluster: host and port of the node. */
     readonly node?: string
   }
   relay: {
     readonly state: 'begun' | 'ended'
+  }
+  flag: {
+    readonly flag: FlagName
+    readonly state: 'set' | 'unset' | 'expired'
+    readonly scope: FlagScope
+    readonly reason: string
+    readonly author: string
+    readonly by: FlagSetter
   }
   invalidated: {
     readonly entity: string
@@ -102,12 +114,16 @@ export const eventCatalogue: Readonly<
     help: 'L1 may no longer be served (`lost`, with the reason), or may be again (`gained`). At the start it is already. `incarnation`: the database crashed or failed over; `pruned`: this process heard nothing for longer than the outbox remembers; `too-many-rows`: more new writes than one poll returns; `expired`: no proof for longer than `timing.stalenessBound`; `closed`: `close()`. After all but `expired` L1 is empty.',
   },
   breaker: {
-    fields: ['hop', 'state'],
-    help: 'The circuit breaker of Redis changed its state: `open` (Redis is not asked), `half-open` (one call tries), `closed` (all is well).',
+    fields: ['hop', 'state', 'reason', 'node'],
+    help: 'The circuit breaker of Redis (hop `l2`, on a cluster with the `node`), PostgreSQL (`source`) or Kafka (`bus`) changed its state: `open` (it is not asked), `half-open` (some calls are let through), `closed` (all is well). `local`: calls of this process failed; `fleet`: Prometheus says that those of all instances do.',
   },
   relay: {
     fields: ['state'],
     help: 'This instance tells Redis and Kafka of what writers could not tell them from now on (`begun`), or no longer does (`ended`): one instance of a namespace at a time. At the start it may have begun already.',
+  },
+  flag: {
+    fields: ['flag', 'state', 'scope', 'reason', 'author', 'by'],
+    help: 'This process applies a flag from now on (`set`, also when it was set anew), or no longer: somebody has `unset` it, or it has `expired`. `scope` has the entity and the instance that it is for, if it is not for all. `by`: `operator`, `slo` (a rule of the option `slo`) or `environment`. Of a flag that was set before the start, and of an override, none comes.',
   },
   invalidated: {
     fields: ['entity', 'ids', 'xid', 'ticket'],

@@ -1,9 +1,9 @@
 /**
- * Measures the hops at their ports: what each call to Redis and PostgreSQL took, and which had no
- * answer. The places themselves know nothing of it.
+ * Measures the hops at their ports: what each call to Redis, PostgreSQL and Kafka took, and which had
+ * no answer. The places themselves know nothing of it.
  */
 import type { Clock } from '../model/clock.ts'
-import type { Destination, L2, Outbox, Replicas, Source, Transaction } from '../model/ports.ts'
+import type { Destination, L2, Log, Outbox, Replicas, Source, Transaction } from '../model/ports.ts'
 import { count, type Tally } from './counters.ts'
 
 /** The calls that are measured: not `filled`, which waits for others, nor `renew`, `release` and barriers, which nobody waits for. */
@@ -24,6 +24,7 @@ export const hopOperations = {
     'page',
     'prune',
   ],
+  bus: ['publish'],
 } as const
 
 export type Hop = keyof typeof hopOperations
@@ -38,7 +39,13 @@ export interface HopWatchOptions {
 export class HopWatch {
   readonly #options: HopWatchOptions
   /** Calls without an answer, by operation. */
-  readonly failures: Readonly<Record<Hop, Tally>> = { l2: new Map(), source: new Map() }
+  readonly failures: Readonly<Record<Hop, Tally>> = {
+    l2: new Map(),
+    source: new Map(),
+    bus: new Map(),
+  }
+  /** Calls that were answered. */
+  readonly answers: Record<Hop, number> = { l2: 0, source: 0, bus: 0 }
   /** What the loads took, answered or not, by entity. */
   readonly loadSeconds: Tally = new Map()
   /** Rows that were relayed here, by destination. */
@@ -85,6 +92,13 @@ export class HopWatch {
         return { ...this.#transaction(transaction), commit: () => transaction.commit() }
       },
       isRetryable: (error) => source.isRetryable(error),
+    }
+  }
+
+  /** Of a log what is published to it. */
+  bus(log: Pick<Log, 'publish'>): Pick<Log, 'publish'> {
+    return {
+      publish: (...args) => this.#run('bus', 'publish', () => log.publish(...args)),
     }
   }
 
@@ -146,7 +160,10 @@ export class HopWatch {
     try {
       const answer = await call()
       if (hasFailed(answer)) count(this.failures[hop], operation)
-      else this.#options.answered(hop, operation, this.#secondsSince(sentAtMs))
+      else {
+        this.answers[hop]++
+        this.#options.answered(hop, operation, this.#secondsSince(sentAtMs))
+      }
       return answer
     } catch (error) {
       count(this.failures[hop], operation)

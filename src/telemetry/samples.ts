@@ -4,6 +4,7 @@ import { type LoadClass, loadClasses } from '../model/load-class.ts'
 import type { Destination, Owed, Region } from '../model/ports.ts'
 import { bloomSamplers, type FilterNumbers } from './bloom-samples.ts'
 import type {
+  FleetCounters,
   HotKeyCounters,
   ReadCounters,
   RelayCounters,
@@ -11,6 +12,7 @@ import type {
   WriteCounters,
 } from './counters.ts'
 import type { CacheEvents, TrustLoss } from './events.ts'
+import { type ActiveFlag, flagSamples } from './flag-samples.ts'
 import { type Hop, type HopWatch, hopOperations } from './hops.ts'
 import type { Sample, Samplers } from './registry.ts'
 
@@ -35,8 +37,22 @@ export interface Present {
   readonly runningLoads: number
   readonly waitingLoads: number
   readonly loadsLimit: number
-  /** `undefined`: there is no Redis. */
-  readonly breaker: CacheEvents['breaker']['state'] | undefined
+  /** What this process applies. */
+  readonly flags: readonly ActiveFlag[]
+  /** Of each hop that has one. */
+  readonly breakers: readonly PresentBreaker[]
+}
+
+export interface PresentBreaker {
+  readonly hop: Hop
+  readonly state: CacheEvents['breaker']['state']
+  /** By node, where there are several. */
+  readonly calls: readonly (readonly [
+    node: string | undefined,
+    counts: { readonly answered: number; readonly failed: number; readonly refused: number },
+  ])[]
+  /** `undefined`: nobody is asked what others see. */
+  readonly isHeld: boolean | undefined
 }
 
 export interface Numbers {
@@ -52,18 +68,15 @@ export interface Numbers {
   readonly foreignEvents: Tally
   readonly shedLoads: Tally<LoadClass>
   readonly hotKeys: Readonly<HotKeyCounters>
+  readonly retries: Readonly<Record<Hop, { readonly made: number; readonly refused: number }>>
+  readonly fleet: FleetCounters
   readonly boundMs: number
 }
 
 export function samplersOf(numbers: Numbers): Samplers {
   const { entities, hops, present, writes } = numbers
-  /** One sample of each entity. */
-  const each = (read: (one: EntityNumbers) => number) => () =>
-    [...entities()].map((one) => [read(one), { entity: one.entity.name }] as const)
-  const byCode = (read: (counters: ReadCounters) => Tally) => () =>
-    [...entities()].flatMap(({ entity, counters }) =>
-      samplesOf(read(counters), (code) => ({ entity: entity.name, code })),
-    )
+  const each = eachOf(entities)
+  const byCode = byCodeOf(entities)
   return {
     lockstep_reads_total: () => [...entities()].flatMap(readSamples),
     lockstep_read_failures_total: byCode(({ readFailures }) => readFailures),
@@ -86,27 +99,15 @@ export function samplersOf(numbers: Numbers): Samplers {
     lockstep_foreign_events_total: () =>
       samplesOf(numbers.foreignEvents, (outcome) => ({ outcome })),
 
-    lockstep_loads_total: each(({ counters }) => counters.loads),
-    lockstep_loaded_ids_total: each(({ counters }) => counters.loadedIds),
-    lockstep_load_seconds_total: each(({ entity }) => hops.loadSeconds.get(entity.name) ?? 0),
-    lockstep_load_failures_total: byCode(({ loadFailures }) => loadFailures),
-    lockstep_loads_running: () => [[present().runningLoads]],
-    lockstep_loads_waiting: () => [[present().waitingLoads]],
-    lockstep_loads_limit: () => [[present().loadsLimit]],
-    lockstep_loads_shed_total: () =>
-      loadClasses.map((one) => [numbers.shedLoads.get(one) ?? 0, { class: one }] as const),
-    lockstep_refreshes_total: () =>
-      [...entities()].flatMap(({ entity, counters }) =>
-        samplesOf(entriesOf(counters.refreshes), (reason) => ({ entity: entity.name, reason })),
-      ),
-
+    ...loadSamplers(numbers),
     lockstep_hop_failures_total: () =>
-      hopsOf(numbers.hasL2).flatMap((hop) =>
+      hopsOf(numbers).flatMap((hop) =>
         hopOperations[hop].map(
           (operation) => [hops.failures[hop].get(operation) ?? 0, { hop, operation }] as const,
         ),
       ),
-    lockstep_breaker_state: () => breakerSamples(present()),
+    ...resilienceSamplers(numbers),
+    lockstep_flag_active: () => flagSamples(present().flags),
     lockstep_deletes_total: () => [
       ...samplesOf(entriesOf(writes.firstDelete), (outcome) => ({ delete: 'first', outcome })),
       ...samplesOf(entriesOf(writes.secondDelete), (outcome) => ({ delete: 'second', outcome })),
@@ -129,12 +130,27 @@ export function samplersOf(numbers: Numbers): Samplers {
   }
 }
 
+/** One sample of each entity. */
+const eachOf =
+  (entities: Numbers['entities']) =>
+  (read: (one: EntityNumbers) => number) =>
+  (): readonly Sample<'entity'>[] =>
+    [...entities()].map((one) => [read(one), { entity: one.entity.name }])
+
+/** Of each entity one for each code of an error. */
+const byCodeOf =
+  (entities: Numbers['entities']) =>
+  (read: (counters: ReadCounters) => Tally) =>
+  (): readonly Sample<'entity' | 'code'>[] =>
+    [...entities()].flatMap(({ entity, counters }) =>
+      samplesOf(read(counters), (code) => ({ entity: entity.name, code })),
+    )
+
 type L1Metric = Exclude<Extract<keyof Samplers, `lockstep_l1_${string}`>, 'lockstep_l1_trusted'>
 
 /** What lies in this process. */
 function l1Samplers(entities: Numbers['entities']): Pick<Samplers, L1Metric> {
-  const each = (read: (one: EntityNumbers) => number) => () =>
-    [...entities()].map((one) => [read(one), { entity: one.entity.name }] as const)
+  const each = eachOf(entities)
   return {
     lockstep_l1_entries: each(({ region }) => region.count),
     lockstep_l1_bytes: each(({ region }) => region.weightBytes),
@@ -146,6 +162,35 @@ function l1Samplers(entities: Numbers['entities']): Pick<Samplers, L1Metric> {
       ]),
     lockstep_l1_evictions_total: each(({ region }) => region.evictions),
     lockstep_l1_dropped_total: each(({ region }) => region.drops),
+  }
+}
+
+type LoadMetric = Extract<
+  keyof Samplers,
+  | `lockstep_load_${string}`
+  | `lockstep_loads_${string}`
+  | 'lockstep_loaded_ids_total'
+  | 'lockstep_refreshes_total'
+>
+
+/** What the source is asked for. */
+function loadSamplers({ entities, hops, present, shedLoads }: Numbers): Pick<Samplers, LoadMetric> {
+  const each = eachOf(entities)
+  const byCode = byCodeOf(entities)
+  return {
+    lockstep_loads_total: each(({ counters }) => counters.loads),
+    lockstep_loaded_ids_total: each(({ counters }) => counters.loadedIds),
+    lockstep_load_seconds_total: each(({ entity }) => hops.loadSeconds.get(entity.name) ?? 0),
+    lockstep_load_failures_total: byCode(({ loadFailures }) => loadFailures),
+    lockstep_loads_running: () => [[present().runningLoads]],
+    lockstep_loads_waiting: () => [[present().waitingLoads]],
+    lockstep_loads_limit: () => [[present().loadsLimit]],
+    lockstep_loads_shed_total: () =>
+      loadClasses.map((one) => [shedLoads.get(one) ?? 0, { class: one }] as const),
+    lockstep_refreshes_total: () =>
+      [...entities()].flatMap(({ entity, counters }) =>
+        samplesOf(entriesOf(counters.refreshes), (reason) => ({ entity: entity.name, reason })),
+      ),
   }
 }
 
@@ -182,8 +227,8 @@ function relaySamplers({
 }
 
 /** Those that this cache has. */
-export function hopsOf(hasL2: boolean): readonly Hop[] {
-  return hasL2 ? ['l2', 'source'] : ['source']
+export function hopsOf({ hasL2, hasLog }: Pick<Numbers, 'hasL2' | 'hasLog'>): readonly Hop[] {
+  return [...(hasL2 ? ['l2' as const] : []), 'source', ...(hasLog ? ['bus' as const] : [])]
 }
 
 function readSamples({ entity: { name: entity }, counters }: EntityNumbers) {
@@ -203,9 +248,39 @@ function readSamples({ entity: { name: entity }, counters }: EntityNumbers) {
 
 const breakerStates = ['closed', 'open', 'half-open'] as const
 
-function breakerSamples({ breaker }: Present): readonly Sample<'hop' | 'state'>[] {
-  if (breaker === undefined) return []
-  return breakerStates.map((state) => [state === breaker ? 1 : 0, { hop: 'l2', state }])
+type ResilienceMetric = Extract<
+  keyof Samplers,
+  `lockstep_breaker_${string}` | `lockstep_fleet_${string}` | 'lockstep_retries_total'
+>
+
+/** What breakers, retries and the second signal do. */
+function resilienceSamplers(numbers: Numbers): Pick<Samplers, ResilienceMetric> {
+  const { fleet, present, retries } = numbers
+  return {
+    lockstep_breaker_state: () =>
+      present().breakers.flatMap(({ hop, state: now }) =>
+        breakerStates.map((state) => [state === now ? 1 : 0, { hop, state }] as const),
+      ),
+    lockstep_breaker_calls_total: () =>
+      present().breakers.flatMap(({ hop, calls }) =>
+        calls.flatMap(([node = '', counts]) =>
+          (['answered', 'failed', 'refused'] as const).map(
+            (outcome) => [counts[outcome], { hop, node, outcome }] as const,
+          ),
+        ),
+      ),
+    lockstep_retries_total: () =>
+      hopsOf(numbers).flatMap((hop) => [
+        [retries[hop].made, { hop, outcome: 'made' }] as const,
+        [retries[hop].refused, { hop, outcome: 'refused' }] as const,
+      ]),
+    lockstep_fleet_answers_total: () => samplesOf(fleet.answers, (outcome) => ({ outcome })),
+    lockstep_fleet_holding: () =>
+      present().breakers.flatMap(({ hop, isHeld }) =>
+        isHeld === undefined ? [] : [[isHeld ? 1 : 0, { hop }] as const],
+      ),
+    lockstep_fleet_holds_total: () => samplesOf(fleet.holds, (hop) => ({ hop })),
+  }
 }
 
 function entriesOf(tally: Readonly<Record<string, number>>): Iterable<readonly [string, number]> {

@@ -5,6 +5,7 @@ import type { Logger } from '../model/log.ts'
 import {
   codeOf,
   count,
+  type FleetCounters,
   type HotKeyCounters,
   newWriteCounters,
   type RelayCounters,
@@ -16,7 +17,7 @@ import { type OpenRegistry, openRegistry, type Registry } from './registry.ts'
 import { hopsOf, type Numbers, samplersOf } from './samples.ts'
 
 export interface TelemetryOptions
-  extends Pick<Numbers, 'entities' | 'present' | 'hasL2' | 'hasLog' | 'boundMs'> {
+  extends Pick<Numbers, 'entities' | 'present' | 'hasL2' | 'hasLog' | 'boundMs' | 'retries'> {
   readonly namespace: string
   readonly clock: Clock
   readonly log: Logger
@@ -35,12 +36,14 @@ export class Telemetry {
   readonly foreignEvents: Tally = new Map()
   /** Loads that were not run, by what they were for. */
   readonly shedLoads: Tally<LoadClass> = new Map()
+  /** What was heard of all instances. */
+  readonly fleet: FleetCounters = { answers: new Map(), holds: new Map() }
   readonly #clock: Clock
   readonly #trustLosses: Tally<TrustLoss> = new Map()
   readonly #open: OpenRegistry
 
   constructor(options: TelemetryOptions) {
-    const { clock, log, namespace, hasL2 } = options
+    const { clock, log, namespace } = options
     this.#clock = clock
     this.events = new Events(log)
     this.hops = new HopWatch({
@@ -48,12 +51,12 @@ export class Telemetry {
       answered: (hop, operation, seconds) =>
         this.#open.observe('lockstep_hop_seconds', seconds, { hop, operation }),
     })
-    const { hops, writes, heard, relayed, foreignEvents, shedLoads, hotKeys } = this
-    const told = { hops, writes, heard, relayed, foreignEvents, shedLoads, hotKeys }
+    const { hops, writes, heard, relayed, foreignEvents, shedLoads, hotKeys, fleet } = this
+    const told = { hops, writes, heard, relayed, foreignEvents, shedLoads, hotKeys, fleet }
     const numbers = { ...options, ...told, trustLosses: this.#trustLosses }
     this.#open = openRegistry(namespace, samplersOf(numbers))
     this.#open.zero('lockstep_write_seconds', {})
-    for (const hop of hopsOf(hasL2)) {
+    for (const hop of hopsOf(options)) {
       for (const operation of hopOperations[hop]) {
         this.#open.zero('lockstep_hop_seconds', { hop, operation })
       }

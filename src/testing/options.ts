@@ -12,6 +12,7 @@ const known: ReadonlySet<string> = new Set<keyof TestCacheOptions<Record<string,
   'timing',
   'maxConcurrentLoads',
   'onFenceFailure',
+  'flags',
 ])
 
 /** What is checked here; the other options are those of `lockstep`, and checked with them. */

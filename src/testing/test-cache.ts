@@ -8,6 +8,7 @@ import type { Db } from '../postgres/pool.ts'
 import { RunningCache } from '../running-cache.ts'
 import type { Cache, LockstepOptions } from '../types.ts'
 import { MemoryDatabase } from './memory-database.ts'
+import { MemoryFlagMirror, MemoryFlags } from './memory-flags.ts'
 import { MemoryInstances } from './memory-instances.ts'
 import { memoryL2 } from './memory-l2.ts'
 import { MemoryRedis } from './memory-redis.ts'
@@ -30,7 +31,7 @@ type LoaderOf<E> =
 export interface TestCacheOptions<Entities extends Record<string, AnyEntity>>
   extends Pick<
     LockstepOptions<Entities>,
-    'logger' | 'timing' | 'maxConcurrentLoads' | 'onFenceFailure'
+    'logger' | 'timing' | 'maxConcurrentLoads' | 'onFenceFailure' | 'flags'
   > {
   entities: Entities
   /** Entities that are loaded from memory, and the rows they have to begin with. */
@@ -94,13 +95,16 @@ export async function testCache<const Entities extends Record<string, AnyEntity>
     { ...settings, entities: Object.values(own), random: () => 0.5 } satisfies Settings,
     {
       l2: hasL2 ? memoryL2({ redis, tombstoneRetentionMs }) : undefined,
-      l2Breakers: undefined,
       // Every id may exist here: what a filter would spare is a load of the test's own.
       filters: undefined,
       fastPlane: redis.fastPlane(),
       outbox: trouble.outbox(),
       instances: new MemoryInstances(database),
       log: undefined,
+      flags: {
+        store: new MemoryFlags(clock),
+        mirror: hasL2 ? new MemoryFlagMirror(clock) : undefined,
+      },
       source: testSource({ database, tables, clock, trouble, knex, tx }),
       regions: new Map(settings.entities.map((one) => [one.name, openRegion(one)])),
     },

@@ -11,7 +11,7 @@ import { keySpace } from '../../src/redis/keys.ts'
 import { RedisL2 } from '../../src/redis/l2.ts'
 import { openNodes } from '../../src/redis/nodes.ts'
 import type { RedisConnectionOptions } from '../../src/redis/open.ts'
-import { isRedisAnswer } from '../../src/redis/refusal.ts'
+import { isRedisAnswer } from '../../src/redis/retryable.ts'
 import { Hop } from '../../src/resilience/hop.ts'
 import { until } from '../support/world.ts'
 

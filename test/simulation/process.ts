@@ -47,7 +47,6 @@ export function openProcess(world: SimulatedWorld, place: number, life: number):
     l2: scenario.hasL2
       ? memoryL2({ redis: world.redis, tombstoneRetentionMs: settings.timing.tombstoneRetentionMs })
       : undefined,
-    l2Breakers: undefined,
     filters: undefined,
     source: idealSource(world) as unknown as Parts['source'],
     outbox: world.database,

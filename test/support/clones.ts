@@ -22,7 +22,13 @@ import { onTestFinished } from 'vitest'
 export type Checkout = { root: string; state: string; namespace: string; database: string }
 type Service = { probe(url: string): Promise<string> }
 type Found = { url: string; how: string; version: string; missing?: string }
-type AllFound = { namespace: string; postgres: Found; redis: Found; kafka: Found }
+type AllFound = {
+  namespace: string
+  postgres: Found
+  redis: Found
+  kafka: Found
+  prometheus: Found
+}
 type ServerRecord = { pid: number; startTime: string; port: number; dataDir: string }
 type Options = {
   env?: NodeJS.ProcessEnv
@@ -47,6 +53,7 @@ type Scripts = {
   postgres: Service
   redis: Service
   kafka: Service
+  prometheus: Service
 }
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -60,6 +67,7 @@ const modules = [
     'postgres',
     'redis',
     'kafka',
+    'prometheus',
   ],
   'kafka/wire',
 ]
@@ -71,6 +79,7 @@ export const scripts: Scripts = Object.assign(
 export const say = (): void => {}
 export const ownServers = { env: withoutUrls(), without: ['standard port'], say }
 export const kafkaOnly = { ...ownServers, services: [scripts.kafka] }
+export const prometheusOnly = { ...ownServers, services: [scripts.prometheus] }
 export const redisOnly = { ...ownServers, services: [scripts.redis] }
 
 export function newClone(): Checkout {
@@ -105,6 +114,7 @@ export function recordOf(clone: Checkout, service = 'redis'): ServerRecord {
 }
 
 function withoutUrls(): NodeJS.ProcessEnv {
-  const { DATABASE_URL, REDIS_URL, KAFKA_BROKERS, LOCKSTEP_NAMESPACE, ...others } = process.env
+  const { DATABASE_URL, REDIS_URL, KAFKA_BROKERS, PROMETHEUS_URL, LOCKSTEP_NAMESPACE, ...others } =
+    process.env
   return others
 }

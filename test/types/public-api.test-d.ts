@@ -7,6 +7,8 @@ import {
   type ErrorCode,
   type EventsPublisher,
   entity,
+  type FlagInfo,
+  type FlagName,
   type Key,
   type LockstepError,
   lockstep,
@@ -53,6 +55,18 @@ const big = entity('big', {
 })
 const entities = { city, country, seat, big }
 declare const cache: Cache<typeof entities>
+
+describe('flags', () => {
+  test('are known by name, and have to end', () => {
+    expectTypeOf(cache.flags.set).parameter(0).toEqualTypeOf<FlagName>()
+    expectTypeOf(cache.health().flags).toEqualTypeOf<readonly FlagInfo[]>()
+    expectTypeOf<CacheEvents['flag']['flag']>().toEqualTypeOf<FlagName>()
+    // @ts-expect-error: no such flag
+    void cache.flags.set('l3.bypass', { for: '1m', reason: 'x' })
+    // @ts-expect-error: for ever
+    void cache.flags.set('l2.bypass', { reason: 'x' })
+  })
+})
 
 describe('entities', () => {
   test('an id that is an object needs an idToString', () => {

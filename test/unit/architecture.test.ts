@@ -12,7 +12,7 @@ import { expect, test } from 'vitest'
 const rungs: readonly (readonly string[])[] = [
   ['model'],
   ['resilience', 'telemetry'],
-  ['memory', 'redis', 'postgres', 'kafka', 'coordinator'],
+  ['memory', 'redis', 'postgres', 'kafka', 'prometheus', 'coordinator'],
   ['operations'],
   ['admin'],
   ['.', 'demo', 'bench', 'testing'],

@@ -68,3 +68,12 @@ test('where lockstep serve listens: the option, the environment, the default', (
     expect(() => parseServeOptions({ port }, readConfig({}))).toThrow('--port')
   }
 })
+
+test('flags of the environment are names of flags', () => {
+  expect(readConfig({}).flags).toEqual([])
+  expect(readConfig({ LOCKSTEP_FLAGS: ' l2.bypass, serve.stale,' }).flags).toEqual([
+    'l2.bypass',
+    'serve.stale',
+  ])
+  expect(() => readConfig({ LOCKSTEP_FLAGS: 'all' })).toThrow(/LOCKSTEP_FLAGS is "all"; l1\.bypass/)
+})

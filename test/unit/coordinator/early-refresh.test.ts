@@ -1,5 +1,10 @@
 /** Values that are loaded anew while they are fresh: behind a hit, by one process of all. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { HotEntity } from '../../../src/coordinator/hot-entity.ts'
+import { Trust } from '../../../src/coordinator/trust.ts'
+import { S3Fifo } from '../../../src/memory/policies/s3fifo.ts'
+import { L1Region } from '../../../src/memory/region.ts'
+import { type FlagName, switchesOf } from '../../../src/model/flags.ts'
 import { deferred, sleep } from '../../../src/resilience/deadline.ts'
 import { over } from '../../support/over.ts'
 import {
@@ -158,3 +163,47 @@ test('by default it is drawn near the end, the earlier the longer loads take', a
   await world.clock.advance(100)
   expect(one.loads.length).toBe(2)
 })
+
+test.each<[FlagName]>([['refresh.off'], ['serve.stale'], ['misses.shed']])(
+  '%s: none is begun, neither by a hit of L1 nor by one of L2; a warm-up goes on where it may',
+  async (flag) => {
+    const flags = switchesOf([])
+    const [one, two] = [await start({ flags }), await start({ flags })]
+    await now(world, one.name(42))
+    await due()
+    flags[flag] = true
+    expect(await now(world, one.name(42))).toBe('old')
+    expect(await now(world, two.name(42))).toBe('old')
+    expect([one, two].map(({ counters }) => counters.refreshes.early)).toEqual([0, 0])
+    expect(one.loads.length + two.loads.length).toBe(1)
+    if (flag === 'misses.shed') return
+    const warmed = await now(world, two.reader.warm([1], {}))
+    expect([warmed.absent, two.loads]).toEqual([1, [[1]]])
+  },
+)
+
+test.each<[FlagName | undefined, number]>([
+  [undefined, 0],
+  ['fill.off', 1],
+  ['l2.bypass', 1],
+])(
+  'a hot key is left to the one that is elected, unless nothing would come from there (%s)',
+  async (flag, early) => {
+    const flags = switchesOf([])
+    const region = new L1Region({ maxEntries: 1, maxBytes: 1 }, new S3Fifo(1))
+    const { clock } = world
+    const hot = new HotEntity({
+      ...{ entity, region, clock, instance: 'one', threshold: 1 },
+      trust: new Trust({ regions: [], boundMs: 1, floorLagMs: 0, changed: () => {} }),
+      noticed: () => {},
+      changed: () => {},
+    })
+    hot.settle([{ entity: 'city', id: '42', readsPerSecond: 9, l1Share: 1, instances: ['other'] }])
+    const one = await start({ flags, hot })
+    await now(world, one.name(42))
+    await due()
+    if (flag) flags[flag] = true
+    expect(await now(world, one.name(42))).toBe('old')
+    expect([one.counters.refreshes.early, one.loads.length]).toEqual([early, 1 + early])
+  },
+)

@@ -12,6 +12,7 @@ let closing: AbortController
 let renewals: { readonly atMs: number; readonly ids: readonly string[]; readonly leaseMs: number }[]
 let answer: (id: string) => Renewal | Promise<Renewal>
 let running: Deferred<void>[]
+let context: ConstructorParameters<typeof Leases>[0]
 let leases: Leases
 
 beforeEach(() => {
@@ -28,14 +29,15 @@ beforeEach(() => {
       return Promise.all(ids.map((id) => answer(id)))
     },
   }
-  leases = new Leases({
+  context = {
     l2,
     entity: {},
     clock,
     closing: closing.signal,
     loadDeadlineMs: 500,
     loadQueueDeadlineMs: 400,
-  } as unknown as ConstructorParameters<typeof Leases>[0])
+  } as unknown as typeof context
+  leases = new Leases(context)
 })
 
 afterEach(async () => {
@@ -152,13 +154,21 @@ test('a renewal that hangs holds up no other, and they do not pile up', async ()
   hanging.resolve('held')
 })
 
-test('a load that never ends is renewed for as long as its tries and their waits may take, and no longer', async () => {
-  load('a')
-  await clock.advance(60_000)
-  const last = renewals.at(-1)?.atMs ?? 0
-  expect(last).toBeGreaterThanOrEqual(2_700)
-  expect(last).toBeLessThanOrEqual(3_200)
-})
+test.each([
+  [undefined, 2_700],
+  [0, 900],
+  [4, 4_500],
+])(
+  'a load that never ends is renewed for as long as its tries (retries: %s) and their waits may take, and no longer',
+  async (loadRetries, longestMs) => {
+    leases = new Leases({ ...context, ...(loadRetries === undefined ? {} : { loadRetries }) })
+    load('a')
+    await clock.advance(60_000)
+    const last = renewals.at(-1)?.atMs ?? 0
+    expect(last).toBeGreaterThanOrEqual(longestMs)
+    expect(last).toBeLessThanOrEqual(longestMs + 500)
+  },
+)
 
 test('closing ends the renewals of a load that goes on', async () => {
   load('a')

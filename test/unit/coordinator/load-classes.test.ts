@@ -1,7 +1,9 @@
 /** Loads under overload: who goes first, who is shed, and what those who wait keep. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { LockstepError } from '../../../src/model/errors.ts'
+import { LockstepError } from '../../../src/model/errors.ts'
+import { isRetryableFailure } from '../../../src/postgres/retryable.ts'
 import { type Deferred, deferred, sleep } from '../../../src/resilience/deadline.ts'
+import { Hop } from '../../../src/resilience/hop.ts'
 import { watch } from '../../support/clock.ts'
 import {
   cityEntity,
@@ -271,5 +273,37 @@ describe('too many new keys', () => {
     expect(reads.map(({ value }) => value)).toEqual(Array(5).fill('old'))
     expect(all.map(({ counters }) => counters.uncachedKeys)).toEqual(Array(5).fill(1))
     expect(world.redis.hasLease('city', '42')).toBe(false)
+  })
+})
+
+describe('a breaker of the source', () => {
+  test('what it refuses is refused once and at once, gives its place back, and is not shed', async () => {
+    const refusal = (): Error => new LockstepError('SOURCE_UNAVAILABLE', 'its breaker is open')
+    const { clock } = world
+    const hop = new Hop({
+      ...{ name: 'source', deadlineMs: timing.loadDeadlineMs, isAnswer: () => false },
+      ...{ refusal, clock },
+    })
+    const one = await start({
+      entity: cityEntity({ maxBatch: 1 }),
+      maxConcurrentLoads: 1,
+      wrapSource: (source) => ({
+        ...source,
+        load: (entity, ids, signal) => hop.run(() => source.load(entity, ids, signal), signal),
+        isRetryable: isRetryableFailure,
+      }),
+    })
+    hop.tighten(clock.monotonicMs() + 60_000, 'open')
+    const ids = Array.from({ length: 50 }, (_, id) => id)
+    const beganAtMs = clock.monotonicMs()
+    const reads = ids.map((id) => watch(one.name(id)))
+    await clock.settle()
+    expect(clock.monotonicMs()).toBe(beganAtMs)
+    expect(new Set(reads.map(({ error }) => codeOf(error)))).toEqual(
+      new Set(['SOURCE_UNAVAILABLE']),
+    )
+    expect([hop.calls.refused, one.loads, one.shedLoads]).toEqual([ids.length, [], []])
+    expect(one.counters.loadFailures.get('SOURCE_UNAVAILABLE')).toBe(ids.length)
+    hop.close()
   })
 })

@@ -7,7 +7,6 @@ import {
   type RelayDestination,
 } from '../../../src/coordinator/destinations.ts'
 import { Everywhere } from '../../../src/coordinator/everywhere.ts'
-import type { FilterCopy } from '../../../src/coordinator/filter-copy.ts'
 import { Finisher } from '../../../src/coordinator/finisher.ts'
 import { LogPlane } from '../../../src/coordinator/log-plane.ts'
 import type { Plane, PlaneOptions } from '../../../src/coordinator/plane.ts'
@@ -18,7 +17,7 @@ import { Repeats } from '../../../src/coordinator/repeats.ts'
 import { Tail } from '../../../src/coordinator/tail.ts'
 import { ToldRegions } from '../../../src/coordinator/told.ts'
 import { Trust } from '../../../src/coordinator/trust.ts'
-import { Turns } from '../../../src/coordinator/wanted.ts'
+import { type ReadContext, Turns } from '../../../src/coordinator/wanted.ts'
 import { type WriteRequest, type WriteResult, Writer } from '../../../src/coordinator/write.ts'
 import { NewKeys } from '../../../src/memory/new-keys.ts'
 import { S3Fifo } from '../../../src/memory/policies/s3fifo.ts'
@@ -27,6 +26,7 @@ import { TurnClock } from '../../../src/model/clock.ts'
 import { longestLoadMs, settleTiming } from '../../../src/model/defaults.ts'
 import { type AnyEntity, defineEntity, type EntityOptions } from '../../../src/model/entity.ts'
 import { LockstepError } from '../../../src/model/errors.ts'
+import { noFlags, type Switches } from '../../../src/model/flags.ts'
 import { type LoadClass, loadClasses } from '../../../src/model/load-class.ts'
 import { silent } from '../../../src/model/log.ts'
 import type { Destination, L2, Log, Outbox, Source, Told } from '../../../src/model/ports.ts'
@@ -120,6 +120,8 @@ export interface ProcessOptions {
   readonly loadQueueDeadlineMs?: number
   readonly maxConcurrentLoads?: number
   readonly queuedLoads?: number
+  readonly flags?: Switches
+  readonly hot?: ReadContext['hot']
   readonly wrapL2?: (l2: L2) => L2
   readonly wrapSource?: (source: Source<MemoryTx>) => Source<MemoryTx>
   readonly wrapOutbox?: (outbox: Outbox) => Outbox
@@ -128,7 +130,7 @@ export interface ProcessOptions {
   /** What it has in place of the L2 of the world's Redis. */
   readonly memory?: L2
   /** Level 1 of the entity's Bloom filter. */
-  readonly filter?: FilterCopy
+  readonly filter?: ReadContext['filter']
 }
 
 export type Process = Awaited<ReturnType<typeof startProcess>>
@@ -234,6 +236,7 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
   const counters = newReadCounters()
   const writes = newWriteCounters()
   const events = new Events(silent)
+  const switches = options.flags ?? noFlags
   const shared = {
     l2,
     source,
@@ -268,6 +271,8 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
     filter,
     turnClock,
     turns: new Turns(),
+    switches,
+    hot: options.hot,
     counters,
     events,
     log: silent,
@@ -277,7 +282,10 @@ export async function startProcess(world: World, options: ProcessOptions = {}) {
     loadQueueDeadlineMs,
     newKeys: new NewKeys({ limit, full }),
   })
-  const writer = new Writer<MemoryTx>({ ...shared, source, told, finisher, counters: writes })
+  const writer = new Writer<MemoryTx>({
+    ...{ ...shared, source, told, finisher, counters: writes },
+    switchesOf: () => switches,
+  })
   if (options.isRelaying !== false) relay.start()
   if (options.isPolling !== false) await plane.start()
   const notice = (write: WriteId): void => {

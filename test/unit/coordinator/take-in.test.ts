@@ -1,5 +1,6 @@
 /** Hot ids come into L1 by the rules that all values come in by; and one is loaded though it is fresh. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { type FlagName, switchesOf } from '../../../src/model/flags.ts'
 import { cityEntity, type Process, type ProcessOptions, startProcess, World } from './process.ts'
 
 let world: World
@@ -76,6 +77,46 @@ describe('taking in', () => {
     expect(acts(one).length).toBe(before)
     expect([...alone.loads, ...one.loads]).toEqual([])
   })
+})
+
+describe('under flags', () => {
+  test.each<[FlagName, boolean]>([
+    ['l1.bypass', false],
+    ['l2.bypass', false],
+    ['fill.off', true],
+    ['refresh.off', true],
+  ])('%s: is taken in: %s', async (flag, isTaken) => {
+    const [one, two] = [await start(), await start({ flags: switchesOf([flag]) })]
+    void one.reader.get(1)
+    await world.clock.settle()
+    void two.reader.takeIn([1])
+    await world.clock.settle()
+    expect(acts(two)).toEqual(isTaken ? ['lookup'] : [])
+    expect(two.region.count).toBe(isTaken ? 1 : 0)
+  })
+
+  test.each<[FlagName, number, readonly string[]]>([
+    ['refresh.off', 0, []],
+    ['serve.stale', 0, []],
+    ['misses.shed', 0, []],
+    ['l2.bypass', 1, []],
+    ['fill.off', 1, []],
+    ['l1.bypass', 1, ['acquire', 'fill']],
+  ])(
+    '%s: what is hot is loaded anew %i times, and L2 is asked to %j',
+    async (flag, loads, asked) => {
+      const flags = switchesOf([])
+      const one = await start({ flags })
+      void one.reader.get(1)
+      await world.clock.settle()
+      const before = acts(one).length
+      flags[flag] = true
+      void one.reader.reload(1, 1)
+      await world.clock.settle()
+      expect(one.loads.length - 1).toBe(loads)
+      expect(acts(one).slice(before)).toEqual(asked)
+    },
+  )
 })
 
 describe('loading anew', () => {

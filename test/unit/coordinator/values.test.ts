@@ -36,12 +36,12 @@ describe('a loaded value', () => {
     expect(value.ttlMs).toBeCloseTo(ttlMs)
     expect(value.candidate.loadedAtMs).toBe(5)
     expect(value.candidate.freshUntilMs).toBeCloseTo(5 + ttlMs)
-    expect([value.graceMs, graceOf(entity, city)]).toEqual([10_000, 10_000])
+    expect([forL2(entity, value).graceMs, graceOf(entity, city)]).toEqual([10_000, 10_000])
   })
 
   test('that does not exist lives the negative ttl, and has no grace', () => {
     const value = loadedValue(entity, undefined, at, 0, () => 0.5)
-    expect([value.payload, value.ttlMs, value.graceMs]).toEqual([undefined, 20_000, 0])
+    expect(forL2(entity, value)).toMatchObject({ payload: undefined, ttlMs: 20_000, graceMs: 0 })
     expect(value.candidate).toMatchObject({ value: undefined, isShared: true, weightBytes: 0 })
     expect(graceOf(entity, undefined)).toBe(0)
   })
@@ -182,7 +182,7 @@ describe('a big value', () => {
       payload: value.payload,
       form: undefined,
       ttlMs: value.ttlMs,
-      graceMs: value.graceMs,
+      graceMs: entity.graceMs,
     })
   })
 

@@ -55,7 +55,7 @@ describe('what a cache tells is put into words', () => {
     events.emit('trust', () => ({ state: 'lost', reason }))
   const gained = (events: Events) => events.emit('trust', () => ({ state: 'gained' }))
   const breaker = (events: Events, state: 'open' | 'half-open' | 'closed') =>
-    events.emit('breaker', () => ({ hop: 'l2', state }))
+    events.emit('breaker', () => ({ hop: 'l2', state, reason: 'local' }))
 
   test('what becomes of the Bloom filter', () => {
     const news = newsOf((events) => {
@@ -112,5 +112,18 @@ describe('what a cache tells is put into words', () => {
       }
     })
     expect(news).toEqual(['Redis is not asked: its breaker is open', 'Redis is asked again'])
+  })
+
+  test('of which service it is', () => {
+    const news = newsOf((events) => {
+      events.emit('breaker', () => ({ hop: 'source', state: 'open', reason: 'local' }))
+      events.emit('breaker', () => ({ hop: 'bus', state: 'half-open', reason: 'fleet' }))
+      events.emit('breaker', () => ({ hop: 'bus', state: 'closed', reason: 'fleet' }))
+      events.emit('breaker', () => ({ hop: 'source', state: 'closed', reason: 'local' }))
+    })
+    expect(news).toEqual([
+      'PostgreSQL is not asked: its breaker is open',
+      'PostgreSQL is asked again',
+    ])
   })
 })

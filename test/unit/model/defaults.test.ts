@@ -3,6 +3,7 @@ import {
   clockErrorMs,
   entityDefaults,
   idsPerOutboxRow,
+  longestLoadMs,
   mostRowsAPoll,
   outboxBatch,
   retries,
@@ -28,6 +29,7 @@ test('the defaults keep their own rules', () => {
     stalenessBoundMs: 1_000,
     pollIntervalMs: 200,
     redisDeadlineMs: 200,
+    kafkaDeadlineMs: 100,
     loadDeadlineMs: 500,
     loadQueueDeadlineMs: 1_000,
     readDeadlineMs: 3_000,
@@ -50,10 +52,16 @@ test('a load waits for at most half of a shorter read, unless it is told to', ()
   expect(settleTiming(given).loadQueueDeadlineMs).toBe(700)
 })
 
+test('the longest load waits for its turn and is tried, as often as it may be', () => {
+  expect(longestLoadMs(settleTiming({}))).toBe(4_500)
+  expect(longestLoadMs({ ...settleTiming({}), loadRetries: 0 })).toBe(1_500)
+})
+
 describe('each rule holds to the millisecond, and its error names the option, the value and the least', () => {
   test.each<[name: keyof Timing, least: number, others: Timing]>([
     ['pollInterval', 5, {}],
     ['redisDeadline', 5, {}],
+    ['kafkaDeadline', 5, {}],
     ['loadDeadline', 5, {}],
     ['writeDeadline', 5, {}],
     ['stalenessBound', 400, {}],

@@ -231,3 +231,18 @@ test('a version is one that PostgreSQL can keep as an integer', () => {
   expect(define({ version: 2 ** 31 - 1 }).version).toBe(2 ** 31 - 1)
   expect(refusal(() => define({ version: 2 ** 31 }))).toContain('"city.version"')
 })
+
+test('graces and timeouts go together', () => {
+  const define = (options: object) =>
+    defineEntity('city', { load: async () => [], id: (row: { id: number }) => row.id, ...options })
+  expect(define({})).toMatchObject({
+    ...{ graceMs: 60_000, staleGraceMs: 3_600_000, softTimeoutMs: 0, hardTimeoutMs: undefined },
+  })
+  expect(define({ grace: '2h' }).staleGraceMs).toBe(7_200_000)
+  expect(define({ softTimeout: 50, hardTimeout: '1s' })).toMatchObject({
+    ...{ softTimeoutMs: 50, hardTimeoutMs: 1_000 },
+  })
+  expect(() => define({ grace: '1m', staleGrace: '1s' })).toThrow('"city.staleGrace"')
+  expect(() => define({ softTimeout: '1s', hardTimeout: '1s' })).toThrow('"city.hardTimeout"')
+  expect(() => define({ softTimeout: 'soon' })).toThrow('"city.softTimeout"')
+})

@@ -1,30 +1,11 @@
 import { inspect } from 'node:util'
 import { expect, test } from 'vitest'
-import { checkInfo, isRedisAnswer, refusalOf, withoutCommand } from '../../../src/redis/refusal.ts'
+import { checkInfo, refusalOf, withoutCommand } from '../../../src/redis/refusal.ts'
+import { isRedisAnswer } from '../../../src/redis/retryable.ts'
 
 function reply(message: string): Error {
   return Object.assign(new Error(message), { name: 'ReplyError' })
 }
-
-const tooMany = 'Too many Cluster redirections. Last error: ReplyError:'
-
-test.each([
-  ['ERR unknown command', true],
-  ['OOM command not allowed when used memory > maxmemory', true],
-  ['TRYAGAIN Multiple keys request during rehashing of slot', true],
-  ['LOADING Redis is loading the dataset in memory', false],
-  ['READONLY You can not write against a read only replica', false],
-  ['CLUSTERDOWN Hash slot not served', false],
-  ['MOVED 42 10.0.0.1:6379', false],
-])('whether "%s" is an answer of a server that is well: %s', (message, isWell) => {
-  expect(isRedisAnswer(reply(message))).toBe(isWell)
-})
-
-test('a slot that moves for long is no ill server; one that nobody serves is', () => {
-  expect(isRedisAnswer(new Error(`${tooMany} TRYAGAIN Multiple keys`))).toBe(true)
-  expect(isRedisAnswer(new Error(`${tooMany} MOVED 42 10.0.0.1:6379`))).toBe(false)
-  expect(isRedisAnswer(new Error('Connection is closed.'))).toBe(false)
-})
 
 test('what is refused is found behind the news that no node would do', () => {
   const none = Object.assign(new Error('Failed to refresh slots cache.'), {

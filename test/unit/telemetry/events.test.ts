@@ -14,7 +14,7 @@ beforeEach(() => {
   })
 })
 
-const open: CacheEvents['breaker'] = { hop: 'l2', state: 'open' }
+const open: CacheEvents['breaker'] = { hop: 'l2', state: 'open', reason: 'local' }
 const tell = (): void => events.emit('breaker', () => open)
 
 test('every listener of the event is called, in order, until it unsubscribes', () => {

@@ -62,6 +62,25 @@ test('a Redis that is out of reach, for some ids or all, is a failure and no lat
   expect(Object.fromEntries(watch.failures.l2)).toEqual(failures)
 })
 
+test('what is published is measured, and what Kafka did not take is a failure', async () => {
+  const given: unknown[] = []
+  const answers = [() => after(5, undefined), refuse]
+  const bus = watch.bus({
+    publish: (...args) => {
+      given.push(args)
+      return answers.shift()?.() as Promise<void>
+    },
+  })
+  await bus.publish([], signal)
+  await expect(bus.publish([], signal)).rejects.toBe(cause)
+  expect(given).toEqual([
+    [[], signal],
+    [[], signal],
+  ])
+  expect(answered).toEqual(['bus publish 0.005'])
+  expect(Object.fromEntries(watch.failures.bus)).toEqual({ publish: 1 })
+})
+
 test('a refused fill is an answer', async () => {
   const l2 = watch.l2({ fill: async () => ['tombstone', 'nonce-changed'] } as unknown as L2)
   await l2.fill(entity, [])

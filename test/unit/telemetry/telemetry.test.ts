@@ -32,10 +32,29 @@ beforeEach(() => {
     }),
     runningLoads: 8,
     waitingLoads: 2,
+    flags: [{ flag: 'l2.bypass' }, { flag: 'fill.off', entity: 'city' }],
     loadsLimit: 8,
-    breaker: 'half-open',
+    breakers: [
+      {
+        hop: 'l2',
+        state: 'half-open',
+        calls: [
+          ['10.0.0.1:6379', { answered: 7, failed: 2, refused: 1 }],
+          ['10.0.0.2:6379', { answered: 8, failed: 0, refused: 0 }],
+        ],
+        isHeld: true,
+      },
+      {
+        hop: 'source',
+        state: 'closed',
+        calls: [[undefined, { answered: 9, failed: 0, refused: 0 }]],
+        isHeld: false,
+      },
+    ],
   }
 })
+
+const none = { made: 0, refused: 0 }
 
 function open(options: Partial<TelemetryOptions> = {}): Telemetry {
   return new Telemetry({
@@ -47,6 +66,7 @@ function open(options: Partial<TelemetryOptions> = {}): Telemetry {
     entities: () => entities,
     present: () => present,
     boundMs: 1_000,
+    retries: { l2: none, source: { made: 4, refused: 3 }, bus: none },
     ...options,
   })
 }
@@ -75,9 +95,42 @@ test('what the coordinator knows now is read at each scrape, in base units', asy
     [{ hop: 'l2', state: 'closed' }, 0],
     [{ hop: 'l2', state: 'open' }, 0],
     [{ hop: 'l2', state: 'half-open' }, 1],
+    [{ hop: 'source', state: 'closed' }, 1],
+    [{ hop: 'source', state: 'open' }, 0],
+    [{ hop: 'source', state: 'half-open' }, 0],
   ])
   present = { ...present, isTrusted: false, trustAgeMs: Number.POSITIVE_INFINITY }
   expect(gauges(await scrape(telemetry)).slice(0, 2)).toEqual([0, Number.POSITIVE_INFINITY])
+})
+
+test('the calls of breakers, retries, and what was heard of all instances', async () => {
+  const telemetry = open({ hasLog: true })
+  telemetry.fleet.answers.set('known', 5).set('stale', 1)
+  telemetry.fleet.holds.set('l2', 2)
+  const numbers = await scrape(telemetry)
+  const lines = (name: string) =>
+    numbers.series(name).map(({ labels, value }) => `${Object.values(labels).join(' ')}: ${value}`)
+  expect(lines('lockstep_breaker_calls_total')).toEqual([
+    ...['l2 10.0.0.1:6379 answered: 7', 'l2 10.0.0.1:6379 failed: 2'],
+    ...['l2 10.0.0.1:6379 refused: 1', 'l2 10.0.0.2:6379 answered: 8'],
+    ...['l2 10.0.0.2:6379 failed: 0', 'l2 10.0.0.2:6379 refused: 0'],
+    ...['source  answered: 9', 'source  failed: 0', 'source  refused: 0'],
+  ])
+  expect(lines('lockstep_retries_total')).toEqual([
+    ...['l2 made: 0', 'l2 refused: 0', 'source made: 4', 'source refused: 3'],
+    ...['bus made: 0', 'bus refused: 0'],
+  ])
+  expect(lines('lockstep_fleet_answers_total')).toEqual(['known: 5', 'stale: 1'])
+  expect(lines('lockstep_fleet_holding')).toEqual(['l2: 1', 'source: 0'])
+  expect(lines('lockstep_fleet_holds_total')).toEqual(['l2: 2'])
+})
+
+test('without anybody to ask, and without breakers, nothing is said of them', async () => {
+  present = { ...present, breakers: [] }
+  const numbers = await scrape(open())
+  for (const name of ['breaker_calls_total', 'fleet_answers_total', 'fleet_holding']) {
+    expect(numbers.series(`lockstep_${name}`)).toEqual([])
+  }
 })
 
 test('what is owed is told of each destination that there is, by whoever knows', async () => {
@@ -164,7 +217,7 @@ test('what is there from the start is 0 from the start, and says nothing of a Re
   expect(numbers.value('lockstep_write_seconds_count')).toBe(0)
   expect(numbers.value('lockstep_deletes_total', { delete: 'first', outcome: 'dropped' })).toBe(0)
 
-  present = { ...present, breaker: undefined }
+  present = { ...present, breakers: [] }
   const alone = await scrape(open({ hasL2: false }))
   expect(alone.series('lockstep_breaker_state')).toEqual([])
   const its = ['lockstep_hop_seconds_count', 'lockstep_hop_failures_total'].flatMap((name) =>
