@@ -78,7 +78,11 @@ test('more loaders that hang than may run at once do not stop later loads', asyn
   const ids = Array.from({ length: 20 }, (_, index) => index + 1)
   await Promise.allSettled(ids.map((id) => cache.item.get(id)))
   hangs = false
-  expect(await cache.item.get(30)).toEqual({ id: 30, version: 1 })
+  // The breaker has opened meanwhile, and lets somebody try again soon.
+  await until('a later load is answered', async () => {
+    const value = await cache.item.get(30).catch(() => undefined)
+    return value?.version === 1
+  })
 })
 
 const strangeRows: readonly [string, unknown][] = [
