@@ -28,13 +28,14 @@ const spread = 0.2
 
 export class Fleet {
   readonly #options: FleetOptions
-  readonly #holds = new FleetHolds()
+  readonly #holds: FleetHolds
   readonly #closing = new AbortController()
   #running: Promise<void> | undefined
   #saidOutcome = 'known'
 
   constructor(options: FleetOptions) {
     this.#options = options
+    this.#holds = new FleetHolds(options.signal.holdForMs)
   }
 
   start(): void {
@@ -77,7 +78,7 @@ export class Fleet {
     for (const { hop, node, untilMs } of holds) {
       const held = hops.get(hop as HopName)
       count(counters.holds, hop)
-      log.warn({ hop, node }, 'calls of other instances fail: this one holds back for a minute')
+      log.warn({ hop, node }, 'calls of other instances fail: this one holds back for a while')
       held?.breakers.tighten(node, untilMs, held.how)
     }
   }

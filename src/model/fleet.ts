@@ -37,8 +37,13 @@ export type FleetAnswer =
   | { readonly kind: 'known'; readonly atMs: number; readonly ratios: readonly FleetRatio[] }
   | Unknown
 
+/** Whoever holds a hop says again what it wants before this is over. */
+export const longestHoldMs = 5 * 60_000
+
 export interface FleetSignal {
   readonly intervalMs: number
+  /** How long one answer holds a hop; at most `longestHoldMs`. */
+  readonly holdForMs: number
   /** Within a deadline of its own. Never rejects. */
   ask(signal: AbortSignal): Promise<FleetAnswer>
 }

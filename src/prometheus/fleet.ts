@@ -22,6 +22,7 @@ export function openFleet(
   const promql = settings.query ?? defaultQuery(namespace)
   return {
     intervalMs: settings.intervalMs,
+    holdForMs: settings.holdForMs,
     ask: async (signal) => {
       const answer = await askPrometheus(settings, promql, clock, signal)
       return answer.kind === 'unknown' ? answer : ratiosOf(answer.atMs, answer.samples)

@@ -2,6 +2,7 @@
 import { type Duration, durationMs } from '../model/duration.ts'
 import { isPlainObject, wrong } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
+import { longestHoldMs } from '../model/fleet.ts'
 
 export type PrometheusOptions = string | PrometheusPlace
 
@@ -20,6 +21,11 @@ export interface PrometheusPlace {
   readonly interval?: Duration
   /** Deadline of one question (default 2 s). */
   readonly deadline?: Duration
+  /**
+   * How long a hop is held back by one answer, and is not again for as long after that (default 60 s).
+   * Not shorter than what the query looks back at.
+   */
+  readonly holdFor?: Duration
 }
 
 export interface PrometheusSettings {
@@ -30,12 +36,23 @@ export interface PrometheusSettings {
   readonly query: string | undefined
   readonly intervalMs: number
   readonly deadlineMs: number
+  readonly holdForMs: number
 }
 
-const known = ['url', 'username', 'password', 'ca', 'query', 'interval', 'deadline'] as const
+const known = [
+  'url',
+  'username',
+  'password',
+  'ca',
+  'query',
+  'interval',
+  'deadline',
+  'holdFor',
+] as const
 const urlWouldDo = 'a URL like http://prometheus:9090 would do'
 const leastIntervalMs = 100
 const leastDeadlineMs = 10
+const leastHoldMs = 100
 const longestQuery = 8_192
 
 /** Throws `OPTION_INVALID`. */
@@ -50,7 +67,7 @@ export function settlePrometheus(options: PrometheusOptions): PrometheusSettings
 }
 
 function settle(options: PrometheusPlace, urlOption: string): PrometheusSettings {
-  const { ca, query, interval = '10s', deadline = '2s' } = options
+  const { ca, query, interval = '10s', deadline = '2s', holdFor = '60s' } = options
   const { url, username, password } = checkUrl(options, urlOption)
   if (ca !== undefined && !((typeof ca === 'string' || Buffer.isBuffer(ca)) && ca.length > 0)) {
     throw refused('prometheus.ca', 'certificates as PEM would do')
@@ -68,6 +85,7 @@ function settle(options: PrometheusPlace, urlOption: string): PrometheusSettings
     query,
     intervalMs: atLeast('prometheus.interval', interval, leastIntervalMs),
     deadlineMs: atLeast('prometheus.deadline', deadline, leastDeadlineMs),
+    holdForMs: holdMs(holdFor),
   }
 }
 
@@ -112,6 +130,12 @@ function decoded(text: string): string | undefined {
 
 function basic(username: string, password: string): string {
   return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`
+}
+
+function holdMs(holdFor: Duration): number {
+  const ms = atLeast('prometheus.holdFor', holdFor, leastHoldMs)
+  if (ms <= longestHoldMs) return ms
+  throw wrong('prometheus.holdFor', holdFor, `at most ${longestHoldMs} ms would do`)
 }
 
 function atLeast(option: string, value: Duration, leastMs: number): number {

@@ -1,15 +1,13 @@
 /**
  * When a breaker is held by what is known of all instances (DESIGN §9). It only ever tightens: a ratio
- * above the threshold holds the hop for a minute, the end comes by itself, and nothing that is heard
- * ends it sooner. For another minute after that, the width of the window, the answers are still about
- * the time of before, and say nothing new. So whatever is heard, a hop is held half of the time at most.
+ * above the threshold holds the hop for a while, the end comes by itself, and nothing that is heard
+ * ends it sooner. For as long after that, no less than the width of the window, the answers are still
+ * about the time of before, and say nothing new. So whatever is heard, a hop is held half of the time at most.
  */
 import type { FleetAnswer, UnknownReason } from '../model/fleet.ts'
 
 /** Above this share of failed calls of all instances. */
 const errorRatio = 0.05
-export const holdMs = 60_000
-const restMs = 60_000
 /** An answer is of now, but for what two wall clocks differ by. */
 const mostAgeMs = 30_000
 
@@ -33,6 +31,12 @@ export interface Heard {
 export class FleetHolds {
   /** By hop and node, of those that exist alone: their number bounds it. */
   readonly #held = new Map<string, Held>()
+  readonly #holdForMs: number
+
+  /** `holdForMs`: how long one answer holds a hop. */
+  constructor(holdForMs: number) {
+    this.#holdForMs = holdForMs
+  }
 
   /** `targets`: those that there are; of others an answer says nothing. */
   heard(
@@ -43,7 +47,7 @@ export class FleetHolds {
     this.#pass(now.monotonicMs)
     if (answer.kind === 'unknown') return { outcome: answer.reason, holds: [] }
     if (!(Math.abs(now.wallMs - answer.atMs) <= mostAgeMs)) return { outcome: 'stale', holds: [] }
-    const untilMs = now.monotonicMs + holdMs
+    const untilMs = now.monotonicMs + this.#holdForMs
     const holds = targets.filter((target) => {
       const name = nameOf(target)
       const ratio = answer.ratios.find((one) => nameOf(one) === name)
@@ -66,7 +70,7 @@ export class FleetHolds {
     for (const [name, held] of this.#held) {
       const { kind, target, untilMs } = held
       if (nowMs < untilMs) continue
-      const restedAtMs = kind === 'holding' ? untilMs + restMs : untilMs
+      const restedAtMs = kind === 'holding' ? untilMs + this.#holdForMs : untilMs
       if (nowMs >= restedAtMs) this.#held.delete(name)
       else this.#held.set(name, { kind: 'resting', target, untilMs: restedAtMs })
     }

@@ -23,7 +23,7 @@ export interface HopOptions {
   /** From a tenth of the calls to all of them takes so long then (default 2 s). */
   rampUp?: Duration
   /**
-   * What to do for a minute when Prometheus says that too many calls of all instances fail: `open`
+   * What to do for a while (`prometheus.holdFor`) when Prometheus says that too many calls of all instances fail: `open`
    * (default of `l2` and `bus`) makes none, `limit` (default of `source`) as many as `probes` at once,
    * `off` nothing.
    */

@@ -14,6 +14,7 @@
 import { EventEmitter } from 'node:events'
 import CircuitBreaker from 'opossum'
 import { type Clock, systemClock } from '../model/clock.ts'
+import { longestHoldMs } from '../model/fleet.ts'
 import { unanswered } from './deadline.ts'
 import { Deadlines } from './deadlines.ts'
 import { type BreakerSettings, breakerDefaults } from './hop-settings.ts'
@@ -52,8 +53,6 @@ type Changed = (state: BreakerState, reason: BreakerReason) => void
 const windowBuckets = 5
 /** opossum's own half-open never comes: the longest that Node's timers take. */
 const neverMs = 2 ** 31 - 1
-/** Whoever holds it from outside says again what it wants before this is over. */
-export const longestHoldMs = 5 * 60_000
 /** By so much of its time it ends sooner, by chance. */
 const jitter = 0.1
 

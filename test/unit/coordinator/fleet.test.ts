@@ -39,6 +39,7 @@ beforeEach(() => {
   fleet = new Fleet({
     signal: {
       intervalMs,
+      holdForMs: 60_000,
       ask: () => {
         asked.push(clock.monotonicMs())
         return answer()

@@ -21,6 +21,7 @@ test('a URL alone will do', () => {
     query: undefined,
     intervalMs: 10_000,
     deadlineMs: 2_000,
+    holdForMs: 60_000,
   })
   expect(settlePrometheus('https://ops.example/prometheus?x=1#y').url.href).toBe(
     'https://ops.example/prometheus/',
@@ -47,8 +48,10 @@ test('the rest is as it was given', () => {
     query: 'lockstep:ratio',
     interval: '1m',
     deadline: 500,
+    holdFor: '5m',
   })
-  expect(own).toMatchObject({ ca, query: 'lockstep:ratio', intervalMs: 60_000, deadlineMs: 500 })
+  const rest = { intervalMs: 60_000, deadlineMs: 500, holdForMs: 300_000 }
+  expect(own).toMatchObject({ ca, query: 'lockstep:ratio', ...rest })
 })
 
 describe('what will not do is refused by name', () => {
@@ -76,6 +79,8 @@ describe('what will not do is refused by name', () => {
     [{ url, query: '' }, /"prometheus\.query" is ""; PromQL of up to/],
     [{ url, query: 'x'.repeat(8_193) }, /"prometheus\.query"/],
     [{ url, interval: '10ms' }, /"prometheus\.interval" is "10ms"; at least 100 ms would do/],
+    [{ url, holdFor: 0 }, /"prometheus\.holdFor" is 0; at least 100 ms would do/],
+    [{ url, holdFor: '6m' }, /"prometheus\.holdFor" is "6m"; at most 300000 ms would do/],
     [{ url, deadline: 'soon' }, /"prometheus\.deadline" is "soon"; a duration/],
   ])('%j', (options, message) => {
     const refused = refusal(options)

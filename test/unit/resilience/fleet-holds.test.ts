@@ -1,18 +1,19 @@
 import { beforeEach, expect, test } from 'vitest'
 import type { FleetAnswer, UnknownReason } from '../../../src/model/fleet.ts'
 import { unknownReasons } from '../../../src/model/fleet.ts'
-import { FleetHolds, holdMs, type Target } from '../../../src/resilience/fleet-holds.ts'
+import { FleetHolds, type Target } from '../../../src/resilience/fleet-holds.ts'
 import { VirtualClock } from '../../support/clock.ts'
 
 const l2: Target = { hop: 'l2', node: undefined }
 const source: Target = { hop: 'source', node: undefined }
-const restMs = 60_000
+const holdMs = 60_000
+const restMs = holdMs
 
 let clock: VirtualClock
 let holds: FleetHolds
 beforeEach(() => {
   clock = new VirtualClock()
-  holds = new FleetHolds()
+  holds = new FleetHolds(holdMs)
 })
 
 const now = () => ({ monotonicMs: clock.monotonicMs(), wallMs: clock.wallMs() })
@@ -32,7 +33,7 @@ const hear = (answer: FleetAnswer, targets: readonly Target[] = [l2, source]) =>
 test('above one call in twenty a hop is held, for a minute from now', () => {
   expect(hear(ratios(0.05, 0))).toEqual(['known'])
   expect(hear(ratios(0.051, 0.2))).toEqual(['known', 'l2', 'source'])
-  const [held] = new FleetHolds().heard(ratios(1), [l2], now()).holds
+  const [held] = new FleetHolds(holdMs).heard(ratios(1), [l2], now()).holds
   expect(held).toEqual({ ...l2, untilMs: clock.monotonicMs() + holdMs })
 })
 

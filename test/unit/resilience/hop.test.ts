@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { Hop, type HopParts, longestHoldMs } from '../../../src/resilience/hop.ts'
+import { longestHoldMs } from '../../../src/model/fleet.ts'
+import { Hop, type HopParts } from '../../../src/resilience/hop.ts'
 import { VirtualClock, type Watched, watch } from '../../support/clock.ts'
 
 class Refusal extends Error {}
