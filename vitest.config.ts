@@ -35,6 +35,15 @@ export default defineConfig({
       },
       {
         test: {
+          name: 'degradation',
+          include: ['test/degradation/**/*.test.ts'],
+          ...slow,
+          // Alone, since it compares what calls take.
+          sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        test: {
           name: 'types',
           include: [],
           typecheck: { enabled: true, only: true, include: ['test/types/**/*.test-d.ts'] },

@@ -1,7 +1,8 @@
-import { randomInt } from 'node:crypto'
 import { accessSync, constants, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { seedOf } from '../runs/seed.mjs'
+import { UsageError } from '../runs/usage-error.mjs'
 
 export const usage = `npm run history -- [options]
 
@@ -18,10 +19,6 @@ Simulates, grades the simulator by mutants, and lets real processes work under f
 Exit code: 0 nothing wrong, 1 a violation, a mutant that was missed or a part that failed, 2 used wrongly.`
 
 const longestSeconds = 86_400
-const largestSeed = 2 ** 31 - 1
-
-/** Used wrongly: the message is for whoever typed it. */
-export class UsageError extends Error {}
 
 /** `{ seconds, seed, plane, json }`, `{ check, json }`, `{ replay, json }` or `{ help }`; throws a `UsageError`. */
 export function parseOptions(args) {
@@ -51,7 +48,7 @@ export function parseOptions(args) {
   }
   return {
     seconds: secondsOf(seconds, minutes),
-    seed: seed === undefined ? randomInt(largestSeed) : seedOf(seed),
+    seed: seedOf(seed),
     plane,
     json,
   }
@@ -77,12 +74,6 @@ function secondsOf(seconds = '60', minutes) {
   throw new UsageError(
     `--${name} is "${given}"; a number that makes 1 to ${longestSeconds} seconds would do`,
   )
-}
-
-function seedOf(given) {
-  const value = /^\d+$/.test(given) ? Number(given) : Number.NaN
-  if (value <= largestSeed) return value
-  throw new UsageError(`--seed is "${given}"; a whole number, 0 to ${largestSeed}, would do`)
 }
 
 function readable(file) {

@@ -1,4 +1,4 @@
-/** What scripts/history.mjs asks of a part, and where it looks for the answer. */
+/** What scripts/history.mjs or scripts/degradation.mjs asks of a part, and where it looks for the answer. */
 import { existsSync, writeFileSync } from 'node:fs'
 
 interface Asked {
@@ -9,6 +9,8 @@ interface Asked {
   readonly file: string
   /** A schedule of the simulator. */
   readonly replay: string
+  /** What the names of the cells of the matrix begin with. */
+  readonly only: readonly string[]
 }
 
 interface Message extends Asked {
@@ -18,11 +20,12 @@ interface Message extends Asked {
   readonly results: Readonly<Record<Part, string>>
 }
 
-type Part = 'simulation' | 'real' | 'check' | 'replay'
+type Part = 'simulation' | 'real' | 'check' | 'replay' | 'degradation'
 
 export function asked(): Message {
-  const message = process.env.LOCKSTEP_HISTORY
-  if (message === undefined) throw new Error('these runs are begun by: npm run history')
+  const message = process.env.LOCKSTEP_ASKED
+  if (message === undefined)
+    throw new Error('these runs are begun by: npm run history, npm run degradation')
   return JSON.parse(message)
 }
 

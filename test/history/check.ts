@@ -27,7 +27,10 @@ export interface Verdict {
   /** Some of them; `found` is how many there are. */
   readonly violations: readonly Violation[]
   readonly found: number
+  /** Of answers of L1 and of proven ones. */
   readonly maxStaleMs: number
+  /** Of all bounded ones. */
+  readonly stalestMs: number
   readonly boundMs: number
 }
 
@@ -52,6 +55,7 @@ export async function checkHistory(file: string): Promise<Verdict> {
     violations: accusations.kept,
     found: accusations.found,
     maxStaleMs: reads.maxStaleMs,
+    stalestMs: reads.stalestMs,
     boundMs,
   }
 }

@@ -30,6 +30,7 @@ export class ReadJudge {
   readonly #boundNs: number
   readonly #strongReads = new StrongReads()
   #maxStaleNs = 0
+  #stalestNs = 0
 
   constructor(recorded: Recorded, accusations: Accusations) {
     this.#recorded = recorded
@@ -41,6 +42,11 @@ export class ReadJudge {
   /** Of bounded reads from L1 and of proven ones: how long before one began a write had surely committed that it missed. */
   get maxStaleMs(): number {
     return Number((this.#maxStaleNs / nsPerMs).toFixed(3))
+  }
+
+  /** The same of all bounded reads, those that say that they prove nothing too. */
+  get stalestMs(): number {
+    return Number((this.#stalestNs / nsPerMs).toFixed(3))
   }
 
   judge(read: ReadLine, line: number): void {
@@ -91,6 +97,7 @@ export class ReadJudge {
     const { tier, proven } = one.read
     if (tier === 'l1') this.#judgeEverywhere(one)
     const staleNs = staleNsOf(one)
+    this.#stalestNs = Math.max(this.#stalestNs, staleNs)
     if (tier === 'l1' || proven) this.#maxStaleNs = Math.max(this.#maxStaleNs, staleNs)
     const isHeld = tier !== 'l2' || proven || this.#isForeign(one.read.id)
     if (!isHeld) this.#judgeUnproven(one)

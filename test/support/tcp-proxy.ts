@@ -17,6 +17,8 @@ export interface TcpProxy {
   refuse(): Promise<void>
   /** Present connections are reset, and new ones as soon as they come. */
   reset(): void
+  /** Each present connection is reset by this chance, and until `pass` each new one as soon as it comes. */
+  resetSome(share: number): void
   /** Half-open: present and new connections stay open, and whatever is sent is swallowed. */
   hang(): void
   /** Whatever arrives from now on is passed on so much later. */
@@ -81,6 +83,11 @@ class Connection {
     this.client.destroy()
     this.service.destroy()
   }
+
+  reset(): void {
+    this.client.resetAndDestroy()
+    this.service.destroy()
+  }
 }
 
 class ProxyServer implements TcpProxy {
@@ -91,6 +98,7 @@ class ProxyServer implements TcpProxy {
   #holds: { accepted: () => void; released: Promise<void> }[] = []
   #mode: 'pass' | 'reset' | 'hang' = 'pass'
   #delayMs = 0
+  #resetShare = 0
   port = 0
 
   constructor(target: { host: string; port: number }) {
@@ -123,6 +131,7 @@ class ProxyServer implements TcpProxy {
   async pass(): Promise<void> {
     this.#mode = 'pass'
     this.#delayMs = 0
+    this.#resetShare = 0
     if (!this.#server.listening) await this.listen()
   }
 
@@ -137,9 +146,13 @@ class ProxyServer implements TcpProxy {
 
   reset(): void {
     this.#mode = 'reset'
-    for (const { client, service } of this.#connections) {
-      client.resetAndDestroy()
-      service.destroy()
+    for (const connection of this.#connections) connection.reset()
+  }
+
+  resetSome(share: number): void {
+    this.#resetShare = share
+    for (const connection of this.#connections) {
+      if (Math.random() < share) connection.reset()
     }
   }
 
@@ -183,7 +196,7 @@ class ProxyServer implements TcpProxy {
   }
 
   #accept(client: Socket): void {
-    if (this.#mode === 'reset') {
+    if (this.#mode === 'reset' || Math.random() < this.#resetShare) {
       client.resetAndDestroy()
       return
     }

@@ -63,10 +63,7 @@ describe('what will not do is refused by name', () => {
     [null, /"prometheus"/],
     [{}, /"prometheus\.url": a URL like/],
     [{ url: 'nowhere' }, /"prometheus\.url"/],
-    [
-      { url, timeout: 1 },
-      /"prometheus\.timeout": it is not known; one of url, .*deadline would do/,
-    ],
+    [{ url, timeout: 1 }, /"prometheus\.timeout": it is not known; one of url, .*holdFor would do/],
     [{ url, username: 7 }, /"prometheus\.username": a text would do/],
     [{ url, username: 'a:b', password: secret }, /"prometheus\.username": one without ":"/],
     [{ url, password: secret }, /"prometheus\.password": prometheus\.username beside it/],

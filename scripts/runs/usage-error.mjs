@@ -1,0 +1,2 @@
+/** Used wrongly: the message is for whoever typed it. */
+export class UsageError extends Error {}

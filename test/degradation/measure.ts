@@ -1,0 +1,113 @@
+/** Numbers of a cell, from what its instances saw. */
+import { type Call, type ReadKind, readKinds, type Samples } from './samples.ts'
+
+/** Nanoseconds since the epoch. */
+export interface Phases {
+  readonly faultBegin: number
+  readonly faultEnd: number
+  /** When every instance was found well again; `undefined`: not in time. */
+  readonly wellAt: number | undefined
+  readonly end: number
+}
+
+export interface Measured {
+  /** Of the calls that were due while it was broken, or not yet well again. */
+  readonly calls: Readonly<Record<ReadKind | 'write', Counts>>
+  /** All reads while it was broken, without the first second, in which breakers open. */
+  readonly p99Ms: number
+  /** The same of the reads that were answered from the source. */
+  readonly sourceP99Ms: number
+  /** The longest of all reads, failed ones too. */
+  readonly slowestReadMs: number
+  readonly slowestWriteMs: number
+  /** Of the calls that failed, without the first second. */
+  readonly failedP50Ms: number
+  /** Calls that failed otherwise than with an error of ours that may be retried. */
+  readonly untyped: readonly string[]
+  /** Answers from L1 that began later than the staleness bound after the fault had. */
+  readonly l1AfterBound: number
+  /** Bounded answers for rows that nobody writes that began so late, and said that they are proven. */
+  readonly provenAfterBound: number
+  /** Of the oldest answer that was past its ttl. */
+  readonly oldestStaleMs: number
+  /** From the end of the fault until the L1 of every instance was served again. */
+  readonly trustBackMs: number
+  /** Changes of breakers, by hop. */
+  readonly transitions: Readonly<Record<'l2' | 'source' | 'bus', number>>
+  readonly recoveryMs: number | undefined
+}
+
+interface Counts {
+  readonly asked: number
+  readonly answered: number
+}
+
+const nsPerMs = 1e6
+const openingMs = 1_000
+
+export function measure(samples: Samples, phases: Phases, boundMs: number): Measured {
+  const { faultBegin, faultEnd, wellAt, end } = phases
+  const disturbed = samples.calls.filter(({ due }) => due >= faultBegin && due < (wellAt ?? end))
+  const settledNs = faultBegin + openingMs * nsPerMs
+  const settled = disturbed.filter(({ due }) => due >= settledNs && due < faultEnd)
+  const reads = disturbed.filter(isRead)
+  const late = disturbed.filter(({ due }) => due > faultBegin + boundMs * nsPerMs && due < faultEnd)
+  const answeredReads = settled.filter((call) => isRead(call) && isAnswered(call))
+  return {
+    calls: Object.fromEntries(
+      [...readKinds, 'write' as const].map((kind) => [kind, countsOf(disturbed, kind)]),
+    ) as Measured['calls'],
+    p99Ms: percentile(answeredReads.map(msOf), 0.99),
+    sourceP99Ms: percentile(answeredReads.filter(({ tier }) => tier === 'source').map(msOf), 0.99),
+    slowestReadMs: Math.max(0, ...reads.map(msOf)),
+    slowestWriteMs: Math.max(0, ...disturbed.filter((call) => !isRead(call)).map(msOf)),
+    failedP50Ms: percentile(settled.filter((call) => !isAnswered(call)).map(msOf), 0.5),
+    untyped: [...new Set(disturbed.filter(isUntyped).map(({ error }) => error as string))],
+    l1AfterBound: late.filter(({ tier }) => tier === 'l1').length,
+    provenAfterBound: late.filter(({ kind, proven }) => kind === 'steady' && proven).length,
+    oldestStaleMs: Math.max(
+      0,
+      ...disturbed.filter(({ state }) => state === 'stale').map(({ ageMs }) => ageMs ?? 0),
+    ),
+    trustBackMs: Math.max(0, ...samples.trust.map((changes) => backMs(changes, phases))),
+    transitions: {
+      l2: transitions(samples, 'l2', faultBegin),
+      source: transitions(samples, 'source', faultBegin),
+      bus: transitions(samples, 'bus', faultBegin),
+    },
+    recoveryMs: wellAt === undefined ? undefined : Math.max(0, (wellAt - faultEnd) / nsPerMs),
+  }
+}
+
+const isRead = ({ kind }: Call): boolean => kind !== 'write'
+const isAnswered = ({ error }: Call): boolean => error === undefined
+const msOf = ({ due, end }: Call): number => (end - due) / nsPerMs
+
+/** Whether a COMMIT that nobody answered went through can't be told by calling again. */
+function isUntyped({ kind, error, retryable }: Call): boolean {
+  if (error === undefined || retryable) return false
+  return !(kind === 'write' && error === 'WRITE_OUTCOME_UNKNOWN')
+}
+
+function countsOf(calls: readonly Call[], wanted: Call['kind']): Counts {
+  const asked = calls.filter(({ kind }) => kind === wanted)
+  return { asked: asked.length, answered: asked.filter(isAnswered).length }
+}
+
+function transitions({ breakers }: Samples, wanted: string, since: number): number {
+  return breakers.filter(({ hop, at }) => hop === wanted && at >= since).length
+}
+
+/** How long after the fault this instance trusted its L1 again; 0: it never lost it, or has it back before. */
+function backMs(changes: Samples['trust'][number], { faultEnd }: Phases): number {
+  const before = changes.filter(({ at }) => at < faultEnd)
+  if (before.at(-1)?.state !== 'lost') return 0
+  const gained = changes.find(({ at, state }) => at >= faultEnd && state === 'gained')
+  return ((gained?.at ?? Number.POSITIVE_INFINITY) - faultEnd) / nsPerMs
+}
+
+/** 0 of none. */
+function percentile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((one, other) => one - other)
+  return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)] ?? 0
+}

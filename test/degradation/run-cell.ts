@@ -1,0 +1,209 @@
+/**
+ * One cell of the matrix: instances under an open loop of calls, a fault, and the time until all is
+ * well again. What they saw is measured, what they were told is judged as any history is.
+ */
+import { join } from 'node:path'
+import { checkHistory } from '../history/check.ts'
+import type { Line } from '../history/format.ts'
+import { openRecording, type Recording } from '../history/recording.ts'
+import { limited, pause } from '../history/time.ts'
+import { ownFolder } from '../support/servers.ts'
+import { until } from '../support/until.ts'
+import { breakWay } from './breakages.ts'
+import { type Cell, nameOf } from './cells.ts'
+import { type Instance, type Instances, maxConcurrentLoads, type Seen } from './instances.ts'
+import { type Measured, measure, type Phases } from './measure.ts'
+import { brokenPromises, type Conditions, type Outcome, promisedIn, successOf } from './promises.ts'
+import { readSamples } from './samples.ts'
+import { ids, type Stage, wellId } from './stage.ts'
+
+export interface CellResult extends Cell {
+  readonly promise: string
+  /** Of the calls that are promised to succeed, 0 to 1. */
+  readonly success: number
+  readonly p99Ms: number
+  /** Of the stalest answer: how long before it began a write had surely committed that it misses. */
+  readonly staleMs: number
+  readonly sourceConcurrency: number
+  readonly transitions: number
+  /** `null`: it was not well again in time. */
+  readonly recoveryMs: number | null
+  readonly violations: number
+  readonly met: boolean
+  /** What is not met, in words. */
+  readonly broken: readonly string[]
+  readonly measured: Outcome
+}
+
+export interface Round {
+  readonly stage: Stage
+  readonly instances: Instances
+  readonly count: number
+  /** What the first cell measured; `undefined` in that one. */
+  readonly control: Measured | undefined
+  readonly seed: number
+  readonly signal: AbortSignal
+}
+
+/** B, and the deadlines: the defaults of `timing`. */
+const boundMs = 1_000
+const readDeadlineMs = 3_000
+const writeDeadlineMs = 500
+const perSecond = 500
+const healthyMs = 2_000
+const recoveryDeadlineMs = 15_000
+const afterwardsMs = 500
+const quietDeadlineMs = 30_000
+
+export async function runCell(cell: Cell, round: Round): Promise<CellResult> {
+  const { count, instances, seed, signal, stage } = round
+  const name = nameOf(cell).replaceAll(/[^a-z0-9]+/g, '-')
+  const topic = `degradation-${name}`
+  await stage.begin(topic)
+  const folder = ownFolder('lockstep-degradation-')
+  const recording = openRecording(ownFolder('lockstep-history-'))
+  const place = { stage, recording, folder, topic, seed, namespace: topic }
+  const open = await instances.open({ ...place, perSecond: perSecond / count })
+  await until('all are well', () => areWell(open), quietDeadlineMs)
+  await Promise.all(open.map((one) => one.warm()))
+  await Promise.all(open.map((one) => one.load()))
+  await pause(healthyMs, signal)
+  const phases = await runFault(cell, { ...round, open, recording })
+  const seen = await Promise.all(open.map((one) => one.rest()))
+  const samples = await readSamples(open.map((one) => one.samples))
+  const verdict = await judge({ ...place, open, signal, file: join(folder, 'history.jsonl') })
+  return resultOf(cell, round, measure(samples, phases, boundMs), seen, verdict)
+}
+
+interface FaultSite extends Round {
+  readonly open: readonly Instance[]
+  readonly recording: Recording
+}
+
+async function runFault(
+  cell: Cell,
+  { stage, open, recording, signal }: FaultSite,
+): Promise<Phases> {
+  const faultBegin = recording.now()
+  const { fault } = cell
+  if (fault === 'none') await pause(cell.faultMs, signal)
+  else {
+    await recording.fault(`proxy ${fault}`, cell.services.join('+'), async () => {
+      const mends = await Promise.all(
+        cell.services.map((service) => breakWay(stage.proxies[service], fault)),
+      )
+      await pause(cell.faultMs, signal)
+      await Promise.all(mends.map((mend) => mend()))
+      return { kills: 0 }
+    })
+  }
+  signal.throwIfAborted()
+  const faultEnd = recording.now()
+  const late = limited(signal, recoveryDeadlineMs)
+  while (!(await areWell(open)) && !late.signal.aborted) await pause(50, late.signal)
+  const wellAt = late.signal.aborted ? undefined : recording.now()
+  late.clear()
+  await pause(afterwardsMs, signal)
+  return { faultBegin, faultEnd, wellAt, end: recording.now() }
+}
+
+async function areWell(open: readonly Instance[]): Promise<boolean> {
+  return (await Promise.all(open.map((one) => one.isWell()))).every((isWell) => isWell)
+}
+
+interface Ended {
+  readonly stage: Stage
+  readonly open: readonly Instance[]
+  readonly recording: Recording
+  readonly namespace: string
+  readonly seed: number
+  readonly file: string
+  readonly signal: AbortSignal
+}
+
+async function judge({ stage, open, recording, namespace, seed, file, signal }: Ended) {
+  await until(
+    'no row of the outbox waits',
+    async () => {
+      signal.throwIfAborted()
+      const [row] = await stage.ask(
+        `select count(*)::int as count from lockstep.outbox
+         where namespace = '${namespace}' and not (applied and published)`,
+      )
+      return row?.count === 0
+    },
+    quietDeadlineMs,
+  )
+  // What is older than B has to be seen by every proven answer from here on.
+  await pause(boundMs, signal)
+  let left: readonly Line[] = []
+  await until(
+    'all tiers are filled and proven',
+    async () => {
+      signal.throwIfAborted()
+      const all = await Promise.all(open.map((one) => one.left())).catch(() => undefined)
+      left = all?.flat() ?? []
+      return all !== undefined
+    },
+    quietDeadlineMs,
+  )
+  const rows = await stage.ask(
+    `select id, array_agg(writer order by version) as versions from history_log group by id`,
+  )
+  await Promise.all(open.map((one) => one.close()))
+  const written = new Map(rows.map(({ id, versions }) => [Number(id), versions as string[]]))
+  const truths = Array.from({ length: ids }, (_, index) => {
+    const versions = written.get(index + 1) ?? []
+    return { kind: 'truth', id: index + 1, version: versions.length, versions } as const
+  })
+  const header = { kind: 'history', format: 1, seed, epoch: String(recording.epoch) } as const
+  const about = { boundMs, plane: 'kafka', ids: wellId, foreignWrites: false } as const
+  const end = [...truths, ...left, { kind: 'end', at: recording.now() } as const]
+  await recording.join(file, { ...header, ...about }, end)
+  return checkHistory(file)
+}
+
+function resultOf(
+  cell: Cell,
+  { count, control }: Round,
+  measured: Measured,
+  seen: readonly Seen[],
+  { found, stalestMs }: { readonly found: number; readonly stalestMs: number },
+): CellResult {
+  const outcome: Outcome = {
+    ...measured,
+    violations: found,
+    sourceConcurrency: Math.max(...seen.map(({ mostLoads }) => mostLoads)),
+    fleetAnswers: seen.map((one) => one.fleetAnswers),
+  }
+  const conditions: Conditions = {
+    instances: count,
+    ...{
+      boundMs,
+      readDeadlineMs,
+      writeDeadlineMs,
+      maxConcurrentLoads,
+      recoveryDeadlineMs,
+      control,
+    },
+  }
+  const promised = promisedIn(cell)
+  const broken = brokenPromises(promised, outcome, conditions)
+  const { l2, source, bus } = outcome.transitions
+  return {
+    services: cell.services,
+    fault: cell.fault,
+    faultMs: cell.faultMs,
+    promise: promised.text,
+    success: successOf(promised, outcome),
+    p99Ms: outcome.p99Ms,
+    staleMs: stalestMs,
+    sourceConcurrency: outcome.sourceConcurrency,
+    transitions: l2 + source + bus,
+    recoveryMs: outcome.recoveryMs ?? null,
+    violations: found,
+    met: broken.length === 0,
+    broken,
+    measured: outcome,
+  }
+}
