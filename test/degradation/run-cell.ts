@@ -71,7 +71,12 @@ export async function runCell(cell: Cell, round: Round): Promise<CellResult> {
   const phases = await runFault(cell, { ...round, open, recording })
   const seen = await Promise.all(open.map((one) => one.rest()))
   const samples = await readSamples(open.map((one) => one.samples))
-  const verdict = await judge({ ...place, open, signal, file: join(folder, 'history.jsonl') })
+  const site = { ...place, open, signal, file: join(folder, 'history.jsonl') }
+  const verdict = await judge(site).catch((error: unknown) => {
+    signal.throwIfAborted()
+    return { found: 0, stalestMs: 0, unjudged: [String(error)] }
+  })
+  await Promise.all(open.map((one) => one.close()))
   return resultOf(cell, round, measure(samples, phases, boundMs), seen, verdict)
 }
 
@@ -150,7 +155,6 @@ async function judge({ stage, open, recording, namespace, seed, file, signal }: 
   const rows = await stage.ask(
     `select id, array_agg(writer order by version) as versions from history_log group by id`,
   )
-  await Promise.all(open.map((one) => one.close()))
   const written = new Map(rows.map(({ id, versions }) => [Number(id), versions as string[]]))
   const truths = Array.from({ length: ids }, (_, index) => {
     const versions = written.get(index + 1) ?? []
@@ -163,12 +167,19 @@ async function judge({ stage, open, recording, namespace, seed, file, signal }: 
   return checkHistory(file)
 }
 
+interface Judged {
+  readonly found: number
+  readonly stalestMs: number
+  /** Why nothing can be said. */
+  readonly unjudged?: readonly string[]
+}
+
 function resultOf(
   cell: Cell,
   { count, control }: Round,
   measured: Measured,
   seen: readonly Seen[],
-  { found, stalestMs }: { readonly found: number; readonly stalestMs: number },
+  { found, stalestMs, unjudged }: Judged,
 ): CellResult {
   const outcome: Outcome = {
     ...measured,
@@ -188,7 +199,7 @@ function resultOf(
     },
   }
   const promised = promisedIn(cell)
-  const broken = brokenPromises(promised, outcome, conditions)
+  const broken = [...brokenPromises(promised, outcome, conditions), ...(unjudged ?? [])]
   const { l2, source, bus } = outcome.transitions
   return {
     services: cell.services,

@@ -234,8 +234,10 @@ class ProxyServer implements TcpProxy {
 
   async #later(before: Promise<void>, act: () => Promise<void> | void): Promise<void> {
     const ms = this.#delayMs
+    // Bytes that follow soon are late by as much, not by as much each.
+    const isDue = ms > 0 ? new Promise((resolve) => setTimeout(resolve, ms)) : undefined
     await before
-    if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms))
+    await isDue
     await act()
   }
 
