@@ -21,6 +21,8 @@ export class Batches {
   /** What L2 is asked for while `serve.stale` is set. */
   readonly #lenient: AnyEntity
   readonly #refreshing = new Set<L1Key>()
+  /** Readers whose load has failed, with what. */
+  readonly #failures = new WeakMap<Wanted, unknown>()
   #queue: Wanted[] = []
   #underWay = 0
   #end: Deferred<void> | undefined
@@ -87,7 +89,7 @@ export class Batches {
     const following: Promise<void>[] = []
     try {
       const asked = this.#joinOrAsk(batch, following)
-      const missed = this.#shed(await this.#askL2(asked, following))
+      const missed = this.#shed(this.#failed(await this.#askL2(asked, following)))
       if (missed.length > 0) await this.#loader.load(missed)
       if (following.length > 0) await Promise.all(following)
     } catch (error) {
@@ -119,8 +121,11 @@ export class Batches {
     const groups = new Map<L1Key, WantedGroup & { readonly readers: Wanted[] }>()
     for (const wanted of batch) {
       const flight = this.#loader.flightOf(wanted.key)
-      if (flight && !wanted.isStrong && mayJoin(wanted, flight, boundMs)) {
-        following.push(this.#follow(flight, wanted))
+      // What is loaded anew behind an answer has one in L2.
+      const isRefresh = flight?.rank === rankOf('refresh') && wanted.answer !== undefined
+      const looks = this.#failures.has(wanted) || (isRefresh && this.#hasL2)
+      if (flight && !looks && !wanted.isStrong && mayJoin(wanted, flight, boundMs)) {
+        following.push(this.#follow(flight, wanted, (error) => this.#lookOnce(wanted, error)))
         continue
       }
       const group = groups.get(wanted.key)
@@ -130,7 +135,7 @@ export class Batches {
     return [...groups.values()]
   }
 
-  async #follow(flight: Flight, wanted: Wanted): Promise<void> {
+  async #follow(flight: Flight, wanted: Wanted, failed: (error: unknown) => void): Promise<void> {
     const waitsForFill = wanted.isStrong || wanted.tickets.length > 0
     const rank = rankOf(wanted.loadClass)
     flight.turn.raise(rank)
@@ -142,8 +147,24 @@ export class Batches {
     } catch (error) {
       // What is shed had waited as long as its class may; a load of this reader's own has just begun to.
       if (rank < flight.rank && codeOf(error) === 'SOURCE_BUSY') this.#again(wanted)
-      else fail(wanted, error)
+      else failed(error)
     }
+  }
+
+  get #hasL2(): boolean {
+    const { l2, switches } = this.#context
+    return l2 !== undefined && !switches['l2.bypass']
+  }
+
+  /**
+   * The load that it joined has failed, and it has not looked in L2: what lies there, within ttl or
+   * grace, is an answer (I7). It is not loaded again for it.
+   */
+  #lookOnce(wanted: Wanted, error: unknown): void {
+    if (wanted.answer && this.#hasL2) {
+      this.#failures.set(wanted, error)
+      this.enqueue(wanted)
+    } else fail(wanted, error)
   }
 
   /** What was found would not do for this reader: it looks again, within its deadline. */
@@ -162,26 +183,47 @@ export class Batches {
     groups: readonly WantedGroup[],
     following: Promise<void>[],
   ): Promise<readonly WantedGroup[]> {
-    const { l2, entity, boundMs, switches } = this.#context
-    if (groups.length === 0 || !l2 || switches['l2.bypass']) return groups
+    const { boundMs } = this.#context
+    if (!this.#hasL2) return groups
+    const missed: WantedGroup[] = []
+    for (const left of await this.#inL2(groups)) {
+      // Somebody began to load it while Redis was asked.
+      const flight = this.#loader.flightOf(left.key)
+      if (flight && left.readers.every((wanted) => mayJoin(wanted, flight, boundMs))) {
+        for (const wanted of left.readers) {
+          following.push(this.#follow(flight, wanted, (error) => fail(wanted, error)))
+        }
+      } else missed.push(left)
+    }
+    return missed
+  }
+
+  /** Those that it has no answer for, or that are to be loaded anew behind theirs. */
+  async #inL2(groups: readonly WantedGroup[]): Promise<readonly WantedGroup[]> {
+    const { l2, entity, switches } = this.#context
+    if (groups.length === 0 || !l2) return groups
     const doubts = doubtsOf(this.#context, groups)
     const lookups = await l2.lookup(
       switches['serve.stale'] ? this.#lenient : entity,
       groups.map(({ text }) => text),
       doubts?.asked,
     )
-    const missed: WantedGroup[] = []
-    for (const [index, group] of groups.entries()) {
+    return groups.flatMap((group, index) => {
       const known = doubts?.isMaybe[index] ? { ...group, isMaybe: true } : group
-      const left = answerFromL2(this.#context, known, lookups[index] as Lookup)
-      if (!left) continue
-      // Somebody began to load it while Redis was asked.
-      const flight = this.#loader.flightOf(left.key)
-      if (flight && left.readers.every((wanted) => mayJoin(wanted, flight, boundMs))) {
-        for (const wanted of left.readers) following.push(this.#follow(flight, wanted))
-      } else missed.push(left)
-    }
-    return missed
+      return answerFromL2(this.#context, known, lookups[index] as Lookup) ?? []
+    })
+  }
+
+  /** Those that are left without the readers whose load has failed before. */
+  #failed(missed: readonly WantedGroup[]): readonly WantedGroup[] {
+    return missed.flatMap((group) => {
+      const readers = group.readers.filter((wanted) => !this.#failures.has(wanted))
+      if (readers.length === group.readers.length) return group
+      for (const wanted of group.readers) {
+        if (this.#failures.has(wanted)) fail(wanted, this.#failures.get(wanted))
+      }
+      return readers.length === 0 ? [] : { ...group, readers }
+    })
   }
 
   /** With `misses.shed` only those are loaded that a strong read or one with a ticket waits for. */

@@ -260,7 +260,7 @@ export class Writer<Tx> {
     left: string,
     signal: AbortSignal,
   ): Promise<Fenced<R>> {
-    const value = await abortable(Promise.resolve(run(transaction.handle)), signal)
+    const value = await this.#called(transaction, run, signal)
     const keys = keysOf(value)
     const recorded = await abortable(transaction.record(byEntity(keys)), signal)
     this.#checkDatabase(recorded.write)
@@ -274,6 +274,14 @@ export class Writer<Tx> {
     }
     signal.throwIfAborted()
     return { value, keys, recorded, first, snapshot }
+  }
+
+  async #called<R>(transaction: Transaction<Tx>, run: Run<Tx, R>, signal: AbortSignal): Promise<R> {
+    try {
+      return await abortable(Promise.resolve(run(transaction.handle)), signal)
+    } catch (error) {
+      throw signal.aborted ? error : (transaction.failureOf?.(error) ?? error)
+    }
   }
 
   /** A transaction that its caller brings may be another database's, whose xids mean nothing here. */

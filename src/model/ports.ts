@@ -317,6 +317,8 @@ export type CommitOutcome =
 export interface Transaction<Tx> {
   /** What the caller's callback gets. */
   readonly handle: Tx
+  /** What a failure of the callback is told as, where it may be that of a connection that broke. */
+  failureOf?(error: unknown): unknown
   /** Writes the outbox rows; the transaction has its xid from here. */
   record(keys: readonly EntityIds[]): Promise<Recorded>
   /** Throws what the database refused the COMMIT for. */

@@ -58,6 +58,11 @@ export function closeAfter(
   return deadline.end
 }
 
+/** Why a connection of Knex' pool can't be used any more; `undefined`: it can. */
+export function brokenBy(connection: Client): unknown {
+  return (connection as unknown as RawConnection).__knex__disposed
+}
+
 /** A connection out of the pool, broken when the signal aborts; who takes it releases it. */
 interface Held {
   readonly connection: Client

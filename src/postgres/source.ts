@@ -10,6 +10,7 @@ import type { Snapshot } from '../model/snapshot.ts'
 import { abortable } from '../resilience/deadline.ts'
 import type { Hop } from '../resilience/hop.ts'
 import { hold } from './abort.ts'
+import { failureOver } from './broken-connection.ts'
 import { type Db, inTurn, type RawClient, type Tx, unavailable } from './pool.ts'
 import type { WriteOptions } from './record.ts'
 import { isRetryableFailure } from './retryable.ts'
@@ -101,6 +102,8 @@ export class PostgresSource implements Source<Tx> {
     try {
       // A loader that heeds no signal must not keep the connection from the others.
       return await abortable(run(connection), signal)
+    } catch (error) {
+      throw signal.aborted ? error : failureOver(connection, error)
     } finally {
       await release()
     }

@@ -4,10 +4,11 @@ import { wrong } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
 import type { CommitOutcome, EntityIds, Recorded, Transaction } from '../model/ports.ts'
 import { sleep } from '../resilience/deadline.ts'
-import { closeAfter } from './abort.ts'
+import { brokenBy, closeAfter } from './abort.ts'
+import { failureOver } from './broken-connection.ts'
 import { isInProgress, outcomeOf, overPool } from './outcome.ts'
 import { outermostOf } from './outermost.ts'
-import type { RawClient, Turns, Tx } from './pool.ts'
+import { type RawClient, type Turns, type Tx, unavailable } from './pool.ts'
 import { type RecordedRows, recordIn, type WriteOptions } from './record.ts'
 import { isBroken } from './retryable.ts'
 import { selectVersions, type VersionsRow, versionsOf } from './versions.ts'
@@ -37,9 +38,15 @@ export class OwnTransaction implements Transaction<Tx> {
     this.#options = options
   }
 
+  failureOf(error: unknown): unknown {
+    return failureOver(this.#connection, error)
+  }
+
   async record(keys: readonly EntityIds[]): Promise<Recorded> {
     // Statements that the callback has not awaited belong to the write as well.
     await this.#begun.turns.quiet()
+    const broken = brokenBy(this.#connection)
+    if (broken !== undefined) throw unavailable(broken)
     if (this.handle.isCompleted() || isOutsideTransaction(this.#connection)) {
       throw new LockstepError(
         'WRITE_ENDED_EARLY',

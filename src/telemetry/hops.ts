@@ -144,6 +144,7 @@ export class HopWatch {
   #transaction<Tx>(transaction: Transaction<Tx>): Transaction<Tx> {
     return {
       handle: transaction.handle,
+      failureOf: (error) => transaction.failureOf?.(error) ?? error,
       record: (keys) => this.#run('source', 'record', () => transaction.record(keys)),
       commit: () => this.#run('source', 'commit', () => transaction.commit()),
       rollback: () => transaction.rollback(),

@@ -13,6 +13,8 @@ import { coldIds, ids, type Stage, steadyIds, wellId } from './stage.ts'
 const script = fileURLToPath(new URL('./children/instance.mjs', import.meta.url))
 
 export const maxConcurrentLoads = 8
+/** Where each statement takes 100 ms longer, a few dozen writes a second are as many connections at once. */
+const poolSize = 40
 /** Short beside a fault of some seconds, as the defaults are beside one of a minute. */
 const hop = { openFor: '500ms', openForAtMost: '2s', rampUp: '1s' }
 const holdFor = '2s'
@@ -104,7 +106,10 @@ async function openOne(
     seed: seed + index,
     epoch: String(recording.epoch),
     record: recording.fileOf(number),
-    postgres: proxies.postgres.through(stage.postgresUrl),
+    postgres: {
+      connectionString: proxies.postgres.through(stage.postgresUrl),
+      pool: { max: poolSize },
+    },
     redis: proxies.redis.through(stage.redisUrl),
     kafka: { brokers: [...stage.kafka.brokers], topic, port: proxies.kafka.port },
     prometheus: {

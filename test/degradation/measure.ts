@@ -22,6 +22,8 @@ export interface Measured {
   readonly slowestWriteMs: number
   /** Of the calls that failed, without the first second. */
   readonly failedP50Ms: number
+  /** How often calls failed with what, by kind. */
+  readonly errors: Readonly<Record<string, number>>
   /** Calls that failed otherwise than with an error of ours that may be retried. */
   readonly untyped: readonly string[]
   /** Answers from L1 that began later than the staleness bound after the fault had. */
@@ -62,6 +64,7 @@ export function measure(samples: Samples, phases: Phases, boundMs: number): Meas
     slowestReadMs: Math.max(0, ...reads.map(msOf)),
     slowestWriteMs: Math.max(0, ...disturbed.filter((call) => !isRead(call)).map(msOf)),
     failedP50Ms: percentile(settled.filter((call) => !isAnswered(call)).map(msOf), 0.5),
+    errors: errorsOf(disturbed),
     untyped: [...new Set(disturbed.filter(isUntyped).map(({ error }) => error as string))],
     l1AfterBound: late.filter(({ tier }) => tier === 'l1').length,
     provenAfterBound: late.filter(({ kind, proven }) => kind === 'steady' && proven).length,
@@ -92,6 +95,16 @@ function isUntyped({ kind, error, retryable }: Call): boolean {
 function countsOf(calls: readonly Call[], wanted: Call['kind']): Counts {
   const asked = calls.filter(({ kind }) => kind === wanted)
   return { asked: asked.length, answered: asked.filter(isAnswered).length }
+}
+
+function errorsOf(calls: readonly Call[]): Readonly<Record<string, number>> {
+  const errors: Record<string, number> = {}
+  for (const { kind, error } of calls) {
+    if (error === undefined) continue
+    const name = `${kind} ${error}`
+    errors[name] = (errors[name] ?? 0) + 1
+  }
+  return errors
 }
 
 function transitions({ breakers }: Samples, wanted: string, since: number): number {

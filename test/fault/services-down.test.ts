@@ -113,6 +113,26 @@ test('with PostgreSQL killed in the middle L2 goes on answering, and what needs 
   await until('L1 is served again', async () => (await cache.item.getEntry(id)).tier === 'l1')
 })
 
+test('a write whose connections break again and again is told that PostgreSQL is away', async () => {
+  const proxy = await openTcpProxy(required('DATABASE_URL'))
+  const world = await openWorld()
+  const postgres = proxy.through(required('DATABASE_URL'))
+  const cache = await world.open({ timing, options: { postgres } as never })
+  let tries = 0
+  const failing = cache.item.write(id, async (tx) => {
+    tries++
+    proxy.cut()
+    await tx(world.table)
+      .where({ id })
+      .increment('version', 1)
+      .catch(() => {})
+    return tx(world.table).where({ id }).increment('version', 1)
+  })
+  await expect(failing).rejects.toMatchObject({ code: 'SOURCE_UNAVAILABLE', retryable: true })
+  expect(tries).toBe(3)
+  expect((await world.write(cache, id)).version).toBe(1)
+})
+
 test('a write whose first delete went through and whose process died blocks nobody', async () => {
   const world = await openWorld()
   const cache = await world.open({ timing })

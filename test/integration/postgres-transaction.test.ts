@@ -547,6 +547,22 @@ test('a database that cannot be reached is told as such, and the write may be do
   await place.write('1')
 })
 
+test('a connection that breaks under the callback is the source’s failure, whatever the callback makes of it', async () => {
+  const place = await open()
+  const transaction = await place.begin()
+  const mistake = new Error('a mistake of the caller')
+  expect(transaction.failureOf?.(mistake)).toBe(mistake)
+  place.proxy.cut()
+  await expect(place.bump(transaction)).rejects.toThrow()
+  // It goes on all the same, and Knex says only that the transaction is complete.
+  const second = await place.bump(transaction).catch((reason: unknown) => reason)
+  const told = transaction.failureOf?.(second)
+  expect(told).toMatchObject({ code: 'SOURCE_UNAVAILABLE', retryable: true })
+  expect(place.source.isRetryable(told)).toBe(true)
+  await expect(place.record(transaction)).rejects.toMatchObject({ code: 'SOURCE_UNAVAILABLE' })
+  await transaction.rollback()
+})
+
 test('what the database says decides whether the same may be done again', async () => {
   const { source } = await open()
   const said = (code: string) => Object.assign(new Error('said'), { code })

@@ -60,8 +60,10 @@ export function startLoad(work) {
   }
 
   function failed(kind, dueNs, error) {
-    const { code = String(error), retryable = false } = error
-    samples.add({ kind, due: dueNs, end: samples.now(), error: code, retryable })
+    const { code, retryable = false } = error
+    // A message for whoever has to find out; the code alone where it says enough.
+    const said = retryable || code === 'WRITE_OUTCOME_UNKNOWN' ? code : inWords(error)
+    samples.add({ kind, due: dueNs, end: samples.now(), error: said, retryable })
   }
 
   async function recorded(kind, dueNs, id, ticket) {
@@ -131,4 +133,8 @@ export function startLoad(work) {
       await looping
     },
   }
+}
+
+function inWords({ code = '', message, cause }) {
+  return `${code} ${message}${cause ? `: ${cause.message ?? cause}` : ''}`.trim()
 }

@@ -534,6 +534,66 @@ describe('staleness', () => {
     await world.clock.advance(5_000)
   })
 
+  /** Its loads hang from `break` on; nothing is proven any more by then. */
+  async function hanging() {
+    let isHung = false
+    const hung: unknown[] = []
+    const one = await start({
+      entity: cityEntity({ ttl: '10s', grace: '60s' }),
+      loadDeadlineMs: 500,
+      wrapSource: (source) => ({
+        ...source,
+        load: (entity, ids, signal) => {
+          if (!isHung) return source.load(entity, ids, signal)
+          hung.push(...ids)
+          return new Promise(() => {})
+        },
+      }),
+    })
+    await now(world, one.name(42))
+    await world.clock.advance(15_000)
+    isHung = true
+    world.database.down = new Error('ECONNREFUSED')
+    world.clock.stop(timing.stalenessBoundMs + 1)
+    return { one, hung }
+  }
+
+  const stale = expect.objectContaining({ tier: 'l2', state: 'stale', isProven: false })
+
+  test('nobody waits for a load behind an answer: who comes meanwhile gets what L2 has as well', async () => {
+    const { one, hung } = await hanging()
+    const answers = [watch(one.reader.getEntry(42, {}))]
+    await world.clock.settle()
+    expect(hung).toEqual([42])
+    answers.push(watch(one.reader.getEntry(42, {})))
+    await world.clock.settle()
+    expect(answers.map(({ value }) => value)).toEqual([stale, stale])
+    expect(hung).toEqual([42])
+  })
+
+  test('who joined a load that fails gets what L2 has, within its grace', async () => {
+    const { one, hung } = await hanging()
+    const strong = watch(one.name(42, { consistency: 'strong' }))
+    await world.clock.settle()
+    expect(hung).toEqual([42])
+    const joined = [watch(one.reader.getEntry(42, {})), watch(one.reader.getEntry(42, {}))]
+    await world.clock.settle()
+    expect(joined.map(({ state }) => state)).toEqual(['pending', 'pending'])
+    await world.clock.advance(3_000)
+    expect(codeOf(strong.error)).toBe('SOURCE_TIMEOUT')
+    expect(joined.map(({ value }) => value)).toEqual([stale, stale])
+  })
+
+  test('who joined a load that fails, and finds nothing in L2, fails with it, and nothing is loaded again', async () => {
+    const { one, hung } = await hanging()
+    const first = watch(one.name(7))
+    await world.clock.settle()
+    const joined = watch(one.name(7))
+    await world.clock.advance(5_000)
+    expect([codeOf(first.error), codeOf(joined.error)]).toEqual(Array(2).fill('SOURCE_TIMEOUT'))
+    expect(hung).toEqual([7])
+  })
+
   test('unproven, L1 is not served, not even to a peek', async () => {
     const one = await start()
     await now(world, one.name(42))
