@@ -66,13 +66,16 @@ function refuse(
   return left.length === 0 ? undefined : { ...group, readers: left }
 }
 
-/** A value out of L2, into L1 if that may have it; `undefined`: it is too big, or its bytes are none that the codec wrote. */
+/**
+ * A value out of L2, into L1 if that may have it; `undefined`: it is too big, its bytes are none that the
+ * codec wrote, or it misses a write that this process was told of, and L2 was not.
+ */
 export function takeFromL2(
   { clock, counters, entity, probes, region, turnClock }: ReadContext,
   { key }: Pick<WantedGroup, 'key'>,
   stored: Stored,
 ): { readonly candidate: Candidate; readonly isProven: boolean } | undefined {
-  if (stored.form === 'too-big') return undefined
+  if (stored.form === 'too-big' || region.isOutdated(key, stored.snapshot)) return undefined
   const candidate = candidateFromL2(entity, stored, clock.monotonicMs())
   if (!candidate) {
     counters.corruptValues++

@@ -24,6 +24,11 @@ export interface ClientOptions {
 }
 
 const connectionTimeoutMs = 1_000
+/**
+ * The first broker that a client asks says at once what it speaks; whatever may take longer comes
+ * after that. One that doesn't hangs: who waited for it any longer would still do so when it is back.
+ */
+const firstAnswerMs = 1_000
 const authenticationTimeoutMs = 5_000
 /** A broker ends connections that nobody uses; after this long it is that, and no fault. */
 const idleMs = 60_000
@@ -41,13 +46,25 @@ export function openClient(settings: KafkaSettings, options: ClientOptions): Cli
   const { socketFactory: open = openSocket, sasl, ...own } = settings.client
   const sockets = new Set<Socket>()
   let isDestroyed = false
+  let hasAnswered = false
   const factory: SocketFactory = (place) => {
     if (isDestroyed) throw new Error('closed')
-    const socket = open(place)
+    const { onConnect } = place
+    let silence: NodeJS.Timeout | undefined
+    const socket = open({
+      ...place,
+      onConnect: () => {
+        const hangs = new Error(`the broker has not answered in ${firstAnswerMs} ms`)
+        if (!hasAnswered) silence = setTimeout(() => socket.destroy(hangs), firstAnswerMs)
+        onConnect()
+      },
+    })
     sockets.add(socket)
     let usedAtMs = performance.now()
     socket.setKeepAlive(true, 10_000)
     socket.on('data', () => {
+      clearTimeout(silence)
+      hasAnswered = true
       usedAtMs = performance.now()
     })
     let failure: unknown
@@ -55,6 +72,7 @@ export function openClient(settings: KafkaSettings, options: ClientOptions): Cli
       failure = error
     })
     socket.once('close', () => {
+      clearTimeout(silence)
       sockets.delete(socket)
       if (!isDestroyed && performance.now() - usedAtMs < idleMs) {
         onCut?.(failure ?? new Error('the broker has closed the connection'))

@@ -7,7 +7,7 @@ import { plain, refusalOf } from './refusal.ts'
 
 /** A broker that has just started says no a few times; one that can't be reached is not waited for. */
 const triesAtStart = 4
-const pace = { firstDelayMs: 50, longestDelayMs: 1_000, steadyMs: 10_000 }
+const pace = { firstDelayMs: 50, longestDelayMs: 500, steadyMs: 10_000 }
 
 /**
  * Resolves when it was positioned for the first time, or couldn't be a few times; rejects when Kafka says no.

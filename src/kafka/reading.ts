@@ -65,6 +65,7 @@ class Reading {
   readonly #over: Deferred<Loss> = deferred()
   #positions: Positions | undefined
   #ends: readonly End[] = []
+  #hasJoined = false
   #isPositioned = false
   #isOver = false
   readonly #ended = new AbortController()
@@ -145,6 +146,7 @@ class Reading {
   }
 
   #joined(consumer: Consumer, assignment: Readonly<Record<string, readonly number[]>>): void {
+    this.#hasJoined = true
     if (this.#isOver) return
     const { topic, partitions } = this.#place.settings
     const own = assignment[topic] ?? []
@@ -183,6 +185,8 @@ class Reading {
   async #end(consumer: Consumer, begun: Promise<void>): Promise<void> {
     const { settings, clock, log } = this.#place
     const late = (): Error => new Error(`not done in ${leaveDeadlineMs} ms`)
+    // It has not come so far as to be a member of anything.
+    if (!this.#hasJoined) this.#client.destroy()
     try {
       await withDeadline(leaveDeadlineMs, late, undefined, clock, async (signal) => {
         await begun

@@ -20,6 +20,7 @@ import {
 import { Entries } from './entries.ts'
 import type { EvictionPolicy } from './policies/policy.ts'
 import { Stripes } from './stripes.ts'
+import { ToldWrites } from './told-writes.ts'
 
 export interface RegionBounds {
   readonly maxEntries: number
@@ -37,6 +38,7 @@ const mostOver = 8
 
 export class L1Region implements Region {
   readonly #stripes = new Stripes()
+  readonly #toldWrites = new ToldWrites()
   readonly #bounds: RegionBounds
   readonly #policy: EvictionPolicy
   readonly #entries: Entries
@@ -114,9 +116,14 @@ export class L1Region implements Region {
     }
     // No floor will ever see a write of a life that is over, and nothing that is loaded now misses it.
     if (this.#over.includes(write.incarnation)) return
+    this.#toldWrites.add(key, write)
     if (this.#floor === undefined || !visible(write, this.#floor)) {
       this.#stripes.add(hashOf(key), write)
     }
+  }
+
+  isOutdated(key: L1Key, snapshot: Snapshot): boolean {
+    return this.#toldWrites.isMissedBy(key, snapshot)
   }
 
   dropOlder(key: L1Key, than: Snapshot): void {

@@ -47,6 +47,8 @@ export interface Region {
   fillFromSource(key: L1Key, candidate: Candidate): boolean
   /** Whether it was let in; `barrier`: what lay beside it in L2. */
   fillFromL2(key: L1Key, candidate: Candidate, barrier: Snapshot | undefined): boolean
+  /** Does what was read under this snapshot miss a write of the id that this process was told of? */
+  isOutdated(key: L1Key, snapshot: Snapshot): boolean
   /**
    * Acts on a write: drops the value if it doesn't see it, and remembers the xid for fills until
    * the floor sees it.

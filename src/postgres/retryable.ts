@@ -6,7 +6,7 @@ const retryableStates = /^(08|40001|40P01|53|55P03|57P)/
 /** No connection, no resources, going down or coming up, an I/O error: not contention, nor what is refused. */
 const illStates = /^(08|53|57P|58)/
 const brokenConnection =
-  /Connection terminated|Connection ended|connection error|not queryable|ECONN|EPIPE|ETIMEDOUT|Unable to acquire a connection|timeout exceeded when trying to connect/i
+  /Connection terminated|Connection ended|connection error|not queryable|ECONN|EPIPE|ETIMEDOUT|Unable to acquire a connection|Timeout acquiring a connection|timeout expired|timeout exceeded when trying to connect/i
 
 /** May the same work succeed when it is done again? */
 export function isRetryable(error: unknown): boolean {

@@ -33,6 +33,7 @@ function deaf(region: Region): Region {
     fillFromL2: (...args) => region.fillFromL2(...args),
     told: () => {},
     dropOlder: (...args) => region.dropOlder(...args),
+    isOutdated: () => false,
     settle: (...args) => region.settle(...args),
     reset: () => region.reset(),
     get count() {

@@ -1118,6 +1118,27 @@ describe('loaders', () => {
   })
 })
 
+test('what Redis has missed while it was away is not answered by who was told of it, and is loaded anew', async () => {
+  const options = { isRelaying: false }
+  const [one, two] = [await start(options), await start(options)]
+  await now(world, one.name(42))
+  await now(world, two.name(42))
+  world.redis.down = new Error('ECONNREFUSED')
+  const written = watch(one.write(42, 'new'))
+  await world.clock.advance(timing.redisDeadlineMs * 10)
+  expect(written.value?.fenced).toBe(false)
+  world.redis.down = undefined
+  const three = await start(options)
+  // It began later, and can't know: what nobody has proven is told as such.
+  const unknown = await now(world, three.reader.getEntry(42, {}))
+  expect(unknown).toMatchObject({ tier: 'l2', isProven: false, value: { name: 'old' } })
+  const known = await now(world, two.reader.getEntry(42, {}))
+  expect(known).toMatchObject({ tier: 'source', value: { name: 'new' } })
+  await world.clock.settle()
+  // And it lies in Redis from then on.
+  expect(await now(world, three.name(42))).toBe('new')
+})
+
 describe('without trust', () => {
   test('before the first probe a value is answered, and enters neither tier', async () => {
     const one = await start({ isPolling: false })

@@ -543,17 +543,21 @@ describe('when Redis can not be told', () => {
     expect(written.value?.fenced).toBe(false)
   })
 
-  test('while L2 has not been told, what it still has does not enter L1', async () => {
-    const one = await start({ wrapL2: failingL2(() => true) })
-    const other = await start()
+  test('while L2 has not been told, what it still has is no answer to who was, and enters no L1', async () => {
+    const one = await start({ wrapL2: failingL2(() => true), isRelaying: false })
+    const other = await start({ isRelaying: false })
     await now(world, other.name(42))
     watch(one.write(42, 'new'))
     await world.clock.advance(2 * timing.stalenessBoundMs)
+    const late = await start({ isRelaying: false })
+    // It was not told. I4 is suspended, I3 is not.
+    const unknown = await now(world, late.reader.getEntry(42, {}))
+    expect([unknown.tier, unknown.isProven]).toEqual(['l2', false])
+    expect(late.reader.peek(42)).toBeUndefined()
     for (const { reader } of [one, other]) {
-      const entry = await now(world, reader.getEntry(42, {}))
-      // I4 is suspended, I3 is not.
-      expect([entry.tier, entry.isProven]).toEqual(['l2', false])
       expect(reader.peek(42)).toBeUndefined()
+      const entry = await now(world, reader.getEntry(42, {}))
+      expect([entry.isProven, entry.value]).toEqual([true, { id: 42, name: 'new' }])
     }
   })
 

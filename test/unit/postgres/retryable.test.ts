@@ -42,6 +42,8 @@ test.each([
   'Client has encountered a connection error and is not queryable',
   'Unable to acquire a connection',
   'timeout exceeded when trying to connect',
+  'timeout expired',
+  'Knex: Timeout acquiring a connection. The pool is probably full.',
 ])('"%s" is no answer, and may be one the next time', (message) => {
   expect([isRetryable(new Error(message)), isSourceAnswer(new Error(message))]).toEqual([
     true,
