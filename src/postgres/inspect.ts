@@ -1,0 +1,170 @@
+/**
+ * What `lockstep doctor` asks PostgreSQL: each question in a transaction of its own that may not write,
+ * so that one which fails, as for want of a right or of the schema, costs the others nothing.
+ */
+import type { Client } from 'pg'
+import type { Clock } from '../model/clock.ts'
+import type { Answer, Answers, ClockFacts, Inspection, PostgresFacts } from '../model/doctor.ts'
+import { messageOf } from '../model/errors.ts'
+import { type Failure, networkFailure } from '../model/failure.ts'
+import { deadlineIn } from '../resilience/deadline.ts'
+import { closeOnAbort } from './abort.ts'
+import {
+  askFlags,
+  askNamespace,
+  askPrepared,
+  askServer,
+  askTransactions,
+} from './inspect-questions.ts'
+import { newestKnown, newestOf } from './migrations.ts'
+import { databaseOf } from './namespace.ts'
+import { missingRights } from './needed-rights.ts'
+import { openPool, type Pool } from './pool.ts'
+import { sqlState } from './retryable.ts'
+import { listTriggers } from './triggers.ts'
+
+const deadlineMs = 6_000
+const begin = `
+  begin isolation level read committed read only;
+  set local statement_timeout = 2000;
+  set local lock_timeout = 500`
+
+/** Never rejects, and ends by itself. */
+export async function inspectPostgres(
+  url: string,
+  namespace: string,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<Inspection<PostgresFacts>> {
+  const { host, port } = new URL(url)
+  const at = port === '' ? `${host}:5432` : host
+  const pool = openPool(url)
+  const deadline = deadlineIn(deadlineMs, clock)
+  try {
+    const connection = await pool.connect()
+    const endWatch = closeOnAbort(connection, AbortSignal.any([signal, deadline.signal]))
+    try {
+      const facts = await factsOf({ pool, connection, namespace, clock, signal })
+      const { server } = facts
+      const version = server.isKnown ? ` ${server.value.version}` : ''
+      return { kind: 'reached', found: `PostgreSQL${version} at ${at}`, facts }
+    } finally {
+      endWatch()
+      connection.end().catch(() => {})
+    }
+  } catch (error) {
+    return { kind: 'unreachable', at, failure: failureOf(error) }
+  } finally {
+    deadline.end()
+    await pool.close().catch(() => {})
+  }
+}
+
+interface Asked {
+  readonly pool: Pool
+  readonly connection: Client
+  readonly namespace: string
+  readonly clock: Clock
+  readonly signal: AbortSignal
+}
+
+async function factsOf({
+  pool,
+  connection,
+  namespace,
+  clock,
+  signal,
+}: Asked): Promise<Answers<PostgresFacts>> {
+  const ask = <T>(question: (connection: Client) => Promise<T>): Promise<Answer<T>> =>
+    answerTo(() => inReadOnly(connection, question))
+  // On one connection, one after the other.
+  return {
+    pooler: await answerTo(() => askPooler(connection)),
+    clock: await answerTo(() => askClock(connection, clock)),
+    server: await ask(askServer),
+    schema: await ask(async () => ({
+      present: await newestOf(connection),
+      newest: newestKnown(),
+    })),
+    rights: await ask(missingRights),
+    transactions: await ask(askTransactions),
+    prepared: await ask(askPrepared),
+    database: await ask(databaseOf),
+    flags: await ask((one) => askFlags(one, namespace)),
+    namespace: await answerTo(() =>
+      askNamespace((question) => inReadOnly(connection, question), namespace, clock, signal),
+    ),
+    triggers: await answerTo(() => listTriggers(pool)),
+  }
+}
+
+async function answerTo<T>(question: () => Promise<T>): Promise<Answer<T>> {
+  try {
+    return { isKnown: true, value: await question() }
+  } catch (error) {
+    return { isKnown: false, why: messageOf(error) }
+  }
+}
+
+async function inReadOnly<T>(
+  connection: Client,
+  question: (connection: Client) => Promise<T>,
+): Promise<T> {
+  await connection.query(begin)
+  try {
+    return await question(connection)
+  } finally {
+    await connection.query('rollback')
+  }
+}
+
+/** Whoever stands in between gives out process ids of its own. */
+async function askPooler(connection: Client): Promise<PostgresFacts['pooler']> {
+  const { rows } = await connection.query<{ pid: number }>('select pg_backend_pid() as pid')
+  const { processID } = connection as unknown as { readonly processID: number | null }
+  const isThere = processID !== rows[0]?.pid
+  try {
+    await inReadOnly(connection, async () => {})
+    return { isThere, refusal: undefined }
+  } catch (error) {
+    return { isThere, refusal: messageOf(error) }
+  }
+}
+
+async function askClock(connection: Client, clock: Clock): Promise<ClockFacts> {
+  const [wallMs, sentAtMs] = [clock.wallMs(), clock.monotonicMs()]
+  const { rows } = await connection.query<{ ms: number }>(
+    'select (extract(epoch from clock_timestamp()) * 1000)::float8 as ms',
+  )
+  const roundTripMs = clock.monotonicMs() - sentAtMs
+  return { roundTripMs, offsetMs: (rows[0]?.ms ?? 0) - (wallMs + roundTripMs / 2) }
+}
+
+/** By SQLSTATE, or the beginning of it (PostgreSQL manual, appendix A). */
+const kinds: readonly (readonly [string, Failure['kind']])[] = [
+  ['28P01', 'password'],
+  ['28', 'rights'],
+  ['3D', 'database'],
+  ['42501', 'rights'],
+  ['53300', 'full'],
+  ['57P03', 'starting'],
+  ['57P', 'cut'],
+]
+
+/** What pg says without a code. */
+const sayings: readonly (readonly [RegExp, Failure['kind']])[] = [
+  [/does not support SSL|There was an error establishing an SSL/i, 'tls'],
+  [/timeout|timed out/i, 'silent'],
+  [/password must be a string|SASL|SCRAM/i, 'password'],
+  [/terminated|ended unexpectedly/i, 'cut'],
+]
+
+function failureOf(error: unknown): Failure {
+  const { cause = error } = error as { readonly cause?: unknown }
+  const state = sqlState(cause)
+  const detail = messageOf(cause)
+  const found = state && kinds.find(([beginning]) => state.startsWith(beginning))?.[1]
+  if (found) return { kind: found, detail }
+  const said = sayings.find(([saying]) => saying.test(detail))?.[1]
+  return networkFailure(cause) ?? { kind: said ?? 'other', detail }
+}
