@@ -2,7 +2,7 @@
 import { type ExaminedConfig, knownVariables } from './config.ts'
 import { type KafkaSettings, settleKafka } from './kafka/options.ts'
 import { timingDefaults } from './model/defaults.ts'
-import type { Answers } from './model/doctor.ts'
+import { type Answers, known } from './model/doctor.ts'
 import { durationMs } from './model/duration.ts'
 import { messageOf } from './model/errors.ts'
 import type { Surroundings } from './operations/doctor.ts'
@@ -107,6 +107,6 @@ export function configFacts(
     prometheusUrl: urlFacts(config.prometheusUrl),
     kafka: config.kafkaBrokers === undefined ? undefined : (problems.kafka ?? ''),
   }
-  const answers = Object.entries(facts).map(([fact, value]) => [fact, { isKnown: true, value }])
+  const answers = Object.entries(facts).map(([fact, value]) => [fact, known(value)])
   return Object.fromEntries(answers) as Answers<ConfigFacts>
 }

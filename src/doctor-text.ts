@@ -2,6 +2,9 @@
 import type { Config } from './config.ts'
 import type { DoctorRow } from './model/doctor.ts'
 
+/** Skipped checks that are named one by one. */
+const mostNamed = 3
+
 /** A table of what was looked at, and what to do about what isn't well. */
 export function textOf(rows: readonly DoctorRow[]): string {
   const shown = rows.filter(({ state }) => state !== 'skipped')
@@ -20,12 +23,17 @@ export function textOf(rows: readonly DoctorRow[]): string {
 }
 
 function skippedLines(rows: readonly DoctorRow[]): readonly string[] {
-  const byReason = new Map<string, string[]>()
-  for (const { state, check, found } of rows) {
-    if (state !== 'skipped') continue
-    byReason.set(found, [...(byReason.get(found) ?? []), check])
+  const groups = new Map<string, DoctorRow[]>()
+  for (const row of rows.filter(({ state }) => state === 'skipped')) {
+    const name = `${row.place} ${row.found}`
+    groups.set(name, [...(groups.get(name) ?? []), row])
   }
-  return [...byReason].map(([found, checks]) => `skipped: ${checks.join(', ')}: ${oneLine(found)}`)
+  return [...groups.values()].map((group) => {
+    const names = group.map(({ check }) => check)
+    const [{ place, found }] = group as [DoctorRow]
+    const which = names.length > mostNamed ? `${names.length} checks of ${place}` : names.join(', ')
+    return `skipped: ${which}: ${oneLine(found)}`
+  })
 }
 
 function remedyLines(rows: readonly DoctorRow[]): readonly string[] {

@@ -1,11 +1,17 @@
 /** What `lockstep doctor` asks Kafka: no topic is made by it, and no group joined. */
 import type { Admin } from 'kafkajs'
 import type { Clock } from '../model/clock.ts'
-import type { Answer, Inspection, KafkaFacts, TopicFacts } from '../model/doctor.ts'
+import {
+  type Answers,
+  answerTo,
+  type Inspection,
+  type KafkaFacts,
+  known,
+  type TopicFacts,
+} from '../model/doctor.ts'
 import { messageOf } from '../model/errors.ts'
 import { type Failure, kindOf, networkFailure } from '../model/failure.ts'
-import type { Logger } from '../model/log.ts'
-import { silent } from '../model/log.ts'
+import { type Logger, silent } from '../model/log.ts'
 import { unanswered, withDeadline } from '../resilience/deadline.ts'
 import { withAdmin } from './client.ts'
 import { deadLettersTopicOf, type KafkaSettings } from './options.ts'
@@ -33,7 +39,10 @@ export async function inspectKafka(
   // KafkaJS keeps what Node said for its log.
   const log: Logger = {
     ...silent,
-    debug: (details) => void said.push(String((details as { error?: unknown }).error ?? '')),
+    debug: (details, message) => {
+      const { error = '' } = details as { readonly error?: unknown }
+      said.push(`${message} ${String(error)}`.replace('KafkaJS: ', '').trim())
+    },
   }
   try {
     return await withDeadline(deadlineMs, unanswered(deadlineMs), signal, clock, (inTime) =>
@@ -56,7 +65,7 @@ export async function inspectKafka(
 async function factsOf(
   admin: Admin,
   settings: KafkaSettings,
-): Promise<Omit<Extract<Inspection<KafkaFacts>, { kind: 'reached' }>['facts'], 'brokers'>> {
+): Promise<Omit<Answers<KafkaFacts>, 'brokers'>> {
   const { topic } = settings
   const log = await answerTo(() => askTopic(admin, topic))
   const isThere = log.isKnown && log.value.partitions !== undefined
@@ -64,18 +73,6 @@ async function factsOf(
     log,
     settings: await answerTo(async () => (isThere ? settingsOf(admin, topic, asked) : {})),
     deadLetters: await answerTo(() => askTopic(admin, deadLettersTopicOf(settings))),
-  }
-}
-
-function known<T>(value: T): Answer<T> {
-  return { isKnown: true, value }
-}
-
-async function answerTo<T>(question: () => Promise<T>): Promise<Answer<T>> {
-  try {
-    return known(await question())
-  } catch (error) {
-    return { isKnown: false, why: messageOf(error) }
   }
 }
 
@@ -103,7 +100,7 @@ const sayings: readonly (readonly [RegExp, Failure['kind']])[] = [
   [/not authorized|authorization/i, 'rights'],
   [/certificate|self.signed|SSL|TLS/i, 'tls'],
   [/timeout|timed out|no answer/i, 'silent'],
-  [/closed|disconnect|hang up|reset/i, 'cut'],
+  [/closed|connected|hang up|reset/i, 'cut'],
 ]
 
 /** KafkaJS wraps what Node said, and keeps its words at best. */
@@ -114,6 +111,9 @@ function failureOf(error: unknown, said: readonly string[]): Failure {
   const code = texts.map((text) => codePattern.exec(text)?.[1]).find((one) => kindOf(one))
   const kind = kindOf(code)
   if (kind && code) return { kind, detail: code }
-  const found = sayings.find(([saying]) => texts.some((text) => saying.test(text)))?.[1]
-  return { kind: found ?? 'other', detail: messageOf(error) }
+  for (const [saying, one] of sayings) {
+    const detail = texts.find((text) => saying.test(text))
+    if (detail !== undefined) return { kind: one, detail }
+  }
+  return { kind: 'other', detail: messageOf(error) }
 }

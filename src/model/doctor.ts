@@ -2,18 +2,11 @@
  * What `lockstep doctor` learns of each place, and what it says. Places are only looked at: they answer
  * with facts (`Inspection`), and what the facts mean is decided without any service (`operations/doctor.ts`).
  */
+import type { Clock } from './clock.ts'
+import { messageOf } from './errors.ts'
 import type { Failure } from './failure.ts'
 
-export const doctorPlaces = [
-  'config',
-  'postgres',
-  'redis',
-  'kafka',
-  'prometheus',
-  'lockstep',
-] as const
-
-export type DoctorPlace = (typeof doctorPlaces)[number]
+export type DoctorPlace = 'config' | 'postgres' | 'redis' | 'kafka' | 'prometheus' | 'lockstep'
 
 /** `skipped`: it could not be looked at, or there is nothing to look at. */
 export type DoctorState = 'ok' | 'warning' | 'broken' | 'skipped'
@@ -41,10 +34,31 @@ export type Inspection<Facts> =
   /** `found`: what answers there. */
   | { readonly kind: 'reached'; readonly found: string; readonly facts: Answers<Facts> }
 
+export function known<T>(value: T): Answer<T> {
+  return { isKnown: true, value }
+}
+
+/** Never rejects. */
+export async function answerTo<T>(question: () => Promise<T>): Promise<Answer<T>> {
+  try {
+    return known(await question())
+  } catch (error) {
+    return { isKnown: false, why: messageOf(error) }
+  }
+}
+
 /** Theirs minus ours, and how exact that is. */
 export interface ClockFacts {
   readonly offsetMs: number
   readonly roundTripMs: number
+}
+
+/** `ask`: what their clock shows, in milliseconds since 1970. */
+export async function compareClocks(clock: Clock, ask: () => Promise<number>): Promise<ClockFacts> {
+  const [wallMs, sentAtMs] = [clock.wallMs(), clock.monotonicMs()]
+  const theirMs = await ask()
+  const roundTripMs = clock.monotonicMs() - sentAtMs
+  return { roundTripMs, offsetMs: theirMs - (wallMs + roundTripMs / 2) }
 }
 
 // ---------------------------------------------------------------- PostgreSQL
@@ -92,7 +106,7 @@ export interface OldTransaction {
   readonly seconds: number
 }
 
-export interface TriggerFacts {
+interface TriggerFacts {
   readonly table: string
   readonly entity: string
   readonly id: string

@@ -50,7 +50,7 @@ export const kafkaChecks: PlaceChecks<KafkaFacts> = {
       password:
         'correct LOCKSTEP_KAFKA_SASL, LOCKSTEP_KAFKA_USERNAME and LOCKSTEP_KAFKA_PASSWORD, or unset them where the brokers want none',
       rights: 'grant what docs/kafka.md has to this user',
-      cut: 'set LOCKSTEP_KAFKA_TLS=true where the brokers speak TLS, and LOCKSTEP_KAFKA_SASL where they want a password',
+      cut: 'set LOCKSTEP_KAFKA_TLS=true where the brokers speak TLS, and not where they do not, and LOCKSTEP_KAFKA_SASL where they want a password',
       silent:
         'look whether the brokers hang, and whether they announce addresses (advertised.listeners) that this machine can reach; LOCKSTEP_KAFKA_TLS and LOCKSTEP_KAFKA_SASL have to be as the brokers want them',
       tls: 'set LOCKSTEP_KAFKA_TLS=true where the brokers speak TLS, and not where they do not; trust their certificate with NODE_EXTRA_CA_CERTS=/path/to/ca.pem',

@@ -21,6 +21,8 @@ export const redisChecks: PlaceChecks<RedisFacts> = {
     remedy: 'correct REDIS_URL, redis://user:password@host:6379/0, or mend the server',
     remedies: {
       tls: 'begin REDIS_URL with rediss:// where the server speaks TLS, and with redis:// where it does not; trust its certificate with NODE_EXTRA_CA_CERTS=/path/to/ca.pem',
+      silent:
+        'look whether it hangs, and whether a firewall drops what is sent to it; where it speaks no TLS, begin REDIS_URL with redis://',
       cut: 'look into its log (protected-mode, bind, maxclients); where it speaks TLS begin REDIS_URL with rediss://',
       database: 'correct the number at the end of REDIS_URL, or raise `databases`',
     },

@@ -43,7 +43,7 @@ export interface PlaceChecks<Facts> {
 }
 
 /** `remedies`: by why it can't be reached, where there is more to say than `remedy` has. */
-export interface Reach extends CheckTexts {
+interface Reach extends CheckTexts {
   /** The variable that says where it is. */
   readonly variable: string
   readonly remedies: Readonly<Partial<Record<FailureKind, string>>>

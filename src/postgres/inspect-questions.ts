@@ -14,7 +14,6 @@ import { sleep } from '../resilience/deadline.ts'
 import { outboxPlane } from './plane.ts'
 import { relayLock } from './relay.ts'
 
-const oldSeconds = 60
 const mostShown = 10
 /** Another instance takes over within a second. */
 const relayLooks = { most: 4, everyMs: 500 }
@@ -37,7 +36,7 @@ const transactionsStatement = `
     extract(epoch from clock_timestamp() - xact_start)::float8 as seconds
   from pg_stat_activity
   where backend_type = 'client backend' and (backend_xid is not null or backend_xmin is not null)
-    and xact_start < clock_timestamp() - interval '${oldSeconds} s'
+    and xact_start < clock_timestamp() - $1::float8 * interval '1 s'
   order by xact_start limit ${mostShown}`
 
 // Of others' sessions a role without the right sees neither since when, nor what.
@@ -46,7 +45,7 @@ const hiddenStatement = `
 
 const preparedStatement = `
   select gid as name, extract(epoch from clock_timestamp() - prepared)::float8 as seconds
-  from pg_prepared_xacts where prepared < clock_timestamp() - interval '${oldSeconds} s'
+  from pg_prepared_xacts where prepared < clock_timestamp() - $1::float8 * interval '1 s'
   order by prepared limit ${mostShown}`
 
 const flagsStatement = `
@@ -88,14 +87,22 @@ export async function askServer(connection: Client): Promise<ServerFacts> {
   return rows[0] as ServerFacts
 }
 
-export async function askTransactions(connection: Client): Promise<PostgresFacts['transactions']> {
-  const { rows: old } = await connection.query<OldTransaction>(transactionsStatement)
+export async function askTransactions(
+  connection: Client,
+  oldSeconds: number,
+): Promise<PostgresFacts['transactions']> {
+  const { rows: old } = await connection.query<OldTransaction>(transactionsStatement, [oldSeconds])
   const { rows } = await connection.query<{ hidden: number }>(hiddenStatement)
   return { old, hidden: rows[0]?.hidden ?? 0 }
 }
 
-export async function askPrepared(connection: Client): Promise<PostgresFacts['prepared']> {
-  return (await connection.query<PostgresFacts['prepared'][number]>(preparedStatement)).rows
+export async function askPrepared(
+  connection: Client,
+  oldSeconds: number,
+): Promise<PostgresFacts['prepared']> {
+  return (
+    await connection.query<PostgresFacts['prepared'][number]>(preparedStatement, [oldSeconds])
+  ).rows
 }
 
 export async function askFlags(

@@ -4,7 +4,14 @@
  */
 import type { Client } from 'pg'
 import type { Clock } from '../model/clock.ts'
-import type { Answer, Answers, ClockFacts, Inspection, PostgresFacts } from '../model/doctor.ts'
+import {
+  type Answer,
+  type Answers,
+  answerTo,
+  compareClocks,
+  type Inspection,
+  type PostgresFacts,
+} from '../model/doctor.ts'
 import { messageOf } from '../model/errors.ts'
 import { type Failure, networkFailure } from '../model/failure.ts'
 import { deadlineIn } from '../resilience/deadline.ts'
@@ -24,6 +31,8 @@ import { sqlState } from './retryable.ts'
 import { listTriggers } from './triggers.ts'
 
 const deadlineMs = 6_000
+/** Of a transaction. */
+const oldSeconds = 60
 const begin = `
   begin isolation level read committed read only;
   set local statement_timeout = 2000;
@@ -80,29 +89,21 @@ async function factsOf({
   // On one connection, one after the other.
   return {
     pooler: await answerTo(() => askPooler(connection)),
-    clock: await answerTo(() => askClock(connection, clock)),
+    clock: await answerTo(() => compareClocks(clock, () => askClock(connection))),
     server: await ask(askServer),
     schema: await ask(async () => ({
       present: await newestOf(connection),
       newest: newestKnown(),
     })),
     rights: await ask(missingRights),
-    transactions: await ask(askTransactions),
-    prepared: await ask(askPrepared),
+    transactions: await ask((one) => askTransactions(one, oldSeconds)),
+    prepared: await ask((one) => askPrepared(one, oldSeconds)),
     database: await ask(databaseOf),
     flags: await ask((one) => askFlags(one, namespace)),
     namespace: await answerTo(() =>
       askNamespace((question) => inReadOnly(connection, question), namespace, clock, signal),
     ),
     triggers: await answerTo(() => listTriggers(pool)),
-  }
-}
-
-async function answerTo<T>(question: () => Promise<T>): Promise<Answer<T>> {
-  try {
-    return { isKnown: true, value: await question() }
-  } catch (error) {
-    return { isKnown: false, why: messageOf(error) }
   }
 }
 
@@ -131,13 +132,11 @@ async function askPooler(connection: Client): Promise<PostgresFacts['pooler']> {
   }
 }
 
-async function askClock(connection: Client, clock: Clock): Promise<ClockFacts> {
-  const [wallMs, sentAtMs] = [clock.wallMs(), clock.monotonicMs()]
+async function askClock(connection: Client): Promise<number> {
   const { rows } = await connection.query<{ ms: number }>(
     'select (extract(epoch from clock_timestamp()) * 1000)::float8 as ms',
   )
-  const roundTripMs = clock.monotonicMs() - sentAtMs
-  return { roundTripMs, offsetMs: (rows[0]?.ms ?? 0) - (wallMs + roundTripMs / 2) }
+  return rows[0]?.ms ?? 0
 }
 
 /** By SQLSTATE, or the beginning of it (PostgreSQL manual, appendix A). */

@@ -1,7 +1,7 @@
 /** What the role of an instance needs in the schema `lockstep`: the same as docs/postgresql.md has. */
 import { type Client, escapeIdentifier } from 'pg'
 
-export const neededOnTables = {
+const neededOnTables = {
   migrations: ['select'],
   incarnations: ['select'],
   last_incarnation: ['select'],
@@ -13,7 +13,7 @@ export const neededOnTables = {
   flag_changes: ['select'],
 } as const satisfies Record<string, readonly string[]>
 
-export const neededFunctions = [
+const neededFunctions = [
   'incarnation',
   'begin_incarnation',
   'record',

@@ -1,6 +1,12 @@
 /** What `lockstep doctor` asks Prometheus: questions alone. */
 import type { Clock } from '../model/clock.ts'
-import type { Answer, ClockFacts, Inspection, PrometheusFacts } from '../model/doctor.ts'
+import {
+  type Answer,
+  compareClocks,
+  type Inspection,
+  known,
+  type PrometheusFacts,
+} from '../model/doctor.ts'
 import { type Failure, type FailureKind, kindOf } from '../model/failure.ts'
 import type { Unknown, UnknownReason } from '../model/fleet.ts'
 import { askPrometheus } from './client.ts'
@@ -15,11 +21,14 @@ export async function inspectPrometheus(
   signal: AbortSignal,
 ): Promise<Inspection<PrometheusFacts>> {
   const at = settings.url.host
-  const [wallMs, sentAtMs] = [clock.wallMs(), clock.monotonicMs()]
-  const now = await askPrometheus(settings, 'time()', clock, signal)
-  if (now.kind === 'unknown') return { kind: 'unreachable', at, failure: failureOf(now) }
-  const roundTripMs = clock.monotonicMs() - sentAtMs
-  const time: ClockFacts = { roundTripMs, offsetMs: now.atMs - (wallMs + roundTripMs / 2) }
+  let failure: Failure | undefined
+  const time = await compareClocks(clock, async () => {
+    const now = await askPrometheus(settings, 'time()', clock, signal)
+    if (now.kind === 'samples') return now.atMs
+    failure = failureOf(now)
+    return 0
+  })
+  if (failure) return { kind: 'unreachable', at, failure }
   const asked = settings.query ?? defaultQuery(namespace)
   const calls = (label: string): string =>
     `lockstep_breaker_calls_total{${label}=${JSON.stringify(namespace)}}`
@@ -35,14 +44,12 @@ export async function inspectPrometheus(
     kind: 'reached',
     found: `Prometheus at ${at}`,
     facts: {
-      clock: { isKnown: true, value: time },
-      query: {
-        isKnown: true,
-        value:
-          query.kind === 'unknown'
-            ? { reason: query.reason, detail: query.detail }
-            : { reason: undefined, detail: `${query.samples.length} series` },
-      },
+      clock: known(time),
+      query: known(
+        query.kind === 'unknown'
+          ? { reason: query.reason, detail: query.detail }
+          : { reason: undefined, detail: `${query.samples.length} series` },
+      ),
       scraped: scrapedOf(instances, age, renamed),
     },
   }
@@ -58,14 +65,11 @@ function scrapedOf(
   if (!instances.isKnown) return instances
   if (!age.isKnown) return age
   if (!renamed.isKnown) return renamed
-  return {
-    isKnown: true,
-    value: {
-      instances: instances.value ?? 0,
-      ageSeconds: age.value,
-      renamed: renamed.value ?? 0,
-    },
-  }
+  return known({
+    instances: instances.value ?? 0,
+    ageSeconds: age.value,
+    renamed: renamed.value ?? 0,
+  })
 }
 
 /** `undefined`: there is no series. */
@@ -76,8 +80,8 @@ async function askNumber(
   signal: AbortSignal,
 ): Promise<Counted> {
   const answer = await askPrometheus(settings, promql, clock, signal)
-  if (answer.kind === 'samples') return { isKnown: true, value: answer.samples[0]?.value }
-  if (answer.reason === 'empty') return { isKnown: true, value: undefined }
+  if (answer.kind === 'samples') return known(answer.samples[0]?.value)
+  if (answer.reason === 'empty') return known(undefined)
   return { isKnown: false, why: answer.detail }
 }
 

@@ -1,17 +1,19 @@
 /** What `lockstep doctor` asks Redis: nothing that it is asked changes, or leaves, a key. */
 import type { Redis } from 'ioredis'
 import type { Clock } from '../model/clock.ts'
-import type {
-  Answer,
-  Answers,
-  ClockFacts,
-  Inspection,
-  RedisFacts,
-  RedisServerFacts,
+import {
+  type Answer,
+  type Answers,
+  compareClocks,
+  type Inspection,
+  known,
+  type RedisFacts,
+  type RedisServerFacts,
 } from '../model/doctor.ts'
 import { messageOf } from '../model/errors.ts'
 import { type Failure, networkFailure } from '../model/failure.ts'
 import { abortable, deadlineIn } from '../resilience/deadline.ts'
+import { disconnect } from './connection.ts'
 import { keySpace } from './keys.ts'
 import { openCommands } from './open.ts'
 import { withoutCommand } from './refusal.ts'
@@ -35,7 +37,7 @@ export async function inspectRedis(
   redis.on('error', (error: unknown) => {
     firstError ??= error
   })
-  const ask: Ask = (question) => answerTo(() => abortable(question(), inTime))
+  const ask: Ask = (question) => askedOf(() => abortable(question(), inTime))
   try {
     await abortable(redis.connect(), inTime)
     const info = await ask(() => redis.info())
@@ -49,7 +51,7 @@ export async function inspectRedis(
     return { kind: 'unreachable', at, failure: failureOf(firstError ?? error) }
   } finally {
     deadline.end()
-    redis.disconnect()
+    disconnect(redis)
   }
 }
 
@@ -64,9 +66,9 @@ function openOnce(url: string): Redis {
 type Ask = <T>(question: () => Promise<T>) => Promise<Asked<T>>
 type Asked<T> = Answer<T> & { readonly error?: unknown }
 
-async function answerTo<T>(question: () => Promise<T>): Promise<Asked<T>> {
+async function askedOf<T>(question: () => Promise<T>): Promise<Asked<T>> {
   try {
-    return { isKnown: true, value: await question() }
+    return known(await question())
   } catch (error) {
     return { isKnown: false, why: messageOf(withoutCommand(error)), error }
   }
@@ -82,7 +84,7 @@ async function factsOf(
   const { bus, claim } = keySpace(namespace)
   // Side by side: they go out together, and one that gets no answer keeps none of the others.
   const [time, denied, refusal, owner, pubsub, cluster] = await Promise.all([
-    ask(() => askClock(redis, clock)),
+    ask(() => compareClocks(clock, () => askClock(redis))),
     ask(() => askRights(redis, `${bus}:probe`, bus)),
     ask(() => askWrite(redis, `${bus}:probe`)),
     ask(() => redis.get(claim)),
@@ -90,22 +92,19 @@ async function factsOf(
     ask(() => askCluster(redis, info)),
   ])
   return {
-    server: info.isKnown ? { isKnown: true, value: serverOf(info.value) } : info,
+    server: info.isKnown ? known(serverOf(info.value)) : info,
     clock: time,
     rights: denied,
     write: refusal,
-    claim: owner.isKnown ? { isKnown: true, value: owner.value ?? undefined } : owner,
+    claim: owner.isKnown ? known(owner.value ?? undefined) : owner,
     pubsub,
     cluster,
   }
 }
 
-async function askClock(redis: Redis, clock: Clock): Promise<ClockFacts> {
-  const [wallMs, sentAtMs] = [clock.wallMs(), clock.monotonicMs()]
+async function askClock(redis: Redis): Promise<number> {
   const [seconds, microseconds] = await redis.time()
-  const roundTripMs = clock.monotonicMs() - sentAtMs
-  const ms = Number(seconds) * 1_000 + Number(microseconds) / 1_000
-  return { roundTripMs, offsetMs: ms - (wallMs + roundTripMs / 2) }
+  return Number(seconds) * 1_000 + Number(microseconds) / 1_000
 }
 
 /** EVALSHA and EVAL themselves are tried; the script asks for the rest. */
