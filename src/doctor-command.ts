@@ -26,18 +26,25 @@ const longestMs = 12_000
 
 export async function runDoctor(options: JsonOption & NamespaceOption): Promise<void> {
   await answering(options, async () => {
-    const { namespace: given } = options
-    if (given !== undefined) checkNamespace(given)
+    const { namespace } = options
+    if (namespace !== undefined) checkNamespace(namespace)
     const examined = examineConfig()
-    const namespace = given ?? examined.config.namespace
-    const found = await untilSignalled((signal) => diagnose(examined, namespace, signal))
-    const checks = withoutSecrets(found, examined.config)
+    const checks = await untilSignalled((signal) => diagnose(examined, namespace, signal))
     print({ state: stateOf(checks), checks }, textOf(checks), options)
     if (stateOf(checks) === 'broken') process.exitCode = failed
   })
 }
 
-async function diagnose(
+/** All rows, without secrets. Rejects when the signal aborts, and never else. */
+export async function diagnose(
+  examined: ExaminedConfig,
+  namespace = examined.config.namespace,
+  signal: AbortSignal = new AbortController().signal,
+): Promise<readonly DoctorRow[]> {
+  return withoutSecrets(await lookAtAll(examined, namespace, signal), examined.config)
+}
+
+async function lookAtAll(
   examined: ExaminedConfig,
   namespace: string,
   signal: AbortSignal,

@@ -3,20 +3,20 @@ import { Redis } from 'ioredis'
 import { expect, onTestFinished, test } from 'vitest'
 import { askPrepared, askTransactions } from '../../src/postgres/inspect-questions.ts'
 import { connect, migratedDatabase, sharedDatabase } from '../support/database.ts'
-import { doctor, secret } from '../support/doctor.ts'
+import { diagnosed, secret } from '../support/doctor.ts'
 import { startKafka } from '../support/kafka.ts'
 import { ownNamespace } from '../support/namespace.ts'
 import { startPgBouncer } from '../support/pgbouncer.ts'
-import { startRedis, startReplicated } from '../support/servers.ts'
+import { startPostgres, startRedis, startReplicated } from '../support/servers.ts'
 import { until } from '../support/until.ts'
 import { required } from '../support/world.ts'
 
 const kilobyte = 'x'.repeat(1_024)
 
-test('Redis: a wrong password, missing rights, full, a replica, too few replicas', async () => {
+test('Redis: a wrong password, missing rights, a replica, a node of a cluster', async () => {
   const DATABASE_URL = await sharedDatabase()
   const [primary, replica, node] = await Promise.all([
-    startRedis({ config: { requirepass: 'right', maxmemory: '8mb' } }),
+    startRedis({ config: { requirepass: 'right', maxmemory: '100mb' } }),
     startRedis({ config: { masterauth: 'right' } }),
     startRedis({ config: { 'cluster-enabled': 'yes' } }),
   ])
@@ -24,7 +24,7 @@ test('Redis: a wrong password, missing rights, full, a replica, too few replicas
   const admin = new Redis(url)
   onTestFinished(() => admin.disconnect())
   const namespace = ownNamespace()
-  const found = (REDIS_URL: string) => doctor({ DATABASE_URL, REDIS_URL })
+  const found = (REDIS_URL: string) => diagnosed({ DATABASE_URL, REDIS_URL })
 
   const least = `+info +get +evalsha +time +mget ~${namespace}:* -@dangerous`
   await admin.call('ACL', 'SETUSER', 'reader', 'on', '>word', ...least.split(' '), '+info')
@@ -46,9 +46,7 @@ test('Redis: a wrong password, missing rights, full, a replica, too few replicas
     found(node.url),
   ])
   expect(well.all('broken')).toEqual([])
-  expect(well.all('skipped').filter((check) => check.startsWith('redis'))).toEqual([
-    'redis-cluster',
-  ])
+  expect(well.all('skipped', 'redis')).toEqual(['redis-cluster'])
   expect(well.row('redis-min-replicas').state).toBe('warning')
   for (const one of [wrong, none]) {
     expect(one.row('redis-reachable').found).toContain('neither this user nor this password')
@@ -62,12 +60,18 @@ test('Redis: a wrong password, missing rights, full, a replica, too few replicas
 
   expect(clustered.row('redis-mode').found).toBe('it is a node of a cluster')
   expect(clustered.row('redis-cluster').found).toBe('cluster_state is fail')
+})
 
+test('Redis: too few replicas, and full', async () => {
+  const server = await startRedis({
+    config: { maxmemory: '4mb', 'maxmemory-policy': 'noeviction' },
+  })
+  const admin = new Redis(server.url)
+  onTestFinished(() => admin.disconnect())
   await admin.config('SET', 'min-replicas-to-write', '3')
-  const lonely = await found(url)
+  const lonely = await diagnosed({ REDIS_URL: server.url })
   expect(lonely.row('redis-writable').remedy).toContain('min-replicas-to-write 0')
   await admin.config('SET', 'min-replicas-to-write', '0')
-  await admin.config('SET', 'maxmemory-policy', 'noeviction')
   await until('it is full', async () => {
     const put = admin.rpush('filler', ...Array.from({ length: 500 }, () => kilobyte))
     return put.then(
@@ -76,15 +80,15 @@ test('Redis: a wrong password, missing rights, full, a replica, too few replicas
     )
   })
   await admin.config('SET', 'maxmemory', '1mb')
-  const full = await found(url)
-  expect(full.all('broken').toSorted()).toEqual(['redis-full', 'redis-writable'])
+  const full = await diagnosed({ REDIS_URL: server.url })
+  expect(full.all('broken', 'redis').toSorted()).toEqual(['redis-full', 'redis-writable'])
   expect(full.row('redis-writable').found).toContain('OOM')
   expect(await admin.keys('*')).toEqual(['filler'])
 })
 
 test('PostgreSQL: a wrong password, a standby, read-only, missing rights, a pooler', async () => {
   const [{ primary, standbys }, bouncer] = await Promise.all([
-    startReplicated(1, { config: { max_prepared_transactions: '5' } }),
+    startReplicated(1),
     startPgBouncer(required('DATABASE_URL')),
   ])
   const databaseUrl = await migratedDatabase(primary)
@@ -101,7 +105,7 @@ test('PostgreSQL: a wrong password, a standby, read-only, missing rights, a pool
     url.password = password
     return url.href
   }
-  const found = (DATABASE_URL: string) => doctor({ DATABASE_URL })
+  const found = (DATABASE_URL: string) => diagnosed({ DATABASE_URL })
   const [standby] = standbys
   await until('the standby has the roles', async () => {
     const client = await connect(standby?.url ?? '')
@@ -117,7 +121,9 @@ test('PostgreSQL: a wrong password, a standby, read-only, missing rights, a pool
     found(bouncer),
   ])
   expect(well.all('broken')).toEqual([])
-  expect(well.all('skipped').filter((check) => /^(postgres|lockstep)/.test(check))).toEqual([])
+  for (const place of ['postgres', 'lockstep'] as const) {
+    expect(well.all('skipped', place)).toEqual([])
+  }
   expect(well.row('postgres-durability').found).toBe('fsync is off')
   expect(wrong.row('postgres-reachable').found).toMatch(/neither this user nor this password/)
   expect(weak.row('postgres-rights').remedy).toMatch(
@@ -130,10 +136,19 @@ test('PostgreSQL: a wrong password, a standby, read-only, missing rights, a pool
     found: 'it is a standby, which takes no writes',
   })
   expect(copy.row('postgres-schema').state).toBe('ok')
+  expect(pooled.row('postgres-pooler')).toMatchObject({
+    state: 'ok',
+    found: 'a pooler stands in between, and takes transactions',
+  })
+})
+
+test('PostgreSQL: transactions that hold snapshots back are found', async () => {
+  const server = await startPostgres({ config: { max_prepared_transactions: '5' } })
+  const owner = await connect(server.url)
   await owner.query('begin; create table held (id int)')
   await owner.query("prepare transaction 'forgotten'")
   await owner.query('begin; select pg_current_xact_id()')
-  const witness = await connect(databaseUrl)
+  const witness = await connect(server.url)
   await until('it is idle in a transaction', async () => {
     const { old } = await askTransactions(witness, 0)
     return old.some(({ application, state }) => {
@@ -142,17 +157,13 @@ test('PostgreSQL: a wrong password, a standby, read-only, missing rights, a pool
   })
   expect(await askPrepared(witness, 0)).toMatchObject([{ name: 'forgotten' }])
   expect((await askTransactions(witness, 60)).old).toEqual([])
-  expect(pooled.row('postgres-pooler')).toMatchObject({
-    state: 'ok',
-    found: 'a pooler stands in between, and takes transactions',
-  })
 })
 
 test('Kafka: a password that it wants', async () => {
   const server = await startKafka({ users: { me: 'right' } })
   const DATABASE_URL = await sharedDatabase()
   const found = (settings: NodeJS.ProcessEnv) =>
-    doctor({ DATABASE_URL, KAFKA_BROKERS: server.brokers.join(), ...settings })
+    diagnosed({ DATABASE_URL, KAFKA_BROKERS: server.brokers.join(), ...settings })
   const login = { LOCKSTEP_KAFKA_SASL: 'plain', LOCKSTEP_KAFKA_USERNAME: 'me' }
   const [well, wrong, none] = await Promise.all([
     found({ ...login, LOCKSTEP_KAFKA_PASSWORD: 'right' }),

@@ -1,22 +1,26 @@
-/** `lockstep doctor --json`, as a test asks it. */
+/** `lockstep doctor`, as tests ask it. */
 import { expect } from 'vitest'
+import { examineConfig } from '../../src/config.ts'
+import { diagnose } from '../../src/doctor-command.ts'
 import type { DoctorRow, DoctorState } from '../../src/model/doctor.ts'
+import { stateOf } from '../../src/operations/doctor.ts'
 import { cli } from './cli.ts'
+import { ownNamespace } from './namespace.ts'
+import { required } from './world.ts'
 
 /** Stands in the URLs of tests, and in nothing that is printed. */
 export const secret = 'hunter2'
 
 interface Diagnosis {
-  readonly code: number | null
   readonly state: DoctorState
   readonly checks: readonly DoctorRow[]
   /** Of a check with one row. */
   row(check: string): DoctorRow
-  /** Ids of checks with this state. */
-  all(state: DoctorState): readonly string[]
+  /** Ids of checks with this state, of all places or of one. */
+  all(state: DoctorState, place?: DoctorRow['place']): readonly string[]
 }
 
-/** Kafka and Prometheus are left out unless `environment` names them. */
+/** By the command. Kafka and Prometheus are left out unless `environment` names them. */
 export async function doctor(
   environment: NodeJS.ProcessEnv,
   ...args: string[]
@@ -30,8 +34,24 @@ export async function doctor(
   expect(stdout + stderr).not.toMatch(/^\s+at .*:\d+:\d+/m)
   const { state, checks } = JSON.parse(stdout) as Pick<Diagnosis, 'state' | 'checks'>
   expect(code).toBe(state === 'broken' ? 1 : 0)
+  return diagnosis(state, checks)
+}
+
+/** The same in this process: to start one costs more than all that is asked. */
+export async function diagnosed(environment: NodeJS.ProcessEnv): Promise<Diagnosis> {
+  const examined = examineConfig({
+    DATABASE_URL: required('DATABASE_URL'),
+    REDIS_URL: required('REDIS_URL'),
+    LOCKSTEP_NAMESPACE: ownNamespace(),
+    ...environment,
+  })
+  const checks = await diagnose(examined)
+  expect(JSON.stringify(checks)).not.toContain(secret)
+  return diagnosis(stateOf(checks), checks)
+}
+
+function diagnosis(state: DoctorState, checks: readonly DoctorRow[]): Diagnosis {
   return {
-    code,
     state,
     checks,
     row: (check) => {
@@ -39,6 +59,9 @@ export async function doctor(
       expect(rows).toHaveLength(1)
       return rows[0] as DoctorRow
     },
-    all: (wanted) => checks.filter((row) => row.state === wanted).map((row) => row.check),
+    all: (wanted, place) =>
+      checks
+        .filter((row) => row.state === wanted && (place ?? row.place) === row.place)
+        .map((row) => row.check),
   }
 }
