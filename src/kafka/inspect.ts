@@ -86,10 +86,11 @@ async function askTopic(admin: Admin, topic: string): Promise<TopicFacts> {
         copies: replicas.length,
         inSync: isr.length,
       }))
-    return { topic, partitions }
+    return { topic, isBarred: false, partitions }
   } catch (error) {
-    if (hasType(error, 'UNKNOWN_TOPIC_OR_PARTITION')) return { topic, partitions: undefined }
-    throw error
+    const isBarred = hasType(error, 'TOPIC_AUTHORIZATION_FAILED')
+    if (!isBarred && !hasType(error, 'UNKNOWN_TOPIC_OR_PARTITION')) throw error
+    return { topic, isBarred, partitions: undefined }
   }
 }
 

@@ -199,7 +199,9 @@ export interface KafkaFacts {
 
 export interface TopicFacts {
   readonly topic: string
-  /** `undefined`: the topic is not there. */
+  /** The user may not even ask for it. */
+  readonly isBarred: boolean
+  /** `undefined`: the topic is not there, or barred. */
   readonly partitions: readonly PartitionFacts[] | undefined
 }
 

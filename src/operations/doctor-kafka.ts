@@ -9,6 +9,8 @@ const wantedInSync = 2
 const outboxHasIt =
   'publishing waits for all replicas in sync; with less than this a broker that dies takes along what it had confirmed'
 
+const rights = 'grant what docs/kafka.md has to this user'
+
 const alter = (topic: string, setting: string): string =>
   `kafka-configs.sh --bootstrap-server … --alter --topic ${topic} --add-config ${setting}`
 
@@ -49,7 +51,7 @@ export const kafkaChecks: PlaceChecks<KafkaFacts> = {
     remedies: {
       password:
         'correct LOCKSTEP_KAFKA_SASL, LOCKSTEP_KAFKA_USERNAME and LOCKSTEP_KAFKA_PASSWORD, or unset them where the brokers want none',
-      rights: 'grant what docs/kafka.md has to this user',
+      rights,
       cut: 'set LOCKSTEP_KAFKA_TLS=true where the brokers speak TLS, and not where they do not, and LOCKSTEP_KAFKA_SASL where they want a password',
       silent:
         'look whether the brokers hang, and whether they announce addresses (advertised.listeners) that this machine can reach; LOCKSTEP_KAFKA_TLS and LOCKSTEP_KAFKA_SASL have to be as the brokers want them',
@@ -77,7 +79,8 @@ export const kafkaChecks: PlaceChecks<KafkaFacts> = {
         remedy:
           'make it beforehand where instances may not Create, or correct LOCKSTEP_KAFKA_TOPIC',
       },
-      ({ topic, partitions }) => {
+      ({ topic, isBarred, partitions }) => {
+        if (isBarred) return broken(`this user may not use topic ${quoted(topic)}`, rights)
         if (partitions === undefined) return warning(`topic ${quoted(topic)} is not there yet`)
         const leaderless = partitions.filter(({ hasLeader }) => !hasLeader).length
         if (leaderless === 0) return ok(`topic ${quoted(topic)}`)
@@ -173,7 +176,8 @@ export const kafkaChecks: PlaceChecks<KafkaFacts> = {
         because: 'an event that can’t be applied has nowhere else to go',
         remedy: 'bring the brokers back that hold its copies',
       },
-      ({ topic, partitions }) => {
+      ({ topic, isBarred, partitions }) => {
+        if (isBarred) return warning(`this user may not use topic ${quoted(topic)}`, rights)
         if (partitions === undefined) return ok(`${quoted(topic)} is made when it is needed`)
         return partitions.every(({ hasLeader }) => hasLeader)
           ? ok(`topic ${quoted(topic)}`)

@@ -30,7 +30,7 @@ import { openPool, type Pool } from './pool.ts'
 import { sqlState } from './retryable.ts'
 import { listTriggers } from './triggers.ts'
 
-const deadlineMs = 6_000
+const deadlineMs = 5_000
 /** Of a transaction. */
 const oldSeconds = 60
 const begin = `
@@ -45,20 +45,27 @@ export async function inspectPostgres(
   clock: Clock,
   signal: AbortSignal,
 ): Promise<Inspection<PostgresFacts>> {
-  const { host, port } = new URL(url)
-  const at = port === '' ? `${host}:5432` : host
-  const pool = openPool(url)
+  const at = placeOf(url)
   const deadline = deadlineIn(deadlineMs, clock)
+  const inTime = AbortSignal.any([signal, deadline.signal])
+  const opened = openPool(url)
+  // Whoever opens one, it ends with the deadline: no server that hangs may keep this process.
+  const pool: Pool = {
+    ...opened,
+    connect: async () => {
+      const connection = await opened.connect()
+      closeOnAbort(connection, inTime)
+      return connection
+    },
+  }
   try {
     const connection = await pool.connect()
-    const endWatch = closeOnAbort(connection, AbortSignal.any([signal, deadline.signal]))
     try {
       const facts = await factsOf({ pool, connection, namespace, clock, signal })
       const { server } = facts
       const version = server.isKnown ? ` ${server.value.version}` : ''
       return { kind: 'reached', found: `PostgreSQL${version} at ${at}`, facts }
     } finally {
-      endWatch()
       connection.end().catch(() => {})
     }
   } catch (error) {
@@ -67,6 +74,13 @@ export async function inspectPostgres(
     deadline.end()
     await pool.close().catch(() => {})
   }
+}
+
+/** A socket of this machine is named by an option of the URL. */
+function placeOf(url: string): string {
+  const { host, port, searchParams } = new URL(url)
+  if (host === '') return searchParams.get('host') ?? 'localhost:5432'
+  return port === '' ? `${host}:5432` : host
 }
 
 interface Asked {

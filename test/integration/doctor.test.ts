@@ -188,6 +188,15 @@ describe('services that are down, hang, or are others', () => {
     })
   })
 
+  test('PostgreSQL hangs between two answers: what it has said counts, and the command ends', async () => {
+    const proxy = await openTcpProxy(required('DATABASE_URL'))
+    void proxy.at('pg_advisory_xact_lock', 'hang reply')
+    const found = await doctor({ DATABASE_URL: proxy.through(await sharedDatabase()) })
+    expect(found.row('postgres-triggers')).toMatchObject({ state: 'skipped' })
+    expect(found.row('postgres-schema').state).toBe('ok')
+    expect(found.all('broken')).toEqual([])
+  })
+
   test('a signal ends it, whatever it waits for', async () => {
     const proxy = await openTcpProxy(required('REDIS_URL'))
     proxy.hang()

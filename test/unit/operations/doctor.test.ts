@@ -99,14 +99,14 @@ const redis: RedisFacts = {
 const partition = { hasLeader: true, copies: 3, inSync: 3 }
 const kafka: KafkaFacts = {
   brokers: { count: 3, hasController: true },
-  log: { topic: 'lockstep.shop', partitions: [partition, partition, partition] },
+  log: { topic: 'lockstep.shop', isBarred: false, partitions: [partition, partition, partition] },
   settings: {
     'cleanup.policy': 'delete',
     'retention.ms': '604800000',
     'min.insync.replicas': '2',
     'unclean.leader.election.enable': 'false',
   },
-  deadLetters: { topic: 'lockstep.shop.dead-letters', partitions: [partition] },
+  deadLetters: { topic: 'lockstep.shop.dead-letters', isBarred: false, partitions: [partition] },
 }
 const prometheus: PrometheusFacts = {
   clock,
@@ -168,6 +168,7 @@ const ofPartitions = (change: Partial<typeof partition>) =>
   say.kafka({
     log: {
       topic: 'lockstep.shop',
+      isBarred: false,
       partitions: [partition, partition, { ...partition, ...change }],
     },
   })
@@ -436,10 +437,23 @@ const cases: readonly Case[] = [
   [
     'kafka-topic',
     'warning',
-    say.kafka({ log: { topic: 'lockstep.shop', partitions: undefined } }),
+    say.kafka({ log: { topic: 'lockstep.shop', isBarred: false, partitions: undefined } }),
     /not there yet/,
   ],
   ['kafka-topic', 'broken', ofPartitions({ hasLeader: false }), /1 partition without a leader/],
+  [
+    'kafka-topic',
+    'broken',
+    say.kafka({ log: { topic: 'lockstep.shop', isBarred: true, partitions: undefined } }),
+    /may not use topic "lockstep\.shop"/,
+    /docs\/kafka\.md/,
+  ],
+  [
+    'kafka-dead-letters',
+    'warning',
+    say.kafka({ deadLetters: { topic: 'd', isBarred: true, partitions: undefined } }),
+    /may not use topic "d"/,
+  ],
   [
     'kafka-partitions',
     'broken',
@@ -473,7 +487,13 @@ const cases: readonly Case[] = [
   [
     'kafka-dead-letters',
     'broken',
-    say.kafka({ deadLetters: { topic: 'd', partitions: [{ ...partition, hasLeader: false }] } }),
+    say.kafka({
+      deadLetters: {
+        topic: 'd',
+        isBarred: false,
+        partitions: [{ ...partition, hasLeader: false }],
+      },
+    }),
     /no leader/,
   ],
 
