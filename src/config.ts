@@ -25,38 +25,95 @@ export type LogLevel = (typeof logLevels)[number]
 const switches = ['true', 'false'] as const
 const saslMechanisms = ['plain', 'scram-sha-256', 'scram-sha-512'] as const
 const defaultServePort = '9464'
+const defaultLogLevel = 'warn'
 
+/** Every variable that is read here, and those of docker-compose.yml. */
+export const knownVariables: readonly string[] = [
+  'DATABASE_URL',
+  'REDIS_URL',
+  'KAFKA_BROKERS',
+  'PROMETHEUS_URL',
+  'LOCKSTEP_KAFKA_TLS',
+  'LOCKSTEP_KAFKA_SASL',
+  'LOCKSTEP_KAFKA_USERNAME',
+  'LOCKSTEP_KAFKA_PASSWORD',
+  'LOCKSTEP_KAFKA_TOPIC',
+  'LOCKSTEP_KAFKA_PARTITIONS',
+  'LOCKSTEP_NAMESPACE',
+  'LOCKSTEP_LOG_LEVEL',
+  'LOCKSTEP_FLAGS',
+  'LOCKSTEP_SERVE_HOST',
+  'LOCKSTEP_SERVE_PORT',
+  'LOCKSTEP_COMPOSE_POSTGRES_PORT',
+  'LOCKSTEP_COMPOSE_REDIS_PORT',
+  'LOCKSTEP_COMPOSE_KAFKA_PORT',
+  'LOCKSTEP_COMPOSE_PROMETHEUS_PORT',
+]
+
+/** Throws `OPTION_INVALID` for the first value that won't do. */
 export function readConfig(environment: NodeJS.ProcessEnv = process.env): Config {
-  const logLevel = environment.LOCKSTEP_LOG_LEVEL || 'warn'
-  return {
+  const { config, wrong } = examineConfig(environment)
+  if (wrong[0]) throw wrong[0]
+  return config
+}
+
+export interface ExaminedConfig {
+  /** With the default in the place of each value that won't do. */
+  readonly config: Config
+  readonly wrong: readonly LockstepError[]
+  /** Names of all variables that are set. */
+  readonly names: readonly string[]
+}
+
+/** Whatever the environment says; never throws. */
+export function examineConfig(environment: NodeJS.ProcessEnv = process.env): ExaminedConfig {
+  const wrong: LockstepError[] = []
+  const attempt: Attempt = (read, instead) => {
+    try {
+      return read()
+    } catch (error) {
+      wrong.push(error as LockstepError)
+      return instead
+    }
+  }
+  const logLevel = environment.LOCKSTEP_LOG_LEVEL || defaultLogLevel
+  const config = {
     databaseUrl: environment.DATABASE_URL || undefined,
     redisUrl: environment.REDIS_URL || undefined,
     kafkaBrokers: environment.KAFKA_BROKERS || undefined,
-    kafka: kafkaOf(environment),
+    kafka: kafkaOf(environment, attempt),
     prometheusUrl: environment.PROMETHEUS_URL || undefined,
     namespace: environment.LOCKSTEP_NAMESPACE || 'lockstep',
-    logLevel: oneOf('LOCKSTEP_LOG_LEVEL', logLevel, logLevels),
-    flags: flagsOf(environment.LOCKSTEP_FLAGS),
+    logLevel: attempt(() => oneOf('LOCKSTEP_LOG_LEVEL', logLevel, logLevels), defaultLogLevel),
+    flags: flagsOf(environment.LOCKSTEP_FLAGS, attempt),
     serveHost: environment.LOCKSTEP_SERVE_HOST || '127.0.0.1',
     servePort: environment.LOCKSTEP_SERVE_PORT || defaultServePort,
   }
+  const names = Object.keys(environment).filter((name) => environment[name])
+  return { config, wrong, names }
 }
 
-function flagsOf(list: string | undefined): readonly FlagName[] {
+/** Notes what is thrown, and goes on with something else. */
+type Attempt = <T>(read: () => T, instead: T) => T
+
+function flagsOf(list: string | undefined, attempt: Attempt): readonly FlagName[] {
   const names = (list ?? '').split(',').map((name) => name.trim())
-  return names.filter((name) => name !== '').map((name) => oneOf('LOCKSTEP_FLAGS', name, flagNames))
+  return names
+    .filter((name) => name !== '')
+    .flatMap((name) => attempt<FlagName | []>(() => oneOf('LOCKSTEP_FLAGS', name, flagNames), []))
 }
 
-function kafkaOf(environment: NodeJS.ProcessEnv): KafkaOptions | undefined {
+function kafkaOf(environment: NodeJS.ProcessEnv, attempt: Attempt): KafkaOptions | undefined {
   const brokers = environment.KAFKA_BROKERS
   if (!brokers) return undefined
   const tls = environment.LOCKSTEP_KAFKA_TLS
   const topic = environment.LOCKSTEP_KAFKA_TOPIC
   const partitions = environment.LOCKSTEP_KAFKA_PARTITIONS
+  const ssl = attempt(() => oneOf('LOCKSTEP_KAFKA_TLS', tls || 'false', switches), 'false')
   return {
     brokers,
-    ...(tls ? { ssl: oneOf('LOCKSTEP_KAFKA_TLS', tls, switches) === 'true' } : {}),
-    ...saslOf(environment),
+    ...(tls ? { ssl: ssl === 'true' } : {}),
+    ...attempt(() => saslOf(environment), {}),
     ...(topic ? { topic } : {}),
     ...(partitions ? { partitions: Number(partitions) } : {}),
   }

@@ -22,6 +22,7 @@ import { type DemoOutcome, demo } from './demo/demo.ts'
 import { type DemoArguments, demoDefaults, parseDemoOptions } from './demo/demo-options.ts'
 import { screenOn } from './demo/screen.ts'
 import { tableOf } from './demo/table.ts'
+import { runDoctor } from './doctor-command.ts'
 import {
   type ChangeArguments,
   type ListArguments,
@@ -115,6 +116,13 @@ program
   .option('--port <number>', 'LOCKSTEP_SERVE_PORT, or 9464; 0 for any')
   .option('--json', 'one JSON document on stdout when it serves')
   .action(runServe)
+
+program
+  .command('doctor')
+  .description('what is broken in the configuration, and what to do about it (docs/doctor.md)')
+  .option('--namespace <name>', 'whose: LOCKSTEP_NAMESPACE')
+  .option('--json', 'one JSON document on stdout')
+  .action(runDoctor)
 
 program
   .command('invalidate')

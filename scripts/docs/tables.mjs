@@ -1,4 +1,4 @@
-// The tables of docs/metrics.md, from the catalogues in src/telemetry. Tables stand between two
+// The tables of docs/metrics.md and docs/doctor.md, from the catalogues in src. Tables stand between two
 // comments each, so that the text around them is written by hand.
 
 export function metricsPage(page, { catalogue, eventCatalogue }) {
@@ -26,6 +26,21 @@ function eventsTable(eventCatalogue) {
     help,
   ])
   return table(['event', 'fields', 'when it comes'], rows)
+}
+
+/** The tables of docs/doctor.md: a table a place, from the catalogue in src/operations. */
+export function doctorPage(page, doctorCatalogue) {
+  let filled = page
+  for (const [place, checks] of Object.entries(doctorCatalogue)) {
+    const rows = Object.entries(checks).map(([id, { looksAt, because, remedy }]) => [
+      `\`${id}\``,
+      looksAt,
+      because,
+      remedy,
+    ])
+    filled = withTable(filled, place, table(['check', 'looks at', 'why', 'what to do'], rows))
+  }
+  return filled
 }
 
 export function table(head, rows) {

@@ -86,17 +86,25 @@ async function create(admin: Admin, settings: LooseTopic): Promise<number> {
   return (await countPartitions(admin, settings)) ?? partitions
 }
 
+/** Of a topic that is there, those of the settings that it says. Throws KafkaJS' errors. */
+export async function settingsOf(
+  admin: Admin,
+  topic: string,
+  names: readonly string[],
+): Promise<Readonly<Record<string, string>>> {
+  const { resources } = await admin.describeConfigs({
+    includeSynonyms: false,
+    resources: [{ type: topicResource, name: topic, configNames: [...names] }],
+  })
+  const entries = resources[0]?.configEntries ?? []
+  return Object.fromEntries(entries.map(({ configName, configValue }) => [configName, configValue]))
+}
+
 /** A log that forgets single records, as a compacted one does, has gaps that mean nothing. */
 async function checkPolicy(admin: Admin, topic: string): Promise<void> {
   let policy: string | undefined
   try {
-    const { resources } = await admin.describeConfigs({
-      includeSynonyms: false,
-      resources: [{ type: topicResource, name: topic, configNames: ['cleanup.policy'] }],
-    })
-    policy = resources[0]?.configEntries.find(
-      ({ configName }) => configName === 'cleanup.policy',
-    )?.configValue
+    policy = (await settingsOf(admin, topic, ['cleanup.policy']))['cleanup.policy']
   } catch (error) {
     // The right to look isn't needed for anything else.
     if (hasType(error, 'TOPIC_AUTHORIZATION_FAILED')) return

@@ -73,7 +73,7 @@ export async function checkSchema(pool: Pool): Promise<void> {
   const connection = await pool.connect()
   try {
     await checkServer(connection)
-    const newest = known().at(-1)?.number ?? 0
+    const newest = newestKnown()
     const present = await newestOf(connection)
     if (present < newest) {
       throw new LockstepError(
@@ -94,7 +94,13 @@ export async function checkSchema(pool: Pool): Promise<void> {
   }
 }
 
-async function newestOf(connection: Client): Promise<number> {
+/** The version of the schema that this code knows. */
+export function newestKnown(): number {
+  return known().at(-1)?.number ?? 0
+}
+
+/** The version that is there; 0: there is none. */
+export async function newestOf(connection: Client): Promise<number> {
   const { rows } = await connection.query<{ found: boolean }>(
     `select to_regclass('lockstep.migrations') is not null as found`,
   )

@@ -79,7 +79,7 @@ async function tryToRegister(
 }
 
 /** As `Registered` has it. */
-async function databaseOf(connection: Client): Promise<string> {
+export async function databaseOf(connection: Client): Promise<string> {
   const { rows } = await connection.query<Registered>(
     `select c.system_identifier || '/' || d.oid as database
      from pg_control_system() c, pg_database d where d.datname = current_database()`,

@@ -79,7 +79,8 @@ export async function connectRedis(
   return connections
 }
 
-function disconnect(commands: RedisClient): void {
+/** At once, and nothing of it keeps the process. */
+export function disconnect(commands: RedisClient): void {
   for (const node of commands instanceof Cluster ? commands.nodes() : [commands]) {
     // ioredis 5 leaves it running, for as long as `socketTimeout` says.
     clearTimeout((node as unknown as { socketTimeoutTimer?: NodeJS.Timeout }).socketTimeoutTimer)

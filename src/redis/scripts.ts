@@ -5,6 +5,8 @@ import type { Cluster, Redis } from 'ioredis'
 const names = [
   'acquire',
   'barrier',
+  'doctor-rights',
+  'doctor-write',
   'fill',
   'filter-abandon',
   'filter-asked',

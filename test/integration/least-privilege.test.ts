@@ -4,6 +4,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { systemClock } from '../../src/model/clock.ts'
 import { PostgresInvalidations } from '../../src/postgres/invalidations.ts'
 import { register } from '../../src/postgres/namespace.ts'
+import { missingRights } from '../../src/postgres/needed-rights.ts'
 import { outboxPlane } from '../../src/postgres/plane.ts'
 import { openPool, type Pool } from '../../src/postgres/pool.ts'
 import { installTriggers, listTriggers, removeTriggers } from '../../src/postgres/triggers.ts'
@@ -73,6 +74,7 @@ test('a cache does all it does as lockstep_cache', async () => {
   expect(await events.record([{ entity: 'item', ids: ['2'] }], signal)).toMatchObject({
     kind: 'recorded',
   })
+  expect((await missingRights(await connect(as('cache')))).grants).toEqual([])
   await until('rows are marked, and removed after the retention', async () => {
     return (await world.sql('select from lockstep.outbox')).length === 0
   })
@@ -137,7 +139,14 @@ test('an owner of a table installs triggers as lockstep_triggers; who writes it 
 })
 
 test('a role without rights is told so at the start', async () => {
-  const { world, as } = await openRoles()
+  const { world, owner, as } = await openRoles()
+  // The doctor has the statements for all that it lacks.
+  const { grants } = await missingRights(await connect(as('writer')))
+  for (const one of grants) await owner.query(one)
+  expect((await missingRights(await connect(as('writer')))).grants).toEqual([])
+  for (const one of grants) {
+    await owner.query(one.replace('grant', 'revoke').replace(/ to ("[^"]+")$/, ' from $1'))
+  }
   const starting = world.open({ options: { postgres: as('writer') } as never })
   await expect(starting).rejects.toMatchObject({
     code: 'SOURCE_UNAVAILABLE',

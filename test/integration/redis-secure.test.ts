@@ -8,6 +8,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import type { RedisConnectionOptions } from '../../src/redis/open.ts'
 import { openRedisProcess } from '../contract/redis-process.ts'
 import { acquire, beside, changes, proves, put, restore, upTo } from '../contract/words.ts'
+import { diagnosed } from '../support/doctor.ts'
 import { ownNamespace } from '../support/namespace.ts'
 import { startRedisCluster } from '../support/redis-cluster.ts'
 import { freePort, ownFolder, type RedisServer, startRedis } from '../support/servers.ts'
@@ -88,6 +89,25 @@ test('the user of the docs can do all that a cache does, and is refused nothing'
   await everything(world, server.url.replace('redis://', `redis://lockstep:${password}@`))
   await everything(world, { port: server.port, username: 'lockstep', password }, 21)
   expect(await denied(admin)).toEqual([])
+})
+
+test('the doctor finds that the user of the docs lacks nothing, and what another lacks', async () => {
+  const server = await startRedis()
+  const admin = administrator(server.url)
+  const [rules = []] = documentedRules(ownNamespace())
+  await admin.call('ACL', 'SETUSER', 'lockstep', ...rules)
+  const REDIS_URL = server.url.replace('redis://', `redis://lockstep:${password}@`)
+  const found = await diagnosed({ REDIS_URL })
+  expect(found.all('broken', 'redis')).toEqual([])
+  expect(found.row('redis-rights').state).toBe('ok')
+  expect(found.row('redis-writable').state).toBe('ok')
+  for (const rule of rules.filter((one) => one.startsWith('+') && one !== '+info')) {
+    const command = rule.slice(1)
+    await admin.call('ACL', 'SETUSER', 'lockstep', `-${command}`)
+    const { found: words, state } = (await diagnosed({ REDIS_URL })).row('redis-rights')
+    await admin.call('ACL', 'SETUSER', 'lockstep', rule)
+    expect(`${state}: ${words}`).toBe(`broken: the user may not use ${command.toUpperCase()}`)
+  }
 })
 
 /** Barriers too, and what is read beside values. */

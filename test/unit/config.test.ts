@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { readConfig } from '../../src/config.ts'
+import { examineConfig, readConfig } from '../../src/config.ts'
 import { parseServeOptions } from '../../src/serve.ts'
 
 test('an empty variable is one that is not set', () => {
@@ -76,4 +76,30 @@ test('flags of the environment are names of flags', () => {
     'serve.stale',
   ])
   expect(() => readConfig({ LOCKSTEP_FLAGS: 'all' })).toThrow(/LOCKSTEP_FLAGS is "all"; l1\.bypass/)
+})
+
+test('all that will not do is told at once, and the rest is read', () => {
+  const { config, wrong, names } = examineConfig({
+    LOCKSTEP_LOG_LEVEL: 'loud',
+    LOCKSTEP_FLAGS: 'all,l2.bypass,none',
+    KAFKA_BROKERS: 'a:1',
+    LOCKSTEP_KAFKA_TLS: 'perhaps',
+    LOCKSTEP_KAFKA_PASSWORD: 'hunter2',
+    LOCKSTEP_NAMESPACE: '',
+  })
+  const told = wrong.map(({ message }) => message.split(' ')[0])
+  expect(told.sort()).toEqual([
+    'LOCKSTEP_FLAGS',
+    'LOCKSTEP_FLAGS',
+    'LOCKSTEP_KAFKA_SASL',
+    'LOCKSTEP_KAFKA_TLS',
+    'LOCKSTEP_LOG_LEVEL',
+  ])
+  expect(config).toMatchObject({
+    logLevel: 'warn',
+    flags: ['l2.bypass'],
+    kafka: { brokers: 'a:1', ssl: false },
+  })
+  expect(names).not.toContain('LOCKSTEP_NAMESPACE')
+  expect(names).toContain('LOCKSTEP_KAFKA_PASSWORD')
 })

@@ -2,9 +2,10 @@
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { type RowPlan, rowPlans } from '../../src/bench/row-plans.ts'
-import { readConfig } from '../../src/config.ts'
+import { knownVariables, readConfig } from '../../src/config.ts'
 import { timingDefaults } from '../../src/model/defaults.ts'
 import { errorCodes } from '../../src/model/errors.ts'
+import { doctorCatalogue } from '../../src/operations/doctor-catalogue.ts'
 import { catalogue } from '../../src/telemetry/catalogue.ts'
 import { eventCatalogue } from '../../src/telemetry/events.ts'
 
@@ -76,6 +77,20 @@ test('the tables of docs/metrics.md are those of the code', async () => {
   // Not by an empty catalogue, nor by a page that has no place for it.
   expect(page).toContain('lockstep_reads_total')
   expect(() => metricsPage('', { catalogue, eventCatalogue })).toThrow('no place')
+})
+
+test('the tables of docs/doctor.md are those of the code', async () => {
+  const tables = new URL('../../scripts/docs/tables.mjs', import.meta.url)
+  const { doctorPage } = await import(tables.href)
+  const page = read('docs/doctor.md')
+  expect(page, 'node scripts/generate-docs.mjs').toBe(doctorPage(page, doctorCatalogue))
+  for (const check of ['config-names', 'redis-reachable', 'kafka-cleanup-policy']) {
+    expect(page).toContain(`| \`${check}\``)
+  }
+})
+
+test('the doctor knows every variable of .env.example, and no other', () => {
+  expect(knownVariables.toSorted()).toEqual(exampleKeys.toSorted())
 })
 
 test('the tables of docs/configuration.md are those of the code', async () => {
