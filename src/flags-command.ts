@@ -2,7 +2,6 @@
 import { userInfo } from 'node:os'
 import { answering, type JsonOption, print, withPool } from './command-line.ts'
 import { readConfig } from './config.ts'
-import { stderrLog } from './demo/stderr-log.ts'
 import { systemClock } from './model/clock.ts'
 import { wrong } from './model/entity.ts'
 import { LockstepError } from './model/errors.ts'
@@ -25,6 +24,7 @@ import { checkNamespace } from './options.ts'
 import { PostgresFlags } from './postgres/flags.ts'
 import { checkSchema } from './postgres/migrations.ts'
 import { withFlagMirror } from './redis/flag-mirror.ts'
+import { commandLog } from './telemetry/log.ts'
 
 interface NamespaceArgument {
   readonly namespace?: string
@@ -134,7 +134,7 @@ async function onBoard<T>(
   const { logLevel, namespace: standard, redisUrl } = readConfig()
   const namespace = given ?? standard
   checkNamespace(namespace)
-  const log = stderrLog(logLevel, 'lockstep')
+  const log = commandLog(logLevel, 'lockstep')
   return withPool(async (pool) => {
     // Where PostgreSQL has no answer, Redis may do.
     await checkSchema(pool).catch((error: unknown) => {

@@ -55,9 +55,8 @@ import type { Tx } from './postgres/pool.ts'
 import { sleep, withDeadline } from './resilience/deadline.ts'
 import { GradientLimit } from './resilience/gradient-limit.ts'
 import { fixedLimit, Limiter } from './resilience/limiter.ts'
-import type { BreakerState } from './resilience/phase.ts'
 import { longestDelayMs } from './resilience/retry.ts'
-import { type HopParts, RunningHops } from './running-hops.ts'
+import { type HopParts, type HopsHealth, RunningHops } from './running-hops.ts'
 import type { FilterNumbers } from './telemetry/bloom-samples.ts'
 import { count, newReadCounters, type ReadCounters } from './telemetry/counters.ts'
 import type { BloomNews } from './telemetry/events.ts'
@@ -103,8 +102,7 @@ export interface Health {
   readonly isTrusted: boolean
   /** Infinity without any proof. */
   readonly trustAgeMs: number
-  /** Of Redis; `undefined`: there is none. */
-  readonly breaker: BreakerState | undefined
+  readonly hops: HopsHealth
   readonly isClosed: boolean
 }
 
@@ -275,7 +273,7 @@ export class RunningCache {
       isRelaying: this.#relay.isRelaying,
       isTrusted: this.#trust.isProven(now),
       trustAgeMs: this.#trust.ageMs(now),
-      breaker: this.#hops.stateOf('l2'),
+      hops: this.#hops.health,
       isClosed: this.#closed !== undefined,
     }
   }
@@ -402,7 +400,7 @@ export class RunningCache {
   #openRelay(instance: string): Relay {
     const { clock, log, timing } = this.settings
     const { l2, log: source, outbox } = this.#parts
-    const { events, relayed } = this.telemetry
+    const { relayed } = this.telemetry
     const destinations: RelayDestination[] = []
     const deadlineMs = timing.readDeadlineMs
     if (l2) {
@@ -430,7 +428,7 @@ export class RunningCache {
       retentionMs: timing.outboxRetentionMs,
       deadlineMs,
       changed: (isRelaying) =>
-        events.emit('relay', () => ({ state: isRelaying ? 'begun' : 'ended' })),
+        this.telemetry.relayChanged({ state: isRelaying ? 'begun' : 'ended' }),
     })
   }
 
@@ -445,7 +443,7 @@ export class RunningCache {
       clock,
       log,
       isRelaying: () => this.#relay.isRelaying,
-      changed: (event) => this.telemetry.events.emit('flag', () => event),
+      changed: (event) => this.telemetry.flagChanged(event),
     })
   }
 

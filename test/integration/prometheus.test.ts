@@ -85,6 +85,12 @@ describe('calls of other instances fail', () => {
     expect(numbers.value('lockstep_fleet_holding', { hop: 'l2' })).toBe(1)
     expect(numbers.value('lockstep_fleet_holding', { hop: 'source' })).toBe(0)
     expect(numbers.value('lockstep_fleet_holds_total', { hop: 'l2' })).toBe(1)
+    expect(cache.health()).toMatchObject({
+      ...{ status: 'degraded', ready: true },
+      hops: { l2: { breaker: 'open', held: true }, source: { breaker: 'closed', held: false } },
+    })
+    const line = told.logged.filter((one) => one.includes('the breaker of Redis'))
+    expect(line).toEqual([expect.stringContaining('% of the calls of all instances failed')])
 
     const { version, fenced } = await world.write(cache, 1)
     expect(fenced).toBe(false)
