@@ -369,7 +369,7 @@ export class RunningCache {
       log,
       pollIntervalMs: timing.pollIntervalMs,
       pollDeadlineMs: timing.stalenessBoundMs,
-      join: (signal) => this.#everywhere.join(signal),
+      join: (signal) => this.#join(signal),
       heard: (probe) => {
         if (probe.isRelayDue) this.#relay.due()
         return this.#everywhere.probed(probe)
@@ -381,6 +381,18 @@ export class RunningCache {
       wakesOthers: this.#wakesOthers,
       relayIntervalMs: () => (this.#relay.isRelaying ? relayIntervalMs(timing) : undefined),
     })
+  }
+
+  /** One that takes no writes answers all the same; nothing is proven by it (docs/consistency.md). */
+  async #join(signal: AbortSignal): Promise<void> {
+    const askedAtMs = this.settings.clock.monotonicMs()
+    try {
+      await this.#everywhere.join(signal)
+    } catch (error) {
+      const isReadOnly = error instanceof LockstepError && error.code === 'SOURCE_READONLY'
+      if (isReadOnly) this.#answeredAtMs = askedAtMs
+      throw error
+    }
   }
 
   #openBus(): Pick<Log, 'publish'> | undefined {
