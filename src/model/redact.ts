@@ -14,6 +14,8 @@ const mostItems = 100
 
 /** Up to the last `@`: passwords are written with every character that a URL would want escaped. */
 const inUrl = /([a-z][a-z0-9+.-]{0,30}:\/\/)\S*@/gi
+/** Without a scheme, as it stands in lists of hosts. */
+const beforeHost = /(^|[\s"'(,=])[^\s"'(,=:/@]+:[^\s@/]+@(?=[\w.[-])/g
 const named = String.raw`[\w.-]*(?:passw(?:or)?d|passphrase|pwd|secret|token|api[_-]?key)`
 /** As libpq and query strings have it. */
 const assigned = new RegExp(`(${named}=)(?:"[^"]*"|'[^']*'|[^\\s&,;)}\\]]+)`, 'gi')
@@ -23,7 +25,7 @@ const quoted = new RegExp(
   'gi',
 )
 /** Of HTTP; encoded credentials have a digit, a capital or a sign. */
-const credentials = /\b(basic|bearer) +(?=\S*[\dA-Z+/=])[\w+/=.~-]{6,}/g
+const credentials = /\b([Bb]asic|[Bb]earer) +(?=\S*[\dA-Z+/=])[\w+/=.~-]{6,}/g
 const header = /(authorization["']?\s*[:=]\s*["']?)(?:(?:basic|bearer) +)?[^\s"',}]+/gi
 const secretKey =
   /passw|passphrase|^pass$|pwd|secret|token|authori[sz]ation|sasl|connection.?string|credential|api.?key|cookie/i
@@ -32,6 +34,7 @@ const secretKey =
 export function redactText(text: string): string {
   return withoutRest(text)
     .replace(inUrl, `$1${hidden}@`)
+    .replace(beforeHost, `$1${hidden}@`)
     .replace(assigned, `$1${hidden}`)
     .replace(quoted, `$1${hidden}`)
     .replace(header, `$1${hidden}`)

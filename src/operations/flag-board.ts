@@ -177,8 +177,10 @@ export class FlagBoard {
   }
 }
 
-/** It was answered, with a no. */
-/** What is set in Redis alone goes as soon as PostgreSQL can be asked, which it can be while it takes no writes. */
+/**
+ * It was answered, with a no. So it is by a PostgreSQL that takes no writes: it can be asked, and what is
+ * set in Redis alone would go at once.
+ */
 function isAnswer(error: unknown): boolean {
   return error instanceof LockstepError && (!error.retryable || error.code === 'SOURCE_READONLY')
 }

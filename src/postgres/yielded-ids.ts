@@ -56,7 +56,7 @@ export class YieldedIds implements IdScan {
       for (let scanned = 0; ; ) {
         const { some, isLast } = await this.#inTime(ended, () => this.#page(own, ended))
         scanned += some.length
-        if (scanned > this.#most) throw this.#endless()
+        if (!isLast && scanned > this.#most) throw this.#endless()
         yield { ids: some, next: isLast ? undefined : String(scanned) }
         if (isLast) return
       }

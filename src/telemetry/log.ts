@@ -22,20 +22,28 @@ export function isOnTerminal(): boolean {
   return process.stderr.isTTY === true
 }
 
+/** One for the process: two that write to one pipe would write into each other's lines. */
+let stderr: ReturnType<typeof pino.destination> | undefined
+
 function jsonOf(level: Level | 'silent', name: string): Logger {
-  const destination = pino.destination({ dest: 2, sync: false, maxLength: mostUnwrittenBytes })
-  const log = pino({ name, level }, destination)
+  stderr ??= openStderr()
+  return pino({ name, level }, stderr)
+}
+
+function openStderr(): ReturnType<typeof pino.destination> {
+  const opened = pino.destination({ dest: 2, sync: false, maxLength: mostUnwrittenBytes })
+  const log = pino({ name: 'lockstep' }, opened)
   let lost = 0
-  destination.on('drop', () => {
+  opened.on('drop', () => {
     lost++
   })
-  destination.on('drain', () => {
+  opened.on('drain', () => {
     if (lost === 0) return
     const lines = lost
     lost = 0
     log.warn({ lines }, 'lines of the log were lost: nobody read them')
   })
-  return log
+  return opened
 }
 
 function linesOf(least: Level | 'silent', name: string): Logger {

@@ -24,7 +24,8 @@ describe('a text', () => {
     ["{ password: 'hunter2', user: 'u' }", "{ password: ***, user: 'u' }"],
     ['Authorization: Basic b3BzOmh1bnRlcjI=', 'Authorization: ***'],
     ["authorization: 'Bearer hunter2'", "authorization: '***'"],
-    ['sent basic b3BzOmh1bnRlcjI= twice', 'sent basic *** twice'],
+    ['sent Basic b3BzOmh1bnRlcjI= twice', 'sent Basic *** twice'],
+    ['at ops:hunter2@prometheus:9090, again', 'at ***@prometheus:9090, again'],
   ])('%s', (text, shown) => {
     expect(redactText(text)).toBe(shown)
   })
@@ -36,6 +37,7 @@ describe('a text', () => {
     'redis://10.0.0.1:6379 does not answer',
     'basic authentication is not set up',
     'somebody@example.com',
+    'at 10:42 somebody@example.com asked 127.0.0.1:6379',
   ])('is left as it is without one: %s', (text) => {
     expect(redactText(text)).toBe(text)
   })
