@@ -33,13 +33,16 @@ test('reads go on, unproven after a while where it matters; writes and flags fai
   for (const one of both) await one.item.get(1)
   await takesWrites(world.databaseUrl, false)
   await until('writes fail', async () =>
-    world.write(cache, 1).then(
+    world.write(cache, 40).then(
       () => false,
       (error: { code?: string }) => error.code === '25006',
     ),
   )
   // What L1 has is known to be fresh for as long as it is known that this instance runs.
-  expect(await cache.item.getEntry(1)).toMatchObject({ tier: 'l1', proven: true })
+  await until('L1 serves it', async () => {
+    const { tier, proven } = await cache.item.getEntry(1)
+    return tier === 'l1' && proven
+  })
   await expect(cache.item.invalidate(1)).rejects.toMatchObject({ code: '25006' })
   const set = cache.flags.set('fill.off', { for: '1m', reason: 'a test' })
   await expect(set).rejects.toMatchObject({ code: 'SOURCE_READONLY' })
