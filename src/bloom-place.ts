@@ -1,7 +1,6 @@
 /** Filters in Redis as a command reaches them: without a cache, and without becoming an instance. */
 import { onSchema } from './command-line.ts'
 import { readConfig } from './config.ts'
-import { stderrLog } from './demo/stderr-log.ts'
 import { seedOf } from './model/bloom.ts'
 import { systemClock } from './model/clock.ts'
 import { timingDefaults } from './model/defaults.ts'
@@ -20,6 +19,7 @@ import { RedisL2 } from './redis/l2.ts'
 import { openNodes } from './redis/nodes.ts'
 import { isRedisAnswer } from './redis/retryable.ts'
 import { Hop } from './resilience/hop.ts'
+import { commandLog } from './telemetry/log.ts'
 
 export interface BloomPlace {
   readonly filters: L2Filters
@@ -43,7 +43,7 @@ export async function onBloomPlace<T>(
   }
   const { database, versions } = await onSchema((pool) => knownEntities(pool, namespace))
   const keys = keySpace(namespace)
-  const log = stderrLog(config.logLevel, 'lockstep')
+  const log = commandLog(config.logLevel, 'lockstep')
   const { commands, close } = await connectRedis(config.redisUrl, keys.bus, connectDeadlineMs, log)
   const clock = systemClock
   const openHop = (): Hop =>

@@ -1,6 +1,7 @@
 /** What the commands share: how they answer, how they fail, how they are ended. */
 import { readConfig } from './config.ts'
 import { LockstepError, messageOf } from './model/errors.ts'
+import { redactText } from './model/redact.ts'
 import { checkSchema } from './postgres/migrations.ts'
 import { openPool, type Pool } from './postgres/pool.ts'
 
@@ -44,14 +45,19 @@ export async function withPool<T>(run: (pool: Pool) => Promise<T>): Promise<T> {
 }
 
 /** Runs a command, and tells of its error in the way that was asked for. */
-export async function answering({ json }: JsonOption, run: () => Promise<void>): Promise<void> {
+export async function answering(
+  { json }: JsonOption,
+  run: () => Promise<void>,
+  tell: (text: string, code: string | undefined) => void = complain,
+): Promise<void> {
   try {
     await run()
   } catch (error) {
     const code = error instanceof LockstepError ? error.code : undefined
-    complain(messageOf(error))
+    const message = redactText(messageOf(error))
+    tell(message, code)
     if (json) {
-      const document = { error: { ...(code && { code }), message: messageOf(error) } }
+      const document = { error: { ...(code && { code }), message } }
       process.stdout.write(`${JSON.stringify(document, null, 2)}\n`)
     }
     const isWrong = code === 'OPTION_INVALID' || code === 'ID_INVALID'

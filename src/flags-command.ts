@@ -2,7 +2,6 @@
 import { userInfo } from 'node:os'
 import { answering, type JsonOption, print, withPool } from './command-line.ts'
 import { readConfig } from './config.ts'
-import { stderrLog } from './demo/stderr-log.ts'
 import { systemClock } from './model/clock.ts'
 import { wrong } from './model/entity.ts'
 import { LockstepError } from './model/errors.ts'
@@ -11,6 +10,7 @@ import {
   checkedStep,
   checkedUnset,
   type FlagChange,
+  type FlagScope,
   ladder,
   type SetFlagOptions,
 } from './model/flags.ts'
@@ -25,6 +25,9 @@ import { checkNamespace } from './options.ts'
 import { PostgresFlags } from './postgres/flags.ts'
 import { checkSchema } from './postgres/migrations.ts'
 import { withFlagMirror } from './redis/flag-mirror.ts'
+import { commandLog } from './telemetry/log.ts'
+
+const scopeDeadlineMs = 1_000
 
 interface NamespaceArgument {
   readonly namespace?: string
@@ -95,7 +98,10 @@ async function runChange(
   done: string,
   options: JsonOption & ChangeArguments,
 ): Promise<void> {
-  const { keptIn } = await onBoard(options, (board): Promise<FlagsChanged> => board.change(changes))
+  const { keptIn } = await onBoard(options, async (board, store): Promise<FlagsChanged> => {
+    for (const change of changes) if (change.kind === 'set') await checkScope(store, change)
+    return board.change(changes)
+  })
   const where = keptIn === 'redis' ? ' (in Redis alone, until PostgreSQL has an answer again)' : ''
   const document = {
     set: changes.filter(({ kind }) => kind === 'set').map(({ flag }) => flag),
@@ -103,6 +109,28 @@ async function runChange(
     keptIn,
   }
   print(document, `${done}${where}\n`, options)
+}
+
+/**
+ * A name that nobody has would be set, and do nothing in the night that it is for. Where PostgreSQL
+ * can't say what there is, it is set all the same. Throws `OPTION_INVALID`.
+ */
+async function checkScope(store: PostgresFlags, { entity, instance }: FlagScope): Promise<void> {
+  if (entity === undefined && instance === undefined) return
+  const known = await store.scopes(AbortSignal.timeout(scopeDeadlineMs)).catch(() => undefined)
+  // Of a namespace that is not known the change itself is refused.
+  if (!known || known.entities.length === 0) return
+  const { entities, instances } = known
+  if (entity !== undefined && !entities.includes(entity)) {
+    throw wrong('entity', entity, `one of ${entities.toSorted().join(', ')} would do`)
+  }
+  if (instance !== undefined && !instances.includes(instance)) {
+    throw wrong(
+      'instance',
+      instance,
+      'one that `lockstep flags list` or cache.health() names would do',
+    )
+  }
 }
 
 /** Only what was given: an option that is missing is told of as such. */
@@ -129,12 +157,12 @@ function user(): string {
 
 async function onBoard<T>(
   { namespace: given }: NamespaceArgument,
-  run: (board: FlagBoard) => Promise<T>,
+  run: (board: FlagBoard, store: PostgresFlags) => Promise<T>,
 ): Promise<T> {
   const { logLevel, namespace: standard, redisUrl } = readConfig()
   const namespace = given ?? standard
   checkNamespace(namespace)
-  const log = stderrLog(logLevel, 'lockstep')
+  const log = commandLog(logLevel, 'lockstep')
   return withPool(async (pool) => {
     // Where PostgreSQL has no answer, Redis may do.
     await checkSchema(pool).catch((error: unknown) => {
@@ -143,9 +171,11 @@ async function onBoard<T>(
     })
     const store = new PostgresFlags(pool, namespace)
     const clock = systemClock
-    if (redisUrl === undefined) return run(new FlagBoard({ store, mirror: undefined, clock, log }))
+    if (redisUrl === undefined) {
+      return run(new FlagBoard({ store, mirror: undefined, clock, log }), store)
+    }
     return withFlagMirror(redisUrl, namespace, clock, log, (mirror) =>
-      run(new FlagBoard({ store, mirror, clock, log })),
+      run(new FlagBoard({ store, mirror, clock, log }), store),
     )
   })
 }

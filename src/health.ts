@@ -1,6 +1,7 @@
 /** How a cache is: ready while it can answer, which it can without much of what it is made of. */
 import type { FlagInfo } from './operations/flag-board.ts'
 import type { RunningCache } from './running-cache.ts'
+import type { HopHealth, HopsHealth } from './running-hops.ts'
 
 export interface CacheHealth {
   /**
@@ -18,8 +19,8 @@ export interface CacheHealth {
     /** Since it last did; `undefined`: it never has. */
     readonly ageMs: number | undefined
   }
-  /** The circuit breaker of Redis; `undefined`: there is no Redis. */
-  readonly l2: { readonly breaker: 'closed' | 'open' | 'half-open' } | undefined
+  /** How Redis (`l2`), PostgreSQL (`source`) and Kafka (`bus`) are asked: those that there are. */
+  readonly hops: HopsHealth
   /** How writes are heard of for sure. */
   readonly plane: 'outbox' | 'kafka'
   readonly trust: {
@@ -35,21 +36,28 @@ export interface CacheHealth {
 
 const silentAfterMs = 3_000
 
+/** Of a cluster one node that answers is enough to answer something. */
+function isAnyAsked({ breaker, nodes }: HopHealth): boolean {
+  return (nodes ? Object.values(nodes) : [breaker]).some((state) => state !== 'open')
+}
+
 export function healthOf(cache: RunningCache): CacheHealth {
-  const { sourceAgeMs, isRelaying, isTrusted, trustAgeMs, breaker, isClosed } = cache.health
+  const { sourceAgeMs, isRelaying, isTrusted, trustAgeMs, hops, isClosed } = cache.health
   const { entities, flags, instance, settings } = cache
   const answers = sourceAgeMs !== undefined && sourceAgeMs <= silentAfterMs
   // Without entities it relays, and that takes PostgreSQL.
-  const hasL2 = entities.size > 0 && breaker !== undefined && breaker !== 'open'
+  const hasL2 = entities.size > 0 && hops.l2 !== undefined && isAnyAsked(hops.l2)
   const ready = !isClosed && (answers || isTrusted || hasL2)
-  const isWell =
-    answers && isTrusted && (breaker ?? 'closed') === 'closed' && flags.active.length === 0
+  const areHopsWell = Object.values(hops).every(
+    ({ breaker, held }) => breaker === 'closed' && !held,
+  )
+  const isWell = answers && isTrusted && areHopsWell && flags.active.length === 0
   return {
     status: ready ? (isWell ? 'ready' : 'degraded') : 'unready',
     ready,
     instance,
     source: { state: answers ? 'answers' : 'silent', ageMs: sourceAgeMs },
-    l2: breaker && { breaker },
+    hops,
     plane: settings.kafka ? 'kafka' : 'outbox',
     trust: {
       proven: isTrusted,

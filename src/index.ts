@@ -27,6 +27,7 @@ export {
   publisher,
 } from './publisher.ts'
 export type { HopOptions, HopsOptions } from './resilience/hop-settings.ts'
+export type { HopHealth, HopsHealth } from './running-hops.ts'
 export type { CacheEvents } from './telemetry/events.ts'
 export {
   type Cache,

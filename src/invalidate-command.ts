@@ -1,7 +1,6 @@
 /** `lockstep invalidate` and `lockstep dead-letters`. */
 import { answering, type JsonOption, onSchema, print } from './command-line.ts'
 import { type Config, readConfig } from './config.ts'
-import { stderrLog } from './demo/stderr-log.ts'
 import { type Grave, type Graves, readGraves, replay } from './kafka/dead-letters.ts'
 import { settleKafka } from './kafka/options.ts'
 import type { Place } from './kafka/reading.ts'
@@ -11,6 +10,7 @@ import { LockstepError } from './model/errors.ts'
 import { isIdText, longestIdText } from './model/id.ts'
 import { checkNamespace } from './options.ts'
 import { invalidateInSql } from './postgres/invalidations.ts'
+import { commandLog } from './telemetry/log.ts'
 
 export interface NamespaceOption {
   readonly namespace?: string
@@ -106,7 +106,7 @@ function placeOf({ namespace: given }: NamespaceOption): Place {
   return {
     settings: settleKafka(config.kafka, namespace),
     clock: systemClock,
-    log: stderrLog(config.logLevel, 'lockstep'),
+    log: commandLog(config.logLevel, 'lockstep'),
   }
 }
 

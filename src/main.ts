@@ -35,7 +35,7 @@ import { runDeadLettersList, runDeadLettersReplay, runInvalidate } from './inval
 import { flagNames, ladder } from './model/flags.ts'
 import { migrate } from './postgres/migrations.ts'
 import { installTriggers, listTriggers, removeTriggers } from './postgres/triggers.ts'
-import { parseServeOptions, type ServeArguments, serve } from './serve.ts'
+import { parseServeOptions, type ServeArguments, serve, wordsOfServe } from './serve.ts'
 import { runTop, topDefaults } from './top-command.ts'
 import { installedText, isIncomplete, listedText, removedText } from './triggers-command.ts'
 
@@ -231,16 +231,18 @@ deadLetters
   .action(runDeadLettersReplay)
 
 async function runServe(options: ServeArguments & JsonOption): Promise<void> {
-  await answering(options, async () => {
+  const words = wordsOfServe()
+  const run = async (): Promise<void> => {
     const config = readConfig()
     const parsed = parseServeOptions(options, config)
     await untilSignalled((signal) =>
       serve(parsed, config, signal, (serving) => {
-        complain(`serving namespace "${serving.namespace}" at ${serving.url}`)
+        words.serving(serving)
         if (options.json) print(serving, '', options)
       }),
     )
-  })
+  }
+  await answering(options, run, words.failed)
 }
 
 async function runDemo(options: DemoArguments & JsonOption): Promise<void> {

@@ -6,6 +6,7 @@ import { type AnyEntity, isPlainObject, wrong } from './model/entity.ts'
 import { LockstepError } from './model/errors.ts'
 import { checkFlagName, type FlagName } from './model/flags.ts'
 import { type Logger, silent } from './model/log.ts'
+import { redacting } from './model/redact.ts'
 import { type SloRuleMs, settleSlo } from './operations/slo.ts'
 import type { PostgresOptions, PostgresPlace, PostgresPlaces } from './postgres/pool.ts'
 import { type PrometheusSettings, settlePrometheus } from './prometheus/options.ts'
@@ -108,7 +109,7 @@ export function settle(
     onFenceFailure,
     flagOverride: settleOverride(options.flags),
     slo: settleSlo(options.slo),
-    log: options.logger ?? silent,
+    log: options.logger === undefined ? silent : redacting(options.logger),
     clock: options.clock ?? systemClock,
     random: Math.random,
   }

@@ -9,6 +9,7 @@ import { LockstepError } from './model/errors.ts'
 import { encodeEvent, longestNote, mostEventBytes, mostEventIds } from './model/event.ts'
 import { keyOfPrimitive } from './model/id.ts'
 import { type Logger, silent } from './model/log.ts'
+import { redacting } from './model/redact.ts'
 import { checkNamespace } from './options.ts'
 
 export interface PublisherOptions {
@@ -60,7 +61,8 @@ const headBytes = 4_096
 /** Needs neither PostgreSQL nor Redis, and connects when it first publishes. Throws `OPTION_INVALID`. */
 export function publisher(options: PublisherOptions): EventsPublisher {
   checkKnown('options', options, known)
-  const { namespace, kafka, source, logger: log = silent } = options
+  const { namespace, kafka, source, logger } = options
+  const log = logger === undefined ? silent : redacting(logger)
   checkNamespace(namespace)
   if (!kafka)
     throw new LockstepError('OPTION_INVALID', 'option "kafka" is missing; brokers would do')

@@ -55,9 +55,8 @@ import type { Tx } from './postgres/pool.ts'
 import { sleep, withDeadline } from './resilience/deadline.ts'
 import { GradientLimit } from './resilience/gradient-limit.ts'
 import { fixedLimit, Limiter } from './resilience/limiter.ts'
-import type { BreakerState } from './resilience/phase.ts'
 import { longestDelayMs } from './resilience/retry.ts'
-import { type HopParts, RunningHops } from './running-hops.ts'
+import { type HopParts, type HopsHealth, RunningHops } from './running-hops.ts'
 import type { FilterNumbers } from './telemetry/bloom-samples.ts'
 import { count, newReadCounters, type ReadCounters } from './telemetry/counters.ts'
 import type { BloomNews } from './telemetry/events.ts'
@@ -103,8 +102,7 @@ export interface Health {
   readonly isTrusted: boolean
   /** Infinity without any proof. */
   readonly trustAgeMs: number
-  /** Of Redis; `undefined`: there is none. */
-  readonly breaker: BreakerState | undefined
+  readonly hops: HopsHealth
   readonly isClosed: boolean
 }
 
@@ -275,7 +273,7 @@ export class RunningCache {
       isRelaying: this.#relay.isRelaying,
       isTrusted: this.#trust.isProven(now),
       trustAgeMs: this.#trust.ageMs(now),
-      breaker: this.#hops.stateOf('l2'),
+      hops: this.#hops.health,
       isClosed: this.#closed !== undefined,
     }
   }
@@ -371,7 +369,7 @@ export class RunningCache {
       log,
       pollIntervalMs: timing.pollIntervalMs,
       pollDeadlineMs: timing.stalenessBoundMs,
-      join: (signal) => this.#everywhere.join(signal),
+      join: (signal) => this.#join(signal),
       heard: (probe) => {
         if (probe.isRelayDue) this.#relay.due()
         return this.#everywhere.probed(probe)
@@ -383,6 +381,18 @@ export class RunningCache {
       wakesOthers: this.#wakesOthers,
       relayIntervalMs: () => (this.#relay.isRelaying ? relayIntervalMs(timing) : undefined),
     })
+  }
+
+  /** One that takes no writes answers all the same; nothing is proven by it (docs/consistency.md). */
+  async #join(signal: AbortSignal): Promise<void> {
+    const askedAtMs = this.settings.clock.monotonicMs()
+    try {
+      await this.#everywhere.join(signal)
+    } catch (error) {
+      const isReadOnly = error instanceof LockstepError && error.code === 'SOURCE_READONLY'
+      if (isReadOnly) this.#answeredAtMs = askedAtMs
+      throw error
+    }
   }
 
   #openBus(): Pick<Log, 'publish'> | undefined {
@@ -402,7 +412,7 @@ export class RunningCache {
   #openRelay(instance: string): Relay {
     const { clock, log, timing } = this.settings
     const { l2, log: source, outbox } = this.#parts
-    const { events, relayed } = this.telemetry
+    const { relayed } = this.telemetry
     const destinations: RelayDestination[] = []
     const deadlineMs = timing.readDeadlineMs
     if (l2) {
@@ -430,7 +440,7 @@ export class RunningCache {
       retentionMs: timing.outboxRetentionMs,
       deadlineMs,
       changed: (isRelaying) =>
-        events.emit('relay', () => ({ state: isRelaying ? 'begun' : 'ended' })),
+        this.telemetry.relayChanged({ state: isRelaying ? 'begun' : 'ended' }),
     })
   }
 
@@ -445,7 +455,7 @@ export class RunningCache {
       clock,
       log,
       isRelaying: () => this.#relay.isRelaying,
-      changed: (event) => this.telemetry.events.emit('flag', () => event),
+      changed: (event) => this.telemetry.flagChanged(event),
     })
   }
 

@@ -5,7 +5,7 @@ import type { Settings } from './options.ts'
 import type { BreakerSet } from './resilience/breakers.ts'
 import type { Hop } from './resilience/hop.ts'
 import { type HopName, hopNames } from './resilience/hop-settings.ts'
-import type { BreakerState } from './resilience/phase.ts'
+import type { BreakerChange, BreakerState } from './resilience/phase.ts'
 import type { RetryPlan } from './resilience/retry.ts'
 import { RetryBudget } from './resilience/retry-budget.ts'
 import type { PresentBreaker } from './telemetry/samples.ts'
@@ -23,6 +23,23 @@ export interface HopPart {
 /** Of each place that has breakers; `fleet`: who knows of the calls of all instances. */
 export interface HopParts extends Partial<Readonly<Record<HopName, HopPart>>> {
   readonly fleet?: FleetSignal | undefined
+}
+
+/** How one place is asked now. */
+export interface HopHealth {
+  /** Of several nodes the worst. */
+  readonly breaker: BreakerState
+  /** Calls are held back because those of all instances fail. */
+  readonly held: boolean
+  /** Of each node by host and port, where there are several. */
+  readonly nodes?: Readonly<Record<string, BreakerState>>
+}
+
+/** Redis, PostgreSQL and Kafka: those that there are. */
+export interface HopsHealth {
+  readonly l2?: HopHealth
+  readonly source: HopHealth
+  readonly bus?: HopHealth
 }
 
 export class RunningHops {
@@ -43,14 +60,17 @@ export class RunningHops {
   }
 
   /** What `telemetry` is to hear of, from here on. */
-  start({ events, fleet: counters }: Pick<Telemetry, 'events' | 'fleet'>): void {
+  start(telemetry: Pick<Telemetry, 'breakerChanged' | 'fleet'>): void {
     const { clock, hops, log, random } = this.#settings
     const { fleet: signal, ...parts } = this.#parts
     for (const [hop, { breakers }] of Object.entries(parts) as [HopName, HopPart][]) {
-      breakers.onChange((state, reason, node) => {
-        log.warn({ hop, node, state, reason }, `the breaker of ${services[hop]} is ${state}`)
-        const at = node === undefined ? {} : { node }
-        events.emit('breaker', () => ({ hop, state, reason, ...at }))
+      breakers.onChange((change, node) => {
+        const { state, reason } = change
+        log[isWorse(change) ? 'warn' : 'info'](
+          { hop, node, state, reason, ...causeOf(change) },
+          `the breaker of ${services[hop]} is ${state}`,
+        )
+        telemetry.breakerChanged({ hop, state, reason, ...(node === undefined ? {} : { node }) })
       })
     }
     if (!signal) return
@@ -59,6 +79,7 @@ export class RunningHops {
       const part = parts[hop]
       return part && how !== 'off' ? [[hop, { breakers: part.breakers, how }] as const] : []
     })
+    const { fleet: counters } = telemetry
     this.#fleet = new Fleet({ signal, hops: new Map(held), counters, clock, log, random })
     this.#fleet.start()
   }
@@ -72,6 +93,24 @@ export class RunningHops {
   /** Of the bus. */
   get busHop(): Pick<Hop, 'run'> | undefined {
     return this.#parts.bus?.hop
+  }
+
+  get health(): HopsHealth {
+    const [l2, source, bus] = hopNames.map((hop) => this.#healthOf(hop))
+    return {
+      ...(l2 && { l2 }),
+      // One without breakers is asked whatever comes of it.
+      source: source ?? { breaker: 'closed', held: false },
+      ...(bus && { bus }),
+    }
+  }
+
+  #healthOf(hop: HopName): HopHealth | undefined {
+    const breakers = this.#parts[hop]?.breakers
+    if (!breakers) return undefined
+    const { state: breaker, nodes } = breakers
+    const held = this.#fleet?.isHeld(hop) ?? false
+    return { breaker, held, ...(nodes.size > 0 && { nodes: Object.fromEntries(nodes) }) }
   }
 
   /** `undefined`: the place has no breakers. */
@@ -92,6 +131,18 @@ export class RunningHops {
   async close(): Promise<void> {
     await this.#fleet?.close()
   }
+}
+
+/** Half-open is better than open, and worse than closed. */
+function isWorse({ state, before }: BreakerChange): boolean {
+  return state === 'open' || (state === 'half-open' && before === 'closed')
+}
+
+/** An error is logged as one, and not again when it is over. */
+function causeOf(change: BreakerChange): object {
+  const { cause } = change
+  if (!isWorse(change) || cause === undefined) return {}
+  return typeof cause === 'string' ? { cause } : { err: cause }
 }
 
 const services: Readonly<Record<HopName, string>> = {

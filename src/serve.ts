@@ -1,11 +1,12 @@
 /** `lockstep serve`: what instances of a cache do beside answering, in a process of its own. */
 import { openAdmin, type Readiness } from './admin/http.ts'
+import { complain } from './command-line.ts'
 import type { Config } from './config.ts'
-import { stderrLog } from './demo/stderr-log.ts'
 import { healthOf } from './health.ts'
 import { daemon } from './lockstep.ts'
 import { LockstepError } from './model/errors.ts'
 import type { RunningCache } from './running-cache.ts'
+import { commandLog, isOnTerminal } from './telemetry/log.ts'
 
 export interface ServeOptions {
   readonly host: string
@@ -18,6 +19,7 @@ export interface ServeArguments {
 }
 
 const closeTimeoutMs = 5_000
+const speaker = 'lockstep serve'
 
 export function parseServeOptions({ host, port }: ServeArguments, config: Config): ServeOptions {
   const given = port ?? config.servePort
@@ -31,14 +33,37 @@ export function parseServeOptions({ host, port }: ServeArguments, config: Config
   return { host: host || config.serveHost, port: number }
 }
 
+interface Serving {
+  readonly namespace: string
+  readonly url: string
+}
+
+/** What it says whatever its level: that it serves, or why it can't; as its log where nobody sits before it. */
+export function wordsOfServe(): {
+  readonly serving: (serving: Serving) => void
+  readonly failed: (message: string, code: string | undefined) => void
+} {
+  if (isOnTerminal()) {
+    return {
+      serving: ({ namespace, url }) => complain(`serving namespace "${namespace}" at ${url}`),
+      failed: complain,
+    }
+  }
+  const log = commandLog('info', speaker)
+  return {
+    serving: (serving) => log.info(serving, 'serving'),
+    failed: (message, code) => log.error({ code }, message),
+  }
+}
+
 /** Runs until the signal aborts, and ends in order then. */
 export async function serve(
   { host, port }: ServeOptions,
   { databaseUrl, redisUrl, flags, kafka, prometheusUrl, logLevel, namespace }: Config,
   signal: AbortSignal,
-  serving: (place: { readonly namespace: string; readonly url: string }) => void,
+  serving: (serving: Serving) => void,
 ): Promise<void> {
-  const log = stderrLog(logLevel, 'lockstep serve')
+  const log = commandLog(logLevel, speaker)
   if (databaseUrl === undefined) {
     throw new LockstepError(
       'OPTION_INVALID',

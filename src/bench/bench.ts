@@ -1,8 +1,8 @@
 /** The bench, from its stage to its rows: what each row means is in docs/benchmarks.md. */
 import type { Config } from '../config.ts'
 import type { Screen } from '../demo/screen.ts'
-import { stderrLog } from '../demo/stderr-log.ts'
 import { LockstepError } from '../model/errors.ts'
+import { commandLog } from '../telemetry/log.ts'
 import { measureAttack } from './attack.ts'
 import { measureAvalanche } from './avalanche.ts'
 import { barrierRows } from './barrier.ts'
@@ -120,7 +120,7 @@ export function bench(
   screen: Screen,
   signal: AbortSignal,
 ): Promise<BenchResults> {
-  const log = stderrLog(config.logLevel, 'lockstep bench')
+  const log = commandLog(config.logLevel, 'lockstep bench')
   return onStage(config, log, signal, async (stage) => {
     if (stage.withoutRedis) screen.line(`Rows that need Redis are left out: ${stage.withoutRedis}.`)
     if (stage.withoutKafka) screen.line(`Rows that need Kafka are left out: ${stage.withoutKafka}.`)

@@ -75,11 +75,13 @@ export class Fleet {
     const { holds, outcome } = this.#holds.heard(answer, this.#targets(), now)
     count(counters.answers, outcome)
     this.#say(outcome, answer)
-    for (const { hop, node, untilMs } of holds) {
+    for (const { hop, node, untilMs, errorRatio } of holds) {
       const held = hops.get(hop as HopName)
       count(counters.holds, hop)
-      log.warn({ hop, node }, 'calls of other instances fail: this one holds back for a while')
-      held?.breakers.tighten(node, untilMs, held.how)
+      // Where the breaker changes by it, that is told.
+      log.debug({ hop, node, errorRatio }, 'calls of all instances fail: this one holds back')
+      const share = `${(errorRatio * 100).toFixed(1)} % of the calls of all instances failed`
+      held?.breakers.tighten(node, untilMs, held.how, share)
     }
   }
 
@@ -95,7 +97,7 @@ export class Fleet {
     if (said === this.#saidOutcome) return
     this.#saidOutcome = said
     const detail = answer.kind === 'unknown' ? answer.detail : ''
-    if (said === 'known') this.#options.log.warn({}, 'Prometheus is heard again')
+    if (said === 'known') this.#options.log.info({}, 'Prometheus is heard again')
     else {
       this.#options.log.warn(
         { reason: outcome, detail },

@@ -71,10 +71,7 @@ export class LogPlane implements Plane {
       heard: (partition, record) => this.#heard(partition, record),
       lost: (reason, error) => {
         if (this.#isClosed) return
-        this.#options.log.warn(
-          { err: error, reason },
-          'the log may have been missed; L1 is emptied',
-        )
+        this.#options.log.debug({ err: error, reason }, 'the log may have been missed')
         this.#lose(reason)
       },
     })
@@ -124,7 +121,7 @@ export class LogPlane implements Plane {
         else this.#forget('partitions')
         return
       case 'unreadable':
-        this.#options.log.warn({ partition }, 'a record of the log cannot be read; L1 is emptied')
+        this.#options.log.debug({ partition }, 'a record of the log cannot be read')
         this.#forget('unreadable')
         return
       default:

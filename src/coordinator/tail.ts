@@ -60,13 +60,10 @@ export class Tail implements Plane {
   }
 
   #polled(t0: Reading, poll: Poll): void {
-    const { listener, log } = this.#options
+    const { listener } = this.#options
     const last = this.#last
     const gap = last && gapOf(last, poll)
-    if (gap) {
-      log.warn({ gap }, 'writes may have been missed; L1 is emptied')
-      listener.lost(gap)
-    }
+    if (gap) listener.lost(gap)
     const { incarnation } = poll.snapshot
     for (const { xid, entity, ids } of poll.rows)
       listener.told({ incarnation, xid }, { entity, ids })

@@ -7,9 +7,9 @@ import type { LogLevel } from '../config.ts'
 import { messageOf } from '../model/errors.ts'
 import { openPool, type Pool } from '../postgres/pool.ts'
 import { connectRedis, type RedisConnections } from '../redis/connection.ts'
+import { commandLog } from '../telemetry/log.ts'
 import type { Crew } from './crew.ts'
 import type { Addresses } from './services.ts'
-import { stderrLog } from './stderr-log.ts'
 
 export interface ChaosResults {
   readonly kills: number
@@ -39,7 +39,7 @@ const redisDeadlineMs = 2_000
 
 export async function openChaos(addresses: Addresses, logLevel: LogLevel): Promise<Chaos> {
   const connectionName = `lockstep-demo-${process.pid}`
-  const log = stderrLog(logLevel, 'lockstep demo')
+  const log = commandLog(logLevel, 'lockstep demo')
   const pool = openPool(addresses.databaseUrl)
   const redis = await connectRedis(addresses.redisUrl, 'lockstep:demo', redisDeadlineMs, log)
   const ended = new AbortController()

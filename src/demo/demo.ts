@@ -8,6 +8,7 @@ import { messageOf } from '../model/errors.ts'
 import { migrate } from '../postgres/migrations.ts'
 import { openPool, type Pool } from '../postgres/pool.ts'
 import { installTriggers } from '../postgres/triggers.ts'
+import { commandLog } from '../telemetry/log.ts'
 import { openChaos } from './chaos.ts'
 import { loadCities } from './cities.ts'
 import { credit, schema } from './city.ts'
@@ -23,7 +24,6 @@ import { type DemoResults, failureOf, resultsOf, Tally } from './results.ts'
 import { liveLine, type Moment, progressBar, type Screen } from './screen.ts'
 import { type Addresses, addressesOf, findServices, type Services } from './services.ts'
 import { trafficOf } from './shift.ts'
-import { stderrLog } from './stderr-log.ts'
 import { readTrace } from './trace.ts'
 
 /** B of the cache, which keeps its default. */
@@ -185,7 +185,7 @@ async function prepare(
 ): Promise<{ rows: number; services: Services }> {
   const pool = openPool(addresses.databaseUrl)
   try {
-    const log = stderrLog(config.logLevel, 'lockstep demo')
+    const log = commandLog(config.logLevel, 'lockstep demo')
     await migrate(pool)
     const services = await findServices(pool, addresses, log)
     return { services, rows: await loadCitiesShown(pool, screen, signal) }

@@ -5,6 +5,7 @@
 import { lockstep } from '../lockstep.ts'
 import { openPool } from '../postgres/pool.ts'
 import { type Deferred, deferred } from '../resilience/deadline.ts'
+import { commandLog } from '../telemetry/log.ts'
 import type { EntityStats, LockstepOptions } from '../types.ts'
 import { Attack, noAttack } from './attack.ts'
 import { type CityCache, cityEntity, countCityQueries } from './city.ts'
@@ -14,7 +15,6 @@ import type { FromWorker, Progress, WorkerSettings } from './messages.ts'
 import { Newcomers, newcomersOf } from './newcomers.ts'
 import { tellNews } from './news.ts'
 import { seededRandom } from './random.ts'
-import { stderrLog } from './stderr-log.ts'
 import { readTrace } from './trace.ts'
 import { shopTraffic, type Traffic, traceTraffic } from './traffic.ts'
 
@@ -66,7 +66,7 @@ export async function openShift(
       kafka: kafkaBrokers,
       entities: { city: cityEntity({ rows, foreign, loading: attack?.loading }) },
       timing,
-      logger: stderrLog(logLevel, `lockstep demo, process ${settings.process}`),
+      logger: commandLog(logLevel, `lockstep demo, process ${settings.process}`),
     })
     const tellOf = (news: string): void => void tell({ kind: 'news', news })
     const endNews = tellNews(cache, tellOf)

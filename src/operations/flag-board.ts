@@ -81,7 +81,7 @@ export class FlagBoard {
     try {
       state = await this.#inTime('PostgreSQL', (signal) => store.change(changes, signal))
     } catch (error) {
-      if (!mirror || isWrong(error)) throw error
+      if (!mirror || isAnswer(error)) throw error
       await this.#changeMirror(mirror, changes, error)
       return { keptIn: 'redis' }
     }
@@ -164,7 +164,7 @@ export class FlagBoard {
     try {
       await this.#inTime('Redis', (signal) => mirror.change(changes, signal))
     } catch (error) {
-      throw isWrong(error) ? error : cause
+      throw isAnswer(error) ? error : cause
     }
     log.warn({ err: cause }, 'PostgreSQL has no answer: flags are changed in Redis alone')
     await this.#inTime('Redis', (signal) => mirror.announce(signal)).catch(() => {})
@@ -177,9 +177,12 @@ export class FlagBoard {
   }
 }
 
-/** It was answered, with a no. */
-function isWrong(error: unknown): boolean {
-  return error instanceof LockstepError && !error.retryable
+/**
+ * It was answered, with a no. So it is by a PostgreSQL that takes no writes: it can be asked, and what is
+ * set in Redis alone would go at once.
+ */
+function isAnswer(error: unknown): boolean {
+  return error instanceof LockstepError && (!error.retryable || error.code === 'SOURCE_READONLY')
 }
 
 function infoOf(kept: KeptFlag, from: FlagInfo['from'], reports: readonly FlagReport[]): FlagInfo {

@@ -268,8 +268,8 @@ export class Flags {
     const { flag, reason, author, by } = one
     const event: FlagEvent = { flag, state, scope: scopeOf(one), reason, author, by }
     const { entity, instance } = event.scope
-    this.#options.log.warn(
-      { flag, entity, instance, reason, author, by },
+    this.#options.log[state === 'set' ? 'warn' : 'info'](
+      { flag, state, entity, instance, reason, author, by },
       `flag "${flag}" is ${state === 'expired' ? 'over' : state}`,
     )
     this.#options.changed(event)

@@ -49,6 +49,11 @@ const reportsStatement = `
 /** Who set a flag believes that it is kept: the COMMIT waits for the disk. */
 const beginStatements = 'begin isolation level read committed; set local synchronous_commit = on'
 
+const scopesStatement = `
+  select
+    array(select distinct entity from lockstep.schema_versions where namespace = $1) as entities,
+    array(select instance from lockstep.instances where namespace = $1) as instances`
+
 type Row = [string, string, string, number, string, string, string, number, number, number]
 
 export class PostgresFlags implements FlagStore {
@@ -99,6 +104,20 @@ export class PostgresFlags implements FlagStore {
     return this.#on(signal, async (connection) => {
       const { rows } = await connection.query<FlagReport>(reportsStatement, [this.#namespace])
       return rows
+    })
+  }
+
+  /** All that a flag can be for, as far as is known. */
+  scopes(
+    signal: AbortSignal,
+  ): Promise<{ readonly entities: readonly string[]; readonly instances: readonly string[] }> {
+    return this.#on(signal, async (connection) => {
+      const { rows } = await connection.query<{ entities: string[]; instances: string[] }>(
+        scopesStatement,
+        [this.#namespace],
+      )
+      const { entities = [], instances = [] } = rows[0] ?? {}
+      return { entities, instances }
     })
   }
 

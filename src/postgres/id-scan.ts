@@ -7,18 +7,15 @@ import { type Client, escapeIdentifier } from 'pg'
 import type { Clock } from '../model/clock.ts'
 import type { IdPage, IdScan, ScanStart } from '../model/filter-ports.ts'
 import { wrong } from '../model/wrong.ts'
-import { unanswered, withDeadline } from '../resilience/deadline.ts'
 import { idExpressionsOf } from './id-format.ts'
-import { OwnConnection } from './own-connection.ts'
-import { stateOf, takeXid } from './own-xid.ts'
 import type { Pool } from './pool.ts'
+import { askDeadlineMs, ScanConnection } from './scan-connection.ts'
 import { transact } from './transact.ts'
 import { findTable } from './trigger-tables.ts'
 
 /** A page in one answer, and what its deadline is for; a column without an index sorts all for it. */
 const idsAPage = 20_000
 const pageDeadlineMs = 60_000
-const askDeadlineMs = 5_000
 const countDeadlineMs = 300_000
 
 export interface IdScanOptions {
@@ -40,15 +37,15 @@ interface Statements {
 export class PostgresIdScan implements IdScan {
   readonly canResume = true
   readonly #options: IdScanOptions
-  readonly #connection: OwnConnection
+  readonly #connection: ScanConnection
 
   constructor(options: IdScanOptions) {
     this.#options = options
-    this.#connection = new OwnConnection(options.pool)
+    this.#connection = new ScanConnection(options)
   }
 
   async count(signal: AbortSignal): Promise<number> {
-    return this.#run(countDeadlineMs, signal, async (connection) => {
+    return this.#connection.run(countDeadlineMs, signal, async (connection) => {
       const { count } = await statementsFor(connection, this.#options)
       const { rows } = await connection.query<{ ids: string }>(count)
       return Number(rows[0]?.ids)
@@ -56,12 +53,12 @@ export class PostgresIdScan implements IdScan {
   }
 
   async *pages(cursor: string | undefined, signal: AbortSignal): AsyncGenerator<IdPage> {
-    const statements = await this.#run(askDeadlineMs, signal, (connection) =>
+    const statements = await this.#connection.run(askDeadlineMs, signal, (connection) =>
       statementsFor(connection, this.#options),
     )
     const { idsAPage: limit = idsAPage } = this.#options
     for (let from = cursor; ; ) {
-      const ids = await this.#run(pageDeadlineMs, signal, async (connection) => {
+      const ids = await this.#connection.run(pageDeadlineMs, signal, async (connection) => {
         const text = from === undefined ? statements.first : statements.next
         const values = from === undefined ? [] : [from]
         const { rows } = await connection.query<[string]>({ text, values, rowMode: 'array' })
@@ -74,22 +71,15 @@ export class PostgresIdScan implements IdScan {
   }
 
   xid(signal: AbortSignal): Promise<ScanStart> {
-    return this.#run(askDeadlineMs, signal, takeXid)
+    return this.#connection.xid(signal)
   }
 
   stateOf(start: ScanStart, signal: AbortSignal): Promise<'ended' | 'open' | 'outlived'> {
-    return this.#run(askDeadlineMs, signal, (connection) => stateOf(connection, start))
+    return this.#connection.stateOf(start, signal)
   }
 
   rest(): void {
     this.#connection.close()
-  }
-
-  #run<T>(ms: number, signal: AbortSignal, call: (connection: Client) => Promise<T>): Promise<T> {
-    const late = unanswered(ms, 'PostgreSQL')
-    return withDeadline(ms, late, signal, this.#options.clock, (inTime) =>
-      this.#connection.run(inTime, call),
-    )
   }
 }
 

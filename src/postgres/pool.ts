@@ -3,6 +3,7 @@ import type { Client } from 'pg'
 import { isPlainObject, wrong } from '../model/entity.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
 import { type Logger, silent } from '../model/log.ts'
+import { sqlState } from './retryable.ts'
 
 export type Db = Knex
 export type Tx = Knex.Transaction
@@ -202,10 +203,12 @@ function checkUrl(url: string, option: string): string {
   )
 }
 
+/** read_only_sql_transaction: its default is read-only, or it is a standby. */
+const readOnly = '25006'
+
 /** An error of the database or the way to it, as the library tells it; never with the URL. */
 export function unavailable(error: unknown): LockstepError {
   if (error instanceof LockstepError) return error
-  return new LockstepError('SOURCE_UNAVAILABLE', `PostgreSQL: ${messageOf(error)}`, {
-    cause: error,
-  })
+  const code = sqlState(error) === readOnly ? 'SOURCE_READONLY' : 'SOURCE_UNAVAILABLE'
+  return new LockstepError(code, `PostgreSQL: ${messageOf(error)}`, { cause: error })
 }

@@ -211,7 +211,7 @@ class Rest {
   end(): void {
     this.#inVain = 0
     this.#untilMs = Number.NEGATIVE_INFINITY
-    if (this.#told) this.#log.warn({ replica: this.#index }, 'a replica is asked again')
+    if (this.#told) this.#log.info({ replica: this.#index }, 'a replica is asked again')
     this.#told = undefined
   }
 }

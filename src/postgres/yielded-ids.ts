@@ -2,19 +2,22 @@
 import type { Client } from 'pg'
 import type { Clock } from '../model/clock.ts'
 import type { AnyEntity, LoadContext } from '../model/entity.ts'
+import { LockstepError } from '../model/errors.ts'
 import type { IdPage, IdScan, ScanStart } from '../model/filter-ports.ts'
 import { unanswered, withDeadline } from '../resilience/deadline.ts'
 import { closeOnAbort } from './abort.ts'
-import { OwnConnection } from './own-connection.ts'
-import { stateOf, takeXid } from './own-xid.ts'
 import type { Pool } from './pool.ts'
+import { ScanConnection } from './scan-connection.ts'
 
 const idsAPage = 20_000
 /** A page of a slow generator ends after this, with fewer. */
 const pageMs = 5_000
 /** What a page may take that waits for one step of the generator. */
 const pageDeadlineMs = 60_000
-const askDeadlineMs = 5_000
+/** Times the capacity: repeats are allowed, and a capacity may be far too small; more has no end. */
+const mostShare = 100
+/** With whatever capacity. */
+const leastMost = 1_000_000
 /** How long a generator that is left early may take to end. */
 const endDeadlineMs = 5_000
 
@@ -28,11 +31,11 @@ export interface YieldedIdsOptions {
 export class YieldedIds implements IdScan {
   readonly canResume = false
   readonly #options: YieldedIdsOptions
-  readonly #connection: OwnConnection
+  readonly #connection: ScanConnection
 
   constructor(options: YieldedIdsOptions) {
     this.#options = options
-    this.#connection = new OwnConnection(options.pool)
+    this.#connection = new ScanConnection(options)
   }
 
   async count(): Promise<undefined> {
@@ -53,6 +56,7 @@ export class YieldedIds implements IdScan {
       for (let scanned = 0; ; ) {
         const { some, isLast } = await this.#inTime(ended, () => this.#page(own, ended))
         scanned += some.length
+        if (!isLast && scanned > this.#most) throw this.#endless()
         yield { ids: some, next: isLast ? undefined : String(scanned) }
         if (isLast) return
       }
@@ -74,6 +78,20 @@ export class YieldedIds implements IdScan {
     })
   }
 
+  get #most(): number {
+    const { capacity = leastMost } = this.#options.entity.bloom ?? {}
+    return Math.max(leastMost, mostShare * capacity)
+  }
+
+  /** Nobody can tell from one that goes on for long, but for what it says that there is. */
+  #endless(): LockstepError {
+    const most = this.#most.toLocaleString('en')
+    return new LockstepError(
+      'OPTION_INVALID',
+      `bloom.ids of entity "${this.#options.entity.name}" has yielded more than ${most} ids and not ended; up to ${mostShare} times bloom.capacity would do, and at least ${leastMost.toLocaleString('en')}`,
+    )
+  }
+
   async #page(
     iterator: AsyncIterator<unknown>,
     ended: AbortSignal,
@@ -91,11 +109,11 @@ export class YieldedIds implements IdScan {
   }
 
   xid(signal: AbortSignal): Promise<ScanStart> {
-    return this.#ask(signal, takeXid)
+    return this.#connection.xid(signal)
   }
 
   stateOf(start: ScanStart, signal: AbortSignal): Promise<'ended' | 'open' | 'outlived'> {
-    return this.#ask(signal, (connection) => stateOf(connection, start))
+    return this.#connection.stateOf(start, signal)
   }
 
   rest(): void {
@@ -113,12 +131,5 @@ export class YieldedIds implements IdScan {
   #inTime<T>(signal: AbortSignal, call: (inTime: AbortSignal) => Promise<T>): Promise<T> {
     const late = unanswered(pageDeadlineMs, `bloom.ids of entity "${this.#options.entity.name}"`)
     return withDeadline(pageDeadlineMs, late, signal, this.#options.clock, call)
-  }
-
-  #ask<T>(signal: AbortSignal, call: (connection: Client) => Promise<T>): Promise<T> {
-    const late = unanswered(askDeadlineMs, 'PostgreSQL')
-    return withDeadline(askDeadlineMs, late, signal, this.#options.clock, (inTime) =>
-      this.#connection.run(inTime, call),
-    )
   }
 }

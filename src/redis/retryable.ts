@@ -26,16 +26,19 @@ const replies: Readonly<Record<string, Meaning>> = {
   NOREPLICAS: busy,
 }
 
-/** ioredis gives up following redirections: what the last one was counts. */
-const tooMany = /^Too many Cluster redirections\. Last error: (?:ReplyError: )?/
+/** ioredis gives up following redirections: what the last one was counts, a reply or a connection that broke. */
+const tooMany = /^Too many Cluster redirections\. Last error: /
+const replyOf = /^ReplyError: /
 
 /** Anything that is no reply is a connection that broke, or a deadline. */
 function meaningOf(error: unknown): Meaning {
   if (!(error instanceof Error)) return gone
-  const isReply = error.name === 'ReplyError' || tooMany.test(error.message)
-  if (!isReply) return gone
-  const [word = ''] = error.message.replace(tooMany, '').split(/[\s:]/, 1)
-  return Object.hasOwn(replies, word) ? (replies[word] as Meaning) : refused
+  const last = error.message.replace(tooMany, '')
+  const isReply = error.name === 'ReplyError' || replyOf.test(last)
+  const [word = ''] = last.replace(replyOf, '').split(/[\s:]/, 1)
+  if (!isReply && !tooMany.test(error.message)) return gone
+  if (Object.hasOwn(replies, word)) return replies[word] as Meaning
+  return isReply ? refused : gone
 }
 
 /** Is this error an answer of a server that is well? Loading, read-only or failing over, it is not. */

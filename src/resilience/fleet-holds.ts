@@ -25,7 +25,7 @@ type Held =
 export interface Heard {
   readonly outcome: 'known' | UnknownReason
   /** To be held, until then. */
-  readonly holds: readonly (Target & { readonly untilMs: number })[]
+  readonly holds: readonly (Target & { readonly untilMs: number; readonly errorRatio: number })[]
 }
 
 export class FleetHolds {
@@ -48,14 +48,14 @@ export class FleetHolds {
     if (answer.kind === 'unknown') return { outcome: answer.reason, holds: [] }
     if (!(Math.abs(now.wallMs - answer.atMs) <= mostAgeMs)) return { outcome: 'stale', holds: [] }
     const untilMs = now.monotonicMs + this.#holdForMs
-    const holds = targets.filter((target) => {
+    const holds = targets.flatMap((target) => {
       const name = nameOf(target)
       const ratio = answer.ratios.find((one) => nameOf(one) === name)
-      if (!ratio || !(ratio.errorRatio > errorRatio) || this.#held.has(name)) return false
+      if (!ratio || !(ratio.errorRatio > errorRatio) || this.#held.has(name)) return []
       this.#held.set(name, { kind: 'holding', target, untilMs })
-      return true
+      return [{ ...target, untilMs, errorRatio: ratio.errorRatio }]
     })
-    return { outcome: 'known', holds: holds.map((target) => ({ ...target, untilMs })) }
+    return { outcome: 'known', holds }
   }
 
   /** Is the hop, or one of its nodes, held now? */

@@ -19,6 +19,7 @@ import { unanswered } from './deadline.ts'
 import { Deadlines } from './deadlines.ts'
 import { type BreakerSettings, breakerDefaults } from './hop-settings.ts'
 import {
+  type BreakerChange,
   type BreakerReason,
   type BreakerState,
   isLetThrough,
@@ -48,7 +49,7 @@ export interface CallCounts {
 }
 
 type Call<T = unknown> = () => Promise<T>
-type Changed = (state: BreakerState, reason: BreakerReason) => void
+type Changed = (change: BreakerChange) => void
 
 const windowBuckets = 5
 /** opossum's own half-open never comes: the longest that Node's timers take. */
@@ -70,9 +71,12 @@ export class Hop {
   readonly #listeners: Changed[] = []
   #phase: Phase = { kind: 'closed' }
   #reason: BreakerReason = 'local'
+  #cause: unknown
   #rotateAtMs: number
   /** Answers of this bucket of the window that opossum has not been told of. */
   #untold = 0
+  /** The last one that was counted. */
+  #failure: unknown
   /** In a row, with no long time in between. */
   #openings = 0
   #closedAtMs = Number.NEGATIVE_INFINITY
@@ -129,7 +133,7 @@ export class Hop {
    * Holds it open, or limited to as many calls at once as it has probes, until then (monotonic, at
    * most five minutes from now). What the process itself has seen may be stricter, and stays so.
    */
-  tighten(untilMs: number, how: 'open' | 'limit'): void {
+  tighten(untilMs: number, how: 'open' | 'limit', cause?: string): void {
     const nowMs = this.#clock.monotonicMs()
     const endMs = Math.min(untilMs, nowMs + longestHoldMs)
     if (this.isClosed || !(endMs > nowMs)) return
@@ -137,12 +141,12 @@ export class Hop {
     if (how === 'limit') {
       this.#limitedUntilMs = Math.max(this.#limitedUntilMs, endMs)
       if (kind === 'open' || kind === 'half-open') return
-      this.#reason = 'fleet'
+      this.#because('fleet', cause)
       this.#limit()
       return
     }
     if (this.#phase.kind === 'open' && this.#phase.untilMs >= endMs) return
-    this.#reason = 'fleet'
+    this.#because('fleet', cause)
     this.#stayOpen(endMs - nowMs)
     this.#breaker.open()
   }
@@ -203,6 +207,7 @@ export class Hop {
       if (isAnswer) this.#untold++
       if (isAnswer || !this.#breaker.closed) reject(error)
       else {
+        this.#failure = error
         this.#tellAnswers()
         this.#breaker.fire(error).catch(reject)
       }
@@ -234,7 +239,10 @@ export class Hop {
       return value
     } catch (error) {
       // Given up early: as if it had not been made.
-      if (!(error instanceof Abandoned) || error.isLate) this.#tried(phase, this.#isAnswer(error))
+      if (!(error instanceof Abandoned) || error.isLate) {
+        this.#failure = error
+        this.#tried(phase, this.#isAnswer(error))
+      }
       return unwrap(error)
     } finally {
       phase.running--
@@ -286,8 +294,13 @@ export class Hop {
     const wasLongClosed = nowMs - this.#closedAtMs >= openForAtMostMs
     if (this.#phase.kind === 'closed' && wasLongClosed) this.#openings = 0
     const longMs = Math.min(openForAtMostMs, openForMs * 2 ** Math.min(this.#openings++, 20))
-    this.#reason = 'local'
+    this.#because('local', this.#failure)
     this.#stayOpen(longMs * (1 - jitter * (this.#parts.random ?? Math.random)()))
+  }
+
+  #because(reason: BreakerReason, cause: unknown): void {
+    this.#reason = reason
+    this.#cause = cause instanceof Abandoned ? this.#late() : cause
   }
 
   #stayOpen(forMs: number): void {
@@ -322,6 +335,7 @@ export class Hop {
 
   #end(): void {
     this.#closedAtMs = this.#clock.monotonicMs()
+    this.#failure = undefined
     this.#enter({ kind: 'closed' })
   }
 
@@ -333,6 +347,7 @@ export class Hop {
     this.#endTimer = forMs === undefined ? () => {} : this.#clock.after(forMs, then)
     const { state } = this
     if (state === before) return
-    for (const changed of this.#listeners) changed(state, this.#reason)
+    const change = { state, before, reason: this.#reason, cause: this.#cause }
+    for (const changed of this.#listeners) changed(change)
   }
 }

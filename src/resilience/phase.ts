@@ -19,6 +19,15 @@ export type BreakerState = 'closed' | 'open' | 'half-open'
 /** What opened it last: calls of this process, or what Prometheus says of all of them. */
 export type BreakerReason = 'local' | 'fleet'
 
+/** A change of a breaker's state. */
+export interface BreakerChange {
+  readonly state: BreakerState
+  readonly before: BreakerState
+  readonly reason: BreakerReason
+  /** What opened it last, as an error or in words. */
+  readonly cause: unknown
+}
+
 const states: Readonly<Record<Phase['kind'], BreakerState>> = {
   closed: 'closed',
   open: 'open',

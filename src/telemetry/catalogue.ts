@@ -71,6 +71,11 @@ export const catalogue = {
     labels: [],
     help: 'Whether this process relays: one of a namespace does at a time, as a rule. Sum over the instances: 0 for longer than a second means that nobody does.',
   },
+  lockstep_relay_changes_total: {
+    type: 'counter',
+    labels: ['state'],
+    help: 'How often this process began to relay, and ended.',
+  },
   lockstep_outbox_backlog_rows: {
     type: 'gauge',
     labels: ['destination'],
@@ -176,6 +181,11 @@ export const catalogue = {
     labels: ['hop', 'state'],
     help: '1 for the state that the circuit breaker is in, 0 for the others: closed, open (no call is made), half-open (some are). On a cluster the worst of the nodes.',
   },
+  lockstep_breaker_changes_total: {
+    type: 'counter',
+    labels: ['hop', 'state', 'reason'],
+    help: 'How often a breaker changed to a state, on a cluster of Redis those of all nodes together; reason: what opened it last, calls of this process (local) or what Prometheus says of all instances (fleet). Each change is a line of the log.',
+  },
   lockstep_breaker_calls_total: {
     type: 'counter',
     labels: ['hop', 'node', 'outcome'],
@@ -205,6 +215,11 @@ export const catalogue = {
     type: 'gauge',
     labels: ['flag', 'entity'],
     help: 'Whether this process applies a flag (docs/flags.md): for all entities (`*`) 1 or 0, for a single one 1 while it is set.',
+  },
+  lockstep_flag_changes_total: {
+    type: 'counter',
+    labels: ['flag', 'entity', 'state'],
+    help: 'How often a flag that concerns this process was set (also anew), was unset or expired, for all entities (`*`) or one. Each change is a line of the log.',
   },
   lockstep_deletes_total: {
     type: 'counter',

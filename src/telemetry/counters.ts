@@ -105,6 +105,15 @@ export interface FleetCounters {
   readonly holds: Tally
 }
 
+/** How often states changed, by what the labels of their metrics are, with a space in between. */
+export interface ChangeCounters {
+  /** Hop, state, reason. */
+  readonly breakers: Tally
+  /** Flag, entity, state. */
+  readonly flags: Tally
+  readonly relay: Tally<'begun' | 'ended'>
+}
+
 export function count<Word extends string>(tally: Tally<Word>, word: Word, times = 1): void {
   tally.set(word, (tally.get(word) ?? 0) + times)
 }

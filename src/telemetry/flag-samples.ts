@@ -1,5 +1,6 @@
 /** What the metric of the flags is read from. */
 import { type FlagName, flagNames } from '../model/flags.ts'
+import type { Tally } from './counters.ts'
 import type { Sample } from './registry.ts'
 
 export interface ActiveFlag {
@@ -21,4 +22,15 @@ export function flagSamples(flags: readonly ActiveFlag[]): readonly Sample<'flag
     ...flagNames.map((flag) => [isSet(flag) ? 1 : 0, { flag, entity: '*' }] as const),
     ...[...single.values()].map((labels) => [1, labels] as const),
   ]
+}
+
+const states = ['set', 'unset', 'expired'] as const
+
+/** As above; from the first scrape on, so that a rate has something to start from. */
+export function flagChangeSamples(changes: Tally): readonly Sample<'flag' | 'entity' | 'state'>[] {
+  const zero = flagNames.flatMap((flag) => states.map((state) => `${flag} * ${state}`))
+  return [...new Set([...zero, ...changes.keys()])].map((key) => {
+    const [flag = '', entity = '', state = ''] = key.split(' ')
+    return [changes.get(key) ?? 0, { flag, entity, state }]
+  })
 }

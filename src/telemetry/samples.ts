@@ -4,6 +4,7 @@ import { type LoadClass, loadClasses } from '../model/load-class.ts'
 import type { Destination, Owed, Region } from '../model/ports.ts'
 import { bloomSamplers, type FilterNumbers } from './bloom-samples.ts'
 import type {
+  ChangeCounters,
   FleetCounters,
   HotKeyCounters,
   ReadCounters,
@@ -12,7 +13,7 @@ import type {
   WriteCounters,
 } from './counters.ts'
 import type { CacheEvents, TrustLoss } from './events.ts'
-import { type ActiveFlag, flagSamples } from './flag-samples.ts'
+import { type ActiveFlag, flagChangeSamples, flagSamples } from './flag-samples.ts'
 import { type Hop, type HopWatch, hopOperations } from './hops.ts'
 import type { Sample, Samplers } from './registry.ts'
 
@@ -63,6 +64,7 @@ export interface Numbers {
   readonly hops: HopWatch
   readonly writes: WriteCounters
   readonly trustLosses: Tally<TrustLoss>
+  readonly changes: ChangeCounters
   readonly heard: { readonly fast: number; readonly durable: number }
   readonly relayed: Readonly<RelayCounters>
   readonly foreignEvents: Tally
@@ -108,6 +110,7 @@ export function samplersOf(numbers: Numbers): Samplers {
       ),
     ...resilienceSamplers(numbers),
     lockstep_flag_active: () => flagSamples(present().flags),
+    lockstep_flag_changes_total: () => flagChangeSamples(numbers.changes.flags),
     lockstep_deletes_total: () => [
       ...samplesOf(entriesOf(writes.firstDelete), (outcome) => ({ delete: 'first', outcome })),
       ...samplesOf(entriesOf(writes.secondDelete), (outcome) => ({ delete: 'second', outcome })),
@@ -196,11 +199,12 @@ function loadSamplers({ entities, hops, present, shedLoads }: Numbers): Pick<Sam
 
 type RelayMetric = Extract<
   keyof Samplers,
-  `lockstep_outbox_${string}` | `lockstep_delayed_${string}` | 'lockstep_relaying'
+  `lockstep_outbox_${string}` | `lockstep_delayed_${string}` | `lockstep_relay${string}`
 >
 
 /** What the relay does. */
 function relaySamplers({
+  changes,
   hasL2,
   hasLog,
   hops,
@@ -215,6 +219,8 @@ function relaySamplers({
     })
   return {
     lockstep_relaying: () => [[present().isRelaying ? 1 : 0]],
+    lockstep_relay_changes_total: () =>
+      (['begun', 'ended'] as const).map((state) => [changes.relay.get(state) ?? 0, { state }]),
     lockstep_outbox_backlog_rows: () => backlog(({ rows }) => rows),
     lockstep_outbox_backlog_seconds: () => backlog(({ oldestMs }) => oldestMs / 1_000),
     lockstep_outbox_relayed_rows_total: () =>
@@ -255,11 +261,23 @@ type ResilienceMetric = Extract<
 
 /** What breakers, retries and the second signal do. */
 function resilienceSamplers(numbers: Numbers): Pick<Samplers, ResilienceMetric> {
-  const { fleet, present, retries } = numbers
+  const { changes, fleet, present, retries } = numbers
   return {
     lockstep_breaker_state: () =>
       present().breakers.flatMap(({ hop, state: now }) =>
         breakerStates.map((state) => [state === now ? 1 : 0, { hop, state }] as const),
+      ),
+    lockstep_breaker_changes_total: () =>
+      present().breakers.flatMap(({ hop }) =>
+        breakerStates.flatMap((state) =>
+          (['local', 'fleet'] as const).map(
+            (reason) =>
+              [
+                changes.breakers.get(`${hop} ${state} ${reason}`) ?? 0,
+                { hop, state, reason },
+              ] as const,
+          ),
+        ),
       ),
     lockstep_breaker_calls_total: () =>
       present().breakers.flatMap(({ hop, calls }) =>

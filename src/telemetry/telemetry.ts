@@ -3,6 +3,7 @@ import type { Clock } from '../model/clock.ts'
 import type { LoadClass } from '../model/load-class.ts'
 import type { Logger } from '../model/log.ts'
 import {
+  type ChangeCounters,
   codeOf,
   count,
   type FleetCounters,
@@ -11,7 +12,7 @@ import {
   type RelayCounters,
   type Tally,
 } from './counters.ts'
-import { Events, type TrustChange, type TrustLoss } from './events.ts'
+import { type CacheEvents, Events, type TrustChange, type TrustLoss } from './events.ts'
 import { HopWatch, hopOperations } from './hops.ts'
 import { type OpenRegistry, openRegistry, type Registry } from './registry.ts'
 import { hopsOf, type Numbers, samplersOf } from './samples.ts'
@@ -39,12 +40,15 @@ export class Telemetry {
   /** What was heard of all instances. */
   readonly fleet: FleetCounters = { answers: new Map(), holds: new Map() }
   readonly #clock: Clock
+  readonly #log: Logger
   readonly #trustLosses: Tally<TrustLoss> = new Map()
+  readonly #changes: ChangeCounters = { breakers: new Map(), flags: new Map(), relay: new Map() }
   readonly #open: OpenRegistry
 
   constructor(options: TelemetryOptions) {
     const { clock, log, namespace } = options
     this.#clock = clock
+    this.#log = log
     this.events = new Events(log)
     this.hops = new HopWatch({
       clock,
@@ -53,7 +57,12 @@ export class Telemetry {
     })
     const { hops, writes, heard, relayed, foreignEvents, shedLoads, hotKeys, fleet } = this
     const told = { hops, writes, heard, relayed, foreignEvents, shedLoads, hotKeys, fleet }
-    const numbers = { ...options, ...told, trustLosses: this.#trustLosses }
+    const numbers = {
+      ...options,
+      ...told,
+      trustLosses: this.#trustLosses,
+      changes: this.#changes,
+    }
     this.#open = openRegistry(namespace, samplersOf(numbers))
     this.#open.zero('lockstep_write_seconds', {})
     for (const hop of hopsOf(options)) {
@@ -69,8 +78,31 @@ export class Telemetry {
   }
 
   trustChanged(change: TrustChange): void {
-    if (change.state === 'lost') count(this.#trustLosses, change.reason)
+    if (change.state === 'gained') this.#log.info(change, 'L1 is proven')
+    else {
+      count(this.#trustLosses, change.reason)
+      this.#log[change.reason === 'closed' ? 'debug' : 'warn'](change, 'L1 is not proven any more')
+    }
     this.events.emit('trust', () => change)
+  }
+
+  relayChanged(change: CacheEvents['relay']): void {
+    count(this.#changes.relay, change.state)
+    this.#log.info(change, change.state === 'begun' ? 'it relays' : 'it does not relay any more')
+    this.events.emit('relay', () => change)
+  }
+
+  /** Who changes it has its line in the log; as below. */
+  breakerChanged(change: CacheEvents['breaker']): void {
+    const { hop, state, reason } = change
+    count(this.#changes.breakers, `${hop} ${state} ${reason}`)
+    this.events.emit('breaker', () => change)
+  }
+
+  flagChanged(change: CacheEvents['flag']): void {
+    const { flag, scope, state } = change
+    count(this.#changes.flags, `${flag} ${scope.entity ?? '*'} ${state}`)
+    this.events.emit('flag', () => change)
   }
 
   /** Passes a write through, and counts what it came to. */

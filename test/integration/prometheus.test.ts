@@ -1,52 +1,14 @@
-/** The second signal of the breakers: a real Prometheus over real caches, and all that it may do instead. */
+/** The second signal of the breakers: a real Prometheus over real caches. */
 import { describe, expect, test } from 'vitest'
-import type { Logger } from '../../src/model/log.ts'
-import type { PrometheusOptions } from '../../src/prometheus/options.ts'
-import type { CacheEvents } from '../../src/telemetry/events.ts'
+import { OtherInstances, serveMetrics, startPrometheus, valueAt } from '../support/prometheus.ts'
 import {
-  OtherInstances,
-  serveHttp,
-  serveMetrics,
-  serveSilence,
-  startPrometheus,
-  valueAt,
-} from '../support/prometheus.ts'
-import { parseScrape, type Scrape } from '../support/scrape.ts'
-import { openTcpProxy } from '../support/tcp-proxy.ts'
-import { type ItemWorldCache, openWorld, until, type World } from '../support/world.ts'
-
-const interval = '150ms'
-const scrape = async (cache: ItemWorldCache): Promise<Scrape> =>
-  parseScrape(await cache.metrics().metrics())
-const answers = async (cache: ItemWorldCache, outcome: string): Promise<number> =>
-  (await scrape(cache)).value('lockstep_fleet_answers_total', { outcome }) ?? 0
-
-interface Told {
-  readonly cache: ItemWorldCache
-  readonly breakers: CacheEvents['breaker'][]
-  readonly logged: string[]
-}
-
-async function open(world: World, prometheus: PrometheusOptions): Promise<Told> {
-  const logged: string[] = []
-  const log = (details: object, message: string): void => {
-    logged.push(`${JSON.stringify(details)} ${message}`)
-  }
-  const logger: Logger = { debug: log, info: log, warn: log, error: log }
-  const cache = await world.open({ options: { prometheus, logger } as never })
-  const breakers: CacheEvents['breaker'][] = []
-  cache.on('breaker', (event) => breakers.push(event))
-  return { cache, breakers, logged }
-}
-
-/** It reads, writes and invalidates as ever. */
-async function expectNoDifference(world: World, { cache, breakers }: Told): Promise<void> {
-  const { version, fenced } = await world.write(cache, 1)
-  expect(fenced).toBe(true)
-  expect((await cache.item.get(1, { consistency: 'strong' }))?.version).toBe(version)
-  expect((await cache.item.get(2))?.id).toBe(2)
-  expect(breakers).toEqual([])
-}
+  answers,
+  expectNoDifference,
+  interval,
+  openTold,
+  scrape,
+} from '../support/second-signal.ts'
+import { openWorld, until } from '../support/world.ts'
 
 /** Other instances of the namespace, and the cache itself, scraped by a Prometheus. */
 async function openFleet(hop: string, others: number) {
@@ -57,7 +19,7 @@ async function openFleet(hop: string, others: number) {
   const targets: Record<string, string> = {}
   for (const [index, text] of all.entries()) targets[`instance-${index}`] = await serveMetrics(text)
   const prometheus = await startPrometheus({ targets })
-  const told = await open(world, { url: prometheus.url, interval })
+  const told = await openTold(world, { url: prometheus.url, interval })
   const publish = async (): Promise<void> => {
     own = await told.cache.metrics().metrics()
   }
@@ -85,6 +47,12 @@ describe('calls of other instances fail', () => {
     expect(numbers.value('lockstep_fleet_holding', { hop: 'l2' })).toBe(1)
     expect(numbers.value('lockstep_fleet_holding', { hop: 'source' })).toBe(0)
     expect(numbers.value('lockstep_fleet_holds_total', { hop: 'l2' })).toBe(1)
+    expect(cache.health()).toMatchObject({
+      ...{ status: 'degraded', ready: true },
+      hops: { l2: { breaker: 'open', held: true }, source: { breaker: 'closed', held: false } },
+    })
+    const line = told.logged.filter((one) => one.includes('the breaker of Redis'))
+    expect(line).toEqual([expect.stringContaining('% of the calls of all instances failed')])
 
     const { version, fenced } = await world.write(cache, 1)
     expect(fenced).toBe(false)
@@ -121,73 +89,6 @@ describe('calls of other instances fail', () => {
   })
 })
 
-describe('without a Prometheus that is of use there is no difference but a metric', () => {
-  const html = (): Promise<string> =>
-    serveHttp((_, response) => void response.end('<html>Welcome to nginx!</html>'))
-  const answering = (result: unknown) => (): Promise<string> =>
-    serveHttp((_, response) => {
-      const data = { resultType: 'vector', result }
-      response.end(JSON.stringify({ status: 'success', data }))
-    })
-  const now = (): number => Date.now() / 1_000
-  const all = (value: string, at = now()): unknown =>
-    ['l2', 'source'].map((hop) => ({ metric: { hop }, value: [at, value] }))
-
-  test.each<[string, string, () => Promise<string>]>([
-    ['nobody there', 'unreachable', async () => 'http://127.0.0.1:1'],
-    ['one that hangs', 'deadline', serveSilence],
-    ['a web page', 'not-json', html],
-    ['one that is of yesterday', 'stale', () => answering(all('1', now() - 86_400))()],
-    ['one that is of tomorrow', 'stale', () => answering(all('1', now() + 86_400))()],
-    ['ratios above 1', 'implausible', answering(all('17'))],
-    ['no number', 'not-a-number', answering(all('NaN'))],
-    ['no series', 'empty', answering([])],
-    ['series of something else', 'implausible', answering([{ metric: {}, value: [1, '1'] }])],
-    [
-      'hops that there are not',
-      'known',
-      () => answering([{ metric: { hop: 'x' }, value: [now(), '1'] }])(),
-    ],
-  ])('%s', async (_, outcome, place) => {
-    const world = await openWorld()
-    const told = await open(world, { url: await place(), interval, deadline: '200ms' })
-    await until('it was asked', async () => (await answers(told.cache, outcome)) > 1)
-    await expectNoDifference(world, told)
-    const beganAt = performance.now()
-    await told.cache.close()
-    expect(performance.now() - beganAt).toBeLessThan(3_000)
-  })
-
-  test('killed in the middle, and hung in the middle', async () => {
-    const world = await openWorld()
-    const prometheus = await startPrometheus()
-    const proxy = await openTcpProxy(prometheus.url)
-    const url = proxy.through(prometheus.url)
-    const told = await open(world, { url, interval, deadline: '300ms' })
-    await until('it was heard', async () => (await answers(told.cache, 'empty')) > 1)
-    proxy.hang()
-    await until('it hangs', async () => (await answers(told.cache, 'deadline')) > 1)
-    await expectNoDifference(world, told)
-    await proxy.pass()
-    const before = await answers(told.cache, 'empty')
-    await until('it is heard again', async () => (await answers(told.cache, 'empty')) > before)
-    await prometheus.kill()
-    await until('it is gone', async () => (await answers(told.cache, 'unreachable')) > 1)
-    await expectNoDifference(world, told)
-    const said = told.logged.filter((line) => line.includes('Prometheus'))
-    expect(said.length).toBe(3)
-  })
-
-  test('a query that is none', async () => {
-    const world = await openWorld()
-    const { url } = await startPrometheus()
-    const told = await open(world, { url, interval, query: 'sum by (hop' })
-    await until('it was asked', async () => (await answers(told.cache, 'query')) > 1)
-    expect(told.logged.join()).toContain('parse error')
-    await expectNoDifference(world, told)
-  })
-})
-
 describe('basic authentication', () => {
   const username = 'ops'
   const password = 'test'
@@ -205,7 +106,7 @@ describe('basic authentication', () => {
       [{ url: url.replace('//', `//${username}:hunter2@`) }, 'refused'],
       [{ url }, 'refused'],
     ] as const) {
-      const told = await open(world, { ...prometheus, interval })
+      const told = await openTold(world, { ...prometheus, interval })
       await until('it was asked', async () => (await answers(told.cache, outcome)) > 0)
       const seen = told.logged.join() + (await told.cache.metrics().metrics())
       expect(seen).not.toContain('hunter2')

@@ -123,13 +123,13 @@ const write = async (cache: ServedCache, world: World, id: number): Promise<stri
 const evict = (world: World, id: number): Promise<number> =>
   world.redis.del(world.fenceKey(id), world.valueKey(id))
 
-function logged(): { readonly logger: Logger; readonly warnings: string[] } {
-  const warnings: string[] = []
-  const warn = (_: object, message: string): void => {
-    if (message.includes('replica')) warnings.push(message)
+function logged(): { readonly logger: Logger; readonly told: string[] } {
+  const told: string[] = []
+  const tell = (_: object, message: string): void => {
+    if (message.includes('replica')) told.push(message)
   }
   const nothing = (): void => {}
-  return { warnings, logger: { debug: nothing, info: nothing, warn, error: nothing } }
+  return { told, logger: { debug: nothing, info: tell, warn: tell, error: nothing } }
 }
 
 test.each(['read committed', 'repeatable read'] as const)(
@@ -389,17 +389,17 @@ test('what replay cancels on the replica is asked of the primary', async () => {
 test('a replica that is down costs nothing, and is used again when it is back', async () => {
   const { world, standby } = await openReplicated()
   const proxy = await openTcpProxy(standby.url)
-  const { logger, warnings } = logged()
+  const { logger, told } = logged()
   const cache = await openCache(world, { replicas: [proxy.through(standby.url)], logger })
   await untilServedBy('standby', cache)
   await proxy.refuse()
   for (let turn = 0; turn < 20; turn++) {
     expect(await cache.item.get(nextId())).toMatchObject({ version: 0, standby: false })
   }
-  expect(warnings).toEqual(['a replica cannot be asked; the primary is'])
+  expect(told).toEqual(['a replica cannot be asked; the primary is'])
   await proxy.pass()
   await untilServedBy('standby', cache)
-  expect(warnings).toHaveLength(2)
+  expect(told).toHaveLength(2)
 })
 
 test('a replica that hangs costs a part of one load’s deadline, then nothing', async () => {
@@ -425,11 +425,11 @@ test('a replica that hangs costs a part of one load’s deadline, then nothing',
 test('of two replicas one that is down leaves the loads to the other; both are closed', async () => {
   const { world, standby } = await openReplicated()
   const nobody = 'postgres://postgres:secret-word@127.0.0.1:1/none'
-  const { logger, warnings } = logged()
+  const { logger, told } = logged()
   const cache = await openCache(world, { replicas: [nobody, standby.url], logger })
   await untilServedBy('standby', cache)
   await untilServedBy('standby', cache)
-  expect(warnings.join()).not.toContain('secret-word')
+  expect(told.join()).not.toContain('secret-word')
   await cache.close()
   const connections = `select from pg_stat_activity where application_name = 'lockstep'`
   await until('no connection is left', async () => {
@@ -460,7 +460,7 @@ test('a promoted replica is asked nothing more, nor is one that follows another 
   await migratedDatabase(two.primary)
   const { world, standby } = await openReplicated(two)
   const other = await standbyOf(two.primary.url, two.standbys[1]?.url ?? '')
-  const { logger, warnings } = logged()
+  const { logger, told } = logged()
   const held = gate()
   let isHeld = false
   const versions = new Set<number | undefined>()
@@ -492,7 +492,7 @@ test('a promoted replica is asked nothing more, nor is one that follows another 
     expect(await cache.item.get(nextId())).toMatchObject({ version: 0, standby: false })
     expect(await later.item.get(nextId())).toMatchObject({ version: 0, standby: false })
   }
-  expect(warnings.map((one) => one.includes('no standby'))).toEqual([true, true])
+  expect(told.map((one) => one.includes('no standby'))).toEqual([true, true])
   expect([...versions]).toEqual([0])
   await cache.close()
   await later.close()
@@ -508,5 +508,5 @@ test('a promoted replica is asked nothing more, nor is one that follows another 
   for (let turn = 0; turn < 20; turn++) {
     expect(await onPromoted.item.get(nextId())).toMatchObject({ version: 99, standby: false })
   }
-  expect(warnings.at(-1)).toContain('does not follow the primary')
+  expect(told.at(-1)).toContain('does not follow the primary')
 })

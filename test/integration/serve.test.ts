@@ -36,7 +36,10 @@ test('it answers, relays what instances leave behind, and ends in order', async 
   expect(daemon.namespace).toBe(world.namespace)
   expect((await daemon.get('/healthz')).status).toBe(200)
   const ready = await daemon.get('/readyz')
-  expect({ status: ready.status, ...JSON.parse(ready.text) }).toMatchObject({ status: 'ready' })
+  expect({ status: ready.status, ...JSON.parse(ready.text) }).toMatchObject({
+    status: 'ready',
+    hops: { l2: { breaker: 'closed', held: false }, source: { breaker: 'closed', held: false } },
+  })
   await world.redis.set(world.valueKey(1), 'whatever')
   await world.sql(`select lockstep.invalidate('item', 1, '${world.namespace}')`)
   await until('it is dropped', async () => (await world.redis.exists(world.valueKey(1))) === 0)
@@ -56,7 +59,12 @@ test('it answers, relays what instances leave behind, and ends in order', async 
     documents: 1,
   })
   // Each line says who speaks.
-  for (const line of stderr.trimEnd().split('\n')) expect(line).toMatch(/^lockstep( serve)?: /)
+  const lines = stderr
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as object)
+  expect(lines[0]).toMatchObject({ msg: 'serving', namespace: world.namespace, level: 30 })
+  for (const line of lines) expect(line).toMatchObject({ name: 'lockstep serve' })
 })
 
 test('it is not ready while PostgreSQL is silent, and ends all the same', async () => {

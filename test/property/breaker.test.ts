@@ -73,7 +73,7 @@ class Run {
       clock,
       random: () => chance,
     })
-    this.hop.onChange((state, reason) => {
+    this.hop.onChange(({ state, reason }) => {
       this.changes.push({ state, reason, atMs: clock.monotonicMs() })
     })
   }

@@ -29,6 +29,7 @@ const owners: Readonly<Record<string, string>> = {
   knex: 'postgres',
   opossum: 'resilience',
   pg: 'postgres',
+  pino: 'telemetry',
   'prom-client': 'telemetry',
 }
 

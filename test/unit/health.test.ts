@@ -13,6 +13,7 @@ test('all is well, something is switched off, it is closed', async () => {
   expect(cache.health()).toMatchObject({
     ...{ status: 'ready', ready: true, plane: 'outbox', flags: [] },
     ...{ source: { state: 'answers' }, trust: { proven: true } },
+    hops: { source: { breaker: 'closed', held: false } },
   })
   await cache.flags.set('refresh.off', { for: '1m', reason: 'a test' })
   await clock.advance(100)

@@ -1,36 +1,17 @@
 /** Under flags: which ids a Bloom filter is asked of, what is filled, and which misses are still loaded. */
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { type FlagName, switchesOf } from '../../../src/model/flags.ts'
 import type { L2, Lookup } from '../../../src/model/ports.ts'
 import type { Snapshot } from '../../../src/model/snapshot.ts'
 import { watch } from '../../support/clock.ts'
 import { over } from '../../support/over.ts'
-import {
-  cityEntity,
-  now,
-  type Process,
-  type ProcessOptions,
-  startProcess,
-  World,
-} from './process.ts'
+import { cityEntity, now, type Process, type World } from './process.ts'
+import { onStage } from './stage.ts'
 
 let world: World
-let processes: Process[]
-beforeEach(() => {
-  world = new World()
-  processes = []
-  world.seed([1, 2, 3, 42])
+const { start } = onStage([1, 2, 3, 42], (renewed) => {
+  world = renewed
 })
-afterEach(async () => {
-  for (const one of processes) await one.close()
-  expect([world.clock.timers, world.redis.waiting]).toEqual([0, 0])
-})
-
-async function start(options: ProcessOptions = {}): Promise<Process> {
-  const one = await now(world, startProcess(world, options))
-  processes.push(one)
-  return one
-}
 
 const acts = ({ calls }: Process): readonly string[] => calls.map(({ act }) => act)
 const busy = { code: 'SOURCE_BUSY', retryable: true }

@@ -1,5 +1,5 @@
 /** Values that are loaded anew while they are fresh: behind a hit, by one process of all. */
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { HotEntity } from '../../../src/coordinator/hot-entity.ts'
 import { Trust } from '../../../src/coordinator/trust.ts'
 import { S3Fifo } from '../../../src/memory/policies/s3fifo.ts'
@@ -7,34 +7,17 @@ import { L1Region } from '../../../src/memory/region.ts'
 import { type FlagName, switchesOf } from '../../../src/model/flags.ts'
 import { deferred, sleep } from '../../../src/resilience/deadline.ts'
 import { over } from '../../support/over.ts'
-import {
-  cityEntity,
-  now,
-  type Process,
-  type ProcessOptions,
-  startProcess,
-  World,
-} from './process.ts'
+import { cityEntity, now, type Process, type ProcessOptions, type World } from './process.ts'
+import { onStage } from './stage.ts'
 
 let world: World
-let processes: Process[]
-beforeEach(() => {
-  world = new World()
-  processes = []
-  world.seed([42])
-})
-afterEach(async () => {
-  for (const one of processes) await one.close()
-  expect([world.clock.timers, world.redis.waiting]).toEqual([0, 0])
+const { start: startAny } = onStage([42], (renewed) => {
+  world = renewed
 })
 
 const entity = cityEntity({ ttl: '10s', grace: 0, refreshAhead: 0.5 })
 
-async function start(options: ProcessOptions = {}): Promise<Process> {
-  const one = await now(world, startProcess(world, { entity, ...options }))
-  processes.push(one)
-  return one
-}
+const start = (options: ProcessOptions = {}): Promise<Process> => startAny({ entity, ...options })
 
 /** Half of the life is over, and there is something new that nobody is told of. */
 async function due(afterMs = 5_500): Promise<void> {

@@ -19,6 +19,7 @@ function breakers(name: string, nodes: readonly (string | undefined)[]): Breaker
   return {
     state: 'closed',
     calls: () => nodes.map((node) => [node, none] as const),
+    nodes: new Map(),
     onChange: () => {},
     tighten: (node, untilMs, how) => {
       tightened.push(`${name} ${node ?? 'all'} ${how} for ${untilMs - clock.monotonicMs()}`)

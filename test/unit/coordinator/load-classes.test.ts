@@ -1,38 +1,20 @@
 /** Loads under overload: who goes first, who is shed, and what those who wait keep. */
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { LockstepError } from '../../../src/model/errors.ts'
 import { isRetryableFailure } from '../../../src/postgres/retryable.ts'
 import { type Deferred, deferred, sleep } from '../../../src/resilience/deadline.ts'
 import { Hop } from '../../../src/resilience/hop.ts'
 import { watch } from '../../support/clock.ts'
-import {
-  cityEntity,
-  now,
-  type Process,
-  type ProcessOptions,
-  startProcess,
-  timing,
-  World,
-} from './process.ts'
+import { cityEntity, now, type Process, timing, type World } from './process.ts'
+import { onStage } from './stage.ts'
 
 let world: World
-let processes: Process[]
-beforeEach(() => {
-  world = new World()
-  processes = []
-  world.seed(Array.from({ length: 100 }, (_, id) => id))
-})
-afterEach(async () => {
-  for (const one of processes) await one.close()
-  for (const { limiter } of processes) expect([limiter.running, limiter.waiting]).toEqual([0, 0])
-  expect([world.clock.timers, world.redis.waiting]).toEqual([0, 0])
-})
-
-async function start(options: ProcessOptions = {}): Promise<Process> {
-  const one = await now(world, startProcess(world, options))
-  processes.push(one)
-  return one
-}
+const { start } = onStage(
+  Array.from({ length: 100 }, (_, id) => id),
+  (renewed) => {
+    world = renewed
+  },
+)
 
 const codeOf = (error: unknown): string | undefined => (error as LockstepError | undefined)?.code
 

@@ -1,36 +1,19 @@
 /** Warm-ups: what becomes of each id, at which pace, and how they end. */
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { WarmCounts } from '../../../src/coordinator/warm.ts'
 import type { LockstepError } from '../../../src/model/errors.ts'
 import { sleep } from '../../../src/resilience/deadline.ts'
 import { watch } from '../../support/clock.ts'
-import {
-  cityEntity,
-  now,
-  type Process,
-  type ProcessOptions,
-  startProcess,
-  World,
-} from './process.ts'
+import { cityEntity, now, type World } from './process.ts'
+import { onStage } from './stage.ts'
 
 let world: World
-let processes: Process[]
-beforeEach(() => {
-  world = new World()
-  processes = []
-  world.seed(Array.from({ length: 100 }, (_, id) => id))
-})
-afterEach(async () => {
-  for (const one of processes) await one.close()
-  for (const { limiter } of processes) expect([limiter.running, limiter.waiting]).toEqual([0, 0])
-  expect([world.clock.timers, world.redis.waiting]).toEqual([0, 0])
-})
-
-async function start(options: ProcessOptions = {}): Promise<Process> {
-  const one = await now(world, startProcess(world, options))
-  processes.push(one)
-  return one
-}
+const { start } = onStage(
+  Array.from({ length: 100 }, (_, id) => id),
+  (renewed) => {
+    world = renewed
+  },
+)
 
 const ids = (count: number): number[] => Array.from({ length: count }, (_, id) => id)
 const none: WarmCounts = { warmed: 0, absent: 0, failed: 0, skipped: 0 }

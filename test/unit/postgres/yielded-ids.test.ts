@@ -9,7 +9,11 @@ import { VirtualClock, watch } from '../../support/clock.ts'
 
 type Ids = (context: LoadContext<never>) => AsyncIterable<unknown>
 
-const entity = defineEntity('city', { load: async () => [], id: (row: { id: number }) => row.id })
+const entity = defineEntity('city', {
+  load: async () => [],
+  id: (row: { id: number }) => row.id,
+  bloom: { capacity: 20_000, ids: async function* () {} },
+})
 
 /** A pool whose connections are counted. */
 function open(ids: Ids, opening?: Deferred<void>) {
@@ -72,4 +76,30 @@ test('a connection that was being opened when nobody wanted ids any more is clos
   opening.resolve()
   await clock.settle()
   expect(counts).toEqual({ opened: 1, ended: 1 })
+})
+
+test('one that never ends fails, far beyond what it says that there is, and leaves nothing behind', async () => {
+  let yielded = 0
+  let isLeft = false
+  const { counts, scan } = open(async function* () {
+    try {
+      for (;;) yield yielded++ % 7
+    } finally {
+      isLeft = true
+    }
+  })
+  await expect(all(scan)).rejects.toMatchObject({
+    code: 'OPTION_INVALID',
+    message: expect.stringMatching(/"city" has yielded more than 2,000,000 ids .*bloom\.capacity/),
+  })
+  expect(yielded).toBeLessThanOrEqual(2_000_000 + 20_000)
+  expect(isLeft).toBe(true)
+  expect(counts).toEqual({ opened: 1, ended: 1 })
+})
+
+test('far more than it says that there is, and repeats, are no failure', async () => {
+  const { scan } = open(async function* () {
+    for (let id = 0; id < 500_000; id++) yield id % 100_000
+  })
+  expect((await all(scan)).length).toBe(500_000)
 })

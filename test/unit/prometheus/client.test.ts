@@ -1,16 +1,14 @@
-import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { systemClock } from '../../../src/model/clock.ts'
 import type { QueryAnswer } from '../../../src/prometheus/answer.ts'
 import { askPrometheus } from '../../../src/prometheus/client.ts'
 import { type PrometheusOptions, settlePrometheus } from '../../../src/prometheus/options.ts'
+import { certificate } from '../../support/certificate.ts'
 import { serveHttp, serveSilence } from '../../support/prometheus.ts'
-import { freePort, ownFolder } from '../../support/servers.ts'
+import { freePort } from '../../support/servers.ts'
 
 const secret = 'hunter2'
 const one = JSON.stringify({
@@ -130,13 +128,8 @@ test('who aborts waits no longer', async () => {
 })
 
 test('a certificate of one’s own is trusted when it is given, and not otherwise', async () => {
-  const folder = ownFolder('lockstep-prometheus-')
-  const [keyFile, caFile] = [join(folder, 'tls.key'), join(folder, 'tls.crt')]
-  const key = ['-newkey', 'rsa:2048', '-nodes', '-keyout', keyFile, '-out', caFile]
-  const about = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1', '-days', '2']
-  execFileSync('openssl', ['req', '-x509', ...key, ...about], { stdio: 'ignore' })
-  const ca = readFileSync(caFile)
-  const server = createServer({ key: readFileSync(keyFile), cert: ca }, (_, response) => {
+  const { key, ca } = certificate()
+  const server = createServer({ key, cert: ca }, (_, response) => {
     response.end(one)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

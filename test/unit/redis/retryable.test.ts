@@ -35,6 +35,7 @@ test.each([
 
 test.each([
   [new Error('Connection is closed.')],
+  [new Error('Too many Cluster redirections. Last error: Error: Connection is closed.')],
   [new Error('no answer in 200 ms')],
   [Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })],
   [Object.assign(new Error('None of the nodes'), { name: 'ClusterAllFailedError' })],

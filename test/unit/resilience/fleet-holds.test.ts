@@ -34,7 +34,7 @@ test('above one call in twenty a hop is held, for a minute from now', () => {
   expect(hear(ratios(0.05, 0))).toEqual(['known'])
   expect(hear(ratios(0.051, 0.2))).toEqual(['known', 'l2', 'source'])
   const [held] = new FleetHolds(holdMs).heard(ratios(1), [l2], now()).holds
-  expect(held).toEqual({ ...l2, untilMs: clock.monotonicMs() + holdMs })
+  expect(held).toEqual({ ...l2, errorRatio: 1, untilMs: clock.monotonicMs() + holdMs })
 })
 
 test('it is held until the minute is over, whatever is heard meanwhile', async () => {

@@ -28,7 +28,9 @@ function open(settings: HopParts['settings'] = {}): void {
     random: () => 0,
   })
   states = []
-  hop.onChange((state, reason) => states.push(reason === 'local' ? state : `${state} ${reason}`))
+  hop.onChange(({ state, reason }) =>
+    states.push(reason === 'local' ? state : `${state} ${reason}`),
+  )
 }
 
 beforeEach(() => {

@@ -1,0 +1,122 @@
+/**
+ * What may be shown of what came from elsewhere. Messages of clients, options and answers of servers can
+ * hold a URL with its password, so whatever is logged goes through here, by one rule: rather a word
+ * too few than a secret. A password that stands alone, without a word that says what it is, can't be known.
+ */
+import type { Logger } from './log.ts'
+import { wrong } from './wrong.ts'
+
+const hidden = '***'
+/** Longer texts are cut before they are looked through. */
+const longestText = 16_384
+const mostDepth = 6
+const mostItems = 100
+
+/** Up to the last `@`: passwords are written with every character that a URL would want escaped. */
+const inUrl = /([a-z][a-z0-9+.-]{0,30}:\/\/)\S*@/gi
+/** Without a scheme, as it stands in lists of hosts. */
+const beforeHost = /(^|[\s"'(,=])[^\s"'(,=:/@]+:[^\s@/]+@(?=[\w.[-])/g
+const named = String.raw`[\w.-]*(?:passw(?:or)?d|passphrase|pwd|secret|token|api[_-]?key)`
+/** As libpq and query strings have it. */
+const assigned = new RegExp(`(${named}=)(?:"[^"]*"|'[^']*'|[^\\s&,;)}\\]]+)`, 'gi')
+/** As JSON and `inspect` have it. */
+const quoted = new RegExp(
+  String.raw`(${named}["']?\s*:\s*)(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')`,
+  'gi',
+)
+/** Of HTTP; encoded credentials have a digit, a capital or a sign. */
+const credentials = /\b([Bb]asic|[Bb]earer) +(?=\S*[\dA-Z+/=])[\w+/=.~-]{6,}/g
+const header = /(authorization["']?\s*[:=]\s*["']?)(?:(?:basic|bearer) +)?[^\s"',}]+/gi
+const secretKey =
+  /passw|passphrase|^pass$|pwd|secret|token|authori[sz]ation|sasl|connection.?string|credential|api.?key|cookie/i
+
+/** The text without what may be a password in it. */
+export function redactText(text: string): string {
+  return withoutRest(text)
+    .replace(inUrl, `$1${hidden}@`)
+    .replace(beforeHost, `$1${hidden}@`)
+    .replace(assigned, `$1${hidden}`)
+    .replace(quoted, `$1${hidden}`)
+    .replace(header, `$1${hidden}`)
+    .replace(credentials, `$1 ${hidden}`)
+}
+
+/** A word that is cut in two may be half of a URL. */
+function withoutRest(text: string): string {
+  return text.length > longestText ? text.slice(0, longestText).replace(/\S*$/, '…') : text
+}
+
+/** A copy to be logged: by the names of its fields, and by what its texts look like, at any depth. */
+export function redact(value: unknown, depth = 0): unknown {
+  if (typeof value === 'string') return redactText(value)
+  if (typeof value === 'function') return undefined
+  // JSON has none.
+  if (typeof value === 'bigint') return String(value)
+  if (value === null || typeof value !== 'object') return value
+  if (value instanceof Date) return value
+  if (depth >= mostDepth) return Array.isArray(value) ? '[…]' : '{…}'
+  if (value instanceof Error) return redactError(value, depth)
+  if (ArrayBuffer.isView(value)) return `${value.byteLength} bytes`
+  if (value instanceof URL) return redactText(value.href)
+  if (Array.isArray(value)) {
+    return value.slice(0, mostItems).map((item: unknown) => redact(item, depth + 1))
+  }
+  const fields = Object.entries(value).slice(0, mostItems)
+  return Object.fromEntries(
+    fields.map(([name, field]) => [
+      name,
+      secretKey.test(name) && field !== undefined ? hidden : redact(field, depth + 1),
+    ]),
+  )
+}
+
+/** Of an error only what says what happened: clients hang commands, options and sockets on theirs. */
+function redactError(error: Error, depth: number): Error {
+  const { name, message, stack, cause } = error
+  const { code, errors } = error as { readonly code?: unknown; readonly errors?: unknown }
+  const shown: Record<string, unknown> = {
+    name,
+    message: redactText(String(message)),
+    stack: typeof stack === 'string' ? redactText(stack) : undefined,
+    code: typeof code === 'string' ? redactText(code) : typeof code === 'number' ? code : undefined,
+    cause: cause === undefined ? undefined : redact(cause, depth + 1),
+    errors: Array.isArray(errors) ? redact(errors, depth + 1) : undefined,
+  }
+  // Its class is told by some loggers.
+  const copy: Error = Object.create(Object.getPrototypeOf(error) as object)
+  for (const [key, value] of Object.entries(shown)) {
+    if (value === undefined) continue
+    Object.defineProperty(copy, key, {
+      value,
+      configurable: true,
+      writable: true,
+      enumerable: key === 'code',
+    })
+  }
+  return copy
+}
+
+const levels = ['debug', 'info', 'warn', 'error'] as const
+
+/** A logger that passes on nothing but what may be shown. Throws `OPTION_INVALID`. */
+export function redacting(logger: Logger): Logger {
+  const isLogger =
+    (typeof logger === 'object' || typeof logger === 'function') &&
+    logger !== null &&
+    levels.every((level) => typeof logger[level] === 'function')
+  if (!isLogger) throw wrong('logger', logger, `an object with ${levels.join(', ')} would do`)
+  const log =
+    (level: (typeof levels)[number]) =>
+    (details: object, message: string): void =>
+      logger[level](shownOf(details), redactText(message))
+  return { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') }
+}
+
+/** Anything can be thrown, also what throws when it is looked at. */
+function shownOf(details: object): object {
+  try {
+    return redact(details) as object
+  } catch {
+    return { details: 'they cannot be shown' }
+  }
+}
