@@ -12,7 +12,7 @@ import { coldIds, ids, type Stage, steadyIds, wellId } from './stage.ts'
 
 const script = fileURLToPath(new URL('./children/instance.mjs', import.meta.url))
 
-export const maxConcurrentLoads = 8
+export const maxConcurrentLoads = 16
 /** Where each statement takes 100 ms longer, a few dozen writes a second are as many connections at once. */
 const poolSize = 40
 /** Short beside a fault of some seconds, as the defaults are beside one of a minute. */

@@ -37,6 +37,8 @@ export interface Measured {
   /** Changes of breakers, by hop. */
   readonly transitions: Readonly<Record<'l2' | 'source' | 'bus', number>>
   readonly recoveryMs: number | undefined
+  /** From the beginning of the fault until all was well again. */
+  readonly disturbedMs: number
 }
 
 interface Counts {
@@ -56,6 +58,7 @@ export function measure(samples: Samples, phases: Phases, boundMs: number): Meas
   const late = disturbed.filter(({ due }) => due > faultBegin + boundMs * nsPerMs && due < faultEnd)
   const answeredReads = settled.filter((call) => isRead(call) && isAnswered(call))
   return {
+    disturbedMs: ((wellAt ?? end) - faultBegin) / nsPerMs,
     calls: Object.fromEntries(
       [...readKinds, 'write' as const].map((kind) => [kind, countsOf(disturbed, kind)]),
     ) as Measured['calls'],

@@ -140,9 +140,12 @@ const boundedLoads: Check = ({ sourceConcurrency }, { maxConcurrentLoads }) =>
     ? `${sourceConcurrency} loads at once in a process; ${maxConcurrentLoads} are the most`
     : undefined
 
-/** Open, half-open, and open again: at most twice a second even where it is tried again at once. */
-const boundedTransitions: Check = ({ transitions, recoveryMs = 0 }, { instances }) => {
-  const most = instances * (16 + Math.ceil(recoveryMs / 500))
+/**
+ * Open, half-open, and open again: twice in what a breaker stays open for, which is soon as long as
+ * it gets (2 s here, less a tenth by chance).
+ */
+const boundedTransitions: Check = ({ disturbedMs, transitions }, { instances }) => {
+  const most = instances * (12 + Math.ceil(disturbedMs / 900))
   const [hop, count] = Object.entries(transitions).sort(([, a], [, b]) => b - a)[0] ?? ['', 0]
   return count > most
     ? `the breakers of ${hop} changed ${count} times; ${most} are the most`
