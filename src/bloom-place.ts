@@ -43,7 +43,7 @@ export async function onBloomPlace<T>(
   }
   const { database, versions } = await onSchema((pool) => knownEntities(pool, namespace))
   const keys = keySpace(namespace)
-  const log = commandLog(config.logLevel, 'lockstep')
+  const log = commandLog('lockstep', config.logLevel)
   const { commands, close } = await connectRedis(config.redisUrl, keys.bus, connectDeadlineMs, log)
   const clock = systemClock
   const openHop = (): Hop =>

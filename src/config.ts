@@ -11,7 +11,8 @@ export interface Config {
   readonly kafka: KafkaOptions | undefined
   readonly prometheusUrl: string | undefined
   readonly namespace: string
-  readonly logLevel: LogLevel
+  /** `undefined`: as each command has it. */
+  readonly logLevel: LogLevel | undefined
   /** What this process applies whatever is set. */
   readonly flags: readonly FlagName[]
   readonly serveHost: string
@@ -25,7 +26,6 @@ export type LogLevel = (typeof logLevels)[number]
 const switches = ['true', 'false'] as const
 const saslMechanisms = ['plain', 'scram-sha-256', 'scram-sha-512'] as const
 const defaultServePort = '9464'
-const defaultLogLevel = 'warn'
 
 /** Every variable that is read here, and those of docker-compose.yml. */
 export const knownVariables: readonly string[] = [
@@ -76,7 +76,6 @@ export function examineConfig(environment: NodeJS.ProcessEnv = process.env): Exa
       return instead
     }
   }
-  const logLevel = environment.LOCKSTEP_LOG_LEVEL || defaultLogLevel
   const config = {
     databaseUrl: environment.DATABASE_URL || undefined,
     redisUrl: environment.REDIS_URL || undefined,
@@ -84,13 +83,17 @@ export function examineConfig(environment: NodeJS.ProcessEnv = process.env): Exa
     kafka: kafkaOf(environment, attempt),
     prometheusUrl: environment.PROMETHEUS_URL || undefined,
     namespace: environment.LOCKSTEP_NAMESPACE || 'lockstep',
-    logLevel: attempt(() => oneOf('LOCKSTEP_LOG_LEVEL', logLevel, logLevels), defaultLogLevel),
+    logLevel: attempt(() => logLevelOf(environment.LOCKSTEP_LOG_LEVEL), undefined),
     flags: flagsOf(environment.LOCKSTEP_FLAGS, attempt),
     serveHost: environment.LOCKSTEP_SERVE_HOST || '127.0.0.1',
     servePort: environment.LOCKSTEP_SERVE_PORT || defaultServePort,
   }
   const names = Object.keys(environment).filter((name) => environment[name])
   return { config, wrong, names }
+}
+
+function logLevelOf(level: string | undefined): LogLevel | undefined {
+  return level ? oneOf('LOCKSTEP_LOG_LEVEL', level, logLevels) : undefined
 }
 
 /** Notes what is thrown, and goes on with something else. */

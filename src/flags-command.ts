@@ -162,7 +162,7 @@ async function onBoard<T>(
   const { logLevel, namespace: standard, redisUrl } = readConfig()
   const namespace = given ?? standard
   checkNamespace(namespace)
-  const log = commandLog(logLevel, 'lockstep')
+  const log = commandLog('lockstep', logLevel)
   return withPool(async (pool) => {
     // Where PostgreSQL has no answer, Redis may do.
     await checkSchema(pool).catch((error: unknown) => {

@@ -106,7 +106,7 @@ function placeOf({ namespace: given }: NamespaceOption): Place {
   return {
     settings: settleKafka(config.kafka, namespace),
     clock: systemClock,
-    log: commandLog(config.logLevel, 'lockstep'),
+    log: commandLog('lockstep', config.logLevel),
   }
 }
 

@@ -49,7 +49,7 @@ export function wordsOfServe(): {
       failed: complain,
     }
   }
-  const log = commandLog('info', speaker)
+  const log = commandLog(speaker, 'info')
   return {
     serving: (serving) => log.info(serving, 'serving'),
     failed: (message, code) => log.error({ code }, message),
@@ -63,7 +63,7 @@ export async function serve(
   signal: AbortSignal,
   serving: (serving: Serving) => void,
 ): Promise<void> {
-  const log = commandLog(logLevel, speaker)
+  const log = commandLog(speaker, logLevel ?? 'info')
   if (databaseUrl === undefined) {
     throw new LockstepError(
       'OPTION_INVALID',

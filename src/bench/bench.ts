@@ -120,7 +120,7 @@ export function bench(
   screen: Screen,
   signal: AbortSignal,
 ): Promise<BenchResults> {
-  const log = commandLog(config.logLevel, 'lockstep bench')
+  const log = commandLog('lockstep bench', config.logLevel)
   return onStage(config, log, signal, async (stage) => {
     if (stage.withoutRedis) screen.line(`Rows that need Redis are left out: ${stage.withoutRedis}.`)
     if (stage.withoutKafka) screen.line(`Rows that need Kafka are left out: ${stage.withoutKafka}.`)

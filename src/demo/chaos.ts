@@ -37,9 +37,9 @@ export interface Chaos {
 
 const redisDeadlineMs = 2_000
 
-export async function openChaos(addresses: Addresses, logLevel: LogLevel): Promise<Chaos> {
+export async function openChaos(addresses: Addresses, logLevel: LogLevel | undefined): Promise<Chaos> {
   const connectionName = `lockstep-demo-${process.pid}`
-  const log = commandLog(logLevel, 'lockstep demo')
+  const log = commandLog('lockstep demo', logLevel)
   const pool = openPool(addresses.databaseUrl)
   const redis = await connectRedis(addresses.redisUrl, 'lockstep:demo', redisDeadlineMs, log)
   const ended = new AbortController()

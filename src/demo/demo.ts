@@ -185,7 +185,7 @@ async function prepare(
 ): Promise<{ rows: number; services: Services }> {
   const pool = openPool(addresses.databaseUrl)
   try {
-    const log = commandLog(config.logLevel, 'lockstep demo')
+    const log = commandLog('lockstep demo', config.logLevel)
     await migrate(pool)
     const services = await findServices(pool, addresses, log)
     return { services, rows: await loadCitiesShown(pool, screen, signal) }

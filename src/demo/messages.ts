@@ -8,7 +8,7 @@ export interface WorkerSettings {
   readonly redisUrl: string
   readonly kafkaBrokers: string | undefined
   readonly namespace: string
-  readonly logLevel: LogLevel
+  readonly logLevel: LogLevel | undefined
   readonly rows: number
   /** 0 … processes - 1. */
   readonly process: number

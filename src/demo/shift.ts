@@ -66,7 +66,7 @@ export async function openShift(
       kafka: kafkaBrokers,
       entities: { city: cityEntity({ rows, foreign, loading: attack?.loading }) },
       timing,
-      logger: commandLog(logLevel, `lockstep demo, process ${settings.process}`),
+      logger: commandLog(`lockstep demo, process ${settings.process}`, logLevel),
     })
     const tellOf = (news: string): void => void tell({ kind: 'news', news })
     const endNews = tellNews(cache, tellOf)

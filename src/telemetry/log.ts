@@ -14,7 +14,7 @@ type Level = (typeof levels)[number]
 const mostUnwrittenBytes = 1024 * 1024
 
 /** `name`: who speaks. */
-export function commandLog(least: Level | 'silent', name: string): Logger {
+export function commandLog(name: string, least: Level | 'silent' = 'warn'): Logger {
   return redacting(isOnTerminal() ? linesOf(least, name) : jsonOf(least, name))
 }
 

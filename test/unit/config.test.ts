@@ -96,7 +96,7 @@ test('all that will not do is told at once, and the rest is read', () => {
     'LOCKSTEP_LOG_LEVEL',
   ])
   expect(config).toMatchObject({
-    logLevel: 'warn',
+    logLevel: undefined,
     flags: ['l2.bypass'],
     kafka: { brokers: 'a:1', ssl: false },
   })

@@ -2,7 +2,7 @@
 import { commandLog } from '../../../dist/telemetry/log.js'
 
 const [, , level, lines, text] = process.argv
-const log = commandLog(level, 'a test')
+const log = commandLog('a test', level)
 for (let line = 0; line < Number(lines); line++) {
   const err = new Error(text, { cause: Object.assign(new Error(text), { command: { text } }) })
   log.warn({ line, password: text, nested: { url: text }, err }, `at ${text}`)
