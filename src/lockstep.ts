@@ -26,6 +26,7 @@ import { openPool, type Pool } from './postgres/pool.ts'
 import { PostgresReplicas } from './postgres/replicas.ts'
 import { PostgresSource } from './postgres/source.ts'
 import { openFleet } from './prometheus/fleet.ts'
+import { askNode } from './redis/call.ts'
 import { NamespaceClaim } from './redis/claim.ts'
 import { connectRedis } from './redis/connection.ts'
 import { FillWaits, RedisFastPlane } from './redis/fast-plane.ts'
@@ -165,10 +166,12 @@ async function openRedis(
     throw error
   }
   const { part: hop, openHop } = redisHops(settings)
-  const nodes = openNodes(connections.commands, { clock, openHop })
+  const { commands } = connections
+  const probe = (tag: string): Promise<unknown> => askNode(commands, keys.barrier(tag))
+  const nodes = openNodes(commands, { clock, openHop, probe })
   const waits = new FillWaits(clock)
   const place = {
-    redis: connections.commands,
+    redis: commands,
     nodes,
     keys,
     clock,

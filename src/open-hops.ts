@@ -5,21 +5,22 @@ import type { Settings } from './options.ts'
 import { isRetryableFailure, isSourceAnswer } from './postgres/retryable.ts'
 import { isRedisAnswer, isRetryableRedis } from './redis/retryable.ts'
 import { Breakers } from './resilience/breakers.ts'
-import { Hop } from './resilience/hop.ts'
+import { Hop, type HopParts } from './resilience/hop.ts'
 import type { HopPart } from './running-hops.ts'
 
 /** One for each node; who opens a hop closes it. */
 export function redisHops({ clock, hops, random, timing }: Settings): {
   readonly part: HopPart
-  readonly openHop: (node: string | undefined) => Hop
+  readonly openHop: (node: string | undefined, probe: HopParts['probe']) => Hop
 } {
   const breakers = new Breakers()
-  const openHop = (node: string | undefined): Hop => {
+  const openHop = (node: string | undefined, probe: HopParts['probe']): Hop => {
     const hop = new Hop({
       name: 'l2',
       deadlineMs: timing.redisDeadlineMs,
       isAnswer: isRedisAnswer,
       settings: hops.l2,
+      probe,
       refusal: () => new Error('Redis is not asked: its breaker lets no call through'),
       clock,
       random,

@@ -37,7 +37,10 @@ export interface Chaos {
 
 const redisDeadlineMs = 2_000
 
-export async function openChaos(addresses: Addresses, logLevel: LogLevel | undefined): Promise<Chaos> {
+export async function openChaos(
+  addresses: Addresses,
+  logLevel: LogLevel | undefined,
+): Promise<Chaos> {
   const connectionName = `lockstep-demo-${process.pid}`
   const log = commandLog('lockstep demo', logLevel)
   const pool = openPool(addresses.databaseUrl)

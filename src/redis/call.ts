@@ -38,6 +38,11 @@ export async function callAll(
   return outcomes
 }
 
+/** Whether the node of a key answers at all. */
+export async function askNode(redis: RedisClient, key: string): Promise<void> {
+  await mget(redis, [key])
+}
+
 function send(redis: RedisClient, { script, keys, args = [] }: Call): Promise<unknown> {
   if (script) return runScript(redis, script, keys, args)
   return mget(redis, keys)

@@ -42,17 +42,22 @@ export interface RedisNodes {
 export interface NodesOptions {
   readonly clock: Clock
   /** `node`: host and port, on a cluster. Closed with the nodes. */
-  readonly openHop: (node: string | undefined) => Hop
+  readonly openHop: (node: string | undefined, probe: Probe | undefined) => Hop
+  /** What finds out whether the node of this hash tag answers; without it the calls of others do. */
+  readonly probe?: (tag: string) => Promise<unknown>
 }
+
+/** `undefined`: there is nothing that could be asked. */
+type Probe = () => Promise<unknown> | undefined
 
 export function openNodes(redis: RedisClient, options: NodesOptions): RedisNodes {
   return redis instanceof Cluster ? new ClusterNodes(redis, options) : oneNode(options)
 }
 
-function oneNode({ clock, openHop }: NodesOptions): RedisNodes {
+function oneNode({ clock, openHop, probe }: NodesOptions): RedisNodes {
   const node: RedisNode = {
     name: 'redis',
-    hop: openHop(undefined),
+    hop: openHop(undefined, probe && (() => probe(''))),
     clock: new RedisClock(clock),
     besides: new BesideReader(ownerOf('redis')),
     tag: () => '',
@@ -113,13 +118,20 @@ class ClusterNodes implements RedisNodes {
     const known = this.#nodes.get(name)
     if (known) return known
     this.#forgetThoseWithoutSlots()
-    const { openHop, clock } = this.#options
+    const { openHop, clock, probe } = this.#options
+    const tag = (): string | undefined => this.#tags.of(name)
+    const probeNode: Probe | undefined =
+      probe &&
+      (() => {
+        const own = tag()
+        return own === undefined ? undefined : probe(own)
+      })
     const node: RedisNode = {
       name,
-      hop: openHop(name),
+      hop: openHop(name, probeNode),
       clock: new RedisClock(clock),
       besides: new BesideReader(ownerOf(name)),
-      tag: () => this.#tags.of(name),
+      tag,
     }
     this.#nodes.set(name, node)
     return node

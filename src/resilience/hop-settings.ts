@@ -16,7 +16,7 @@ export interface HopOptions {
   openFor?: Duration
   /** It doubles each time, up to this (default 10 s). */
   openForAtMost?: Duration
-  /** How many calls try at once while it is half-open (default 3). */
+  /** How many calls try at once while it is half-open (default 3); `l2` tries by itself instead. */
   probes?: number
   /** How many of them must be answered, and none fail, before more are let through (default 3). */
   successes?: number

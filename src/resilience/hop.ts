@@ -6,7 +6,8 @@
  * opossum has the rolling window, and says when to open and that it is open. What it does then, one
  * call whose outcome decides, is not used: one lucky call after an outage would let everybody in at
  * once. Instead several calls try, as many must be answered, and then a share of all calls is let
- * through that grows (`phase.ts`). Open it stays longer each time, up to a bound, so that a service
+ * through that grows (`phase.ts`). Where somebody stands in for the service these are calls of the hop's
+ * own: nobody waits for a deadline to find out that it still hangs. Open it stays longer each time, up to a bound, so that a service
  * that keeps falling over is left alone, and the number of changes is bounded by time.
  *
  * `tighten` is for who knows more than this process does: it only takes away, and ends by itself.
@@ -22,6 +23,7 @@ import {
   type BreakerChange,
   type BreakerReason,
   type BreakerState,
+  type HalfOpen,
   isLetThrough,
   type Phase,
   stateOf,
@@ -34,6 +36,11 @@ export interface HopParts {
   /** Is this error an answer of a service that is well? */
   readonly isAnswer: (error: unknown) => boolean
   readonly settings?: Partial<BreakerSettings>
+  /**
+   * What tries instead of the calls of others while it is half-open; `undefined`, or with nothing that
+   * it could ask: these do.
+   */
+  readonly probe?: (() => Promise<unknown> | undefined) | undefined
   /** What a call that is not made rejects with. */
   readonly refusal?: () => Error
   readonly clock?: Clock
@@ -173,7 +180,9 @@ export class Hop {
       case 'open':
         return this.#refuse()
       case 'half-open':
-        return phase.running < probes ? this.#probe(phase, call, signal) : this.#refuse()
+        return !phase.isOwn && phase.running < probes
+          ? this.#probe(phase, call, signal)
+          : this.#refuse()
       case 'limited':
         return phase.running < probes ? this.#fireIn(phase, call, signal) : this.#refuse()
       case 'closing':
@@ -227,11 +236,7 @@ export class Hop {
     })
   }
 
-  async #probe<T>(
-    phase: Phase & { readonly kind: 'half-open' },
-    call: Call<T>,
-    signal: AbortSignal | undefined,
-  ): Promise<T> {
+  async #probe<T>(phase: HalfOpen, call: Call<T>, signal: AbortSignal | undefined): Promise<T> {
     phase.running++
     try {
       const value = await this.#inTime(call, signal, uncounted)
@@ -249,7 +254,7 @@ export class Hop {
     }
   }
 
-  #tried(phase: Phase & { readonly kind: 'half-open' }, isAnswered: boolean): void {
+  #tried(phase: HalfOpen, isAnswered: boolean): void {
     this.calls[isAnswered ? 'answered' : 'failed']++
     if (this.#phase !== phase) return
     if (!isAnswered) this.#open()
@@ -305,9 +310,21 @@ export class Hop {
 
   #stayOpen(forMs: number): void {
     const untilMs = this.#clock.monotonicMs() + forMs
-    this.#enter({ kind: 'open', untilMs }, forMs, () =>
-      this.#enter({ kind: 'half-open', running: 0, answered: 0 }),
-    )
+    this.#enter({ kind: 'open', untilMs }, forMs, () => void this.#tryAgain())
+  }
+
+  /** Calls of its own, one after the other, until enough were answered. Never rejects. */
+  async #tryAgain(): Promise<void> {
+    const phase: HalfOpen = { kind: 'half-open', running: 0, answered: 0, isOwn: true }
+    this.#enter(phase)
+    while (this.#phase === phase) {
+      const asked = this.#parts.probe?.()
+      if (!asked) {
+        phase.isOwn = false
+        return
+      }
+      await this.#probe(phase, () => asked, undefined).catch(() => {})
+    }
   }
 
   /** The window begins anew: what failed before the outage was noticed has been acted on. */

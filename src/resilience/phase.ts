@@ -6,12 +6,19 @@ export type Phase =
   | { readonly kind: 'closed' }
   /** `untilMs`: on the monotonic clock, as below. */
   | { readonly kind: 'open'; readonly untilMs: number }
-  /** A few calls try. */
-  | { readonly kind: 'half-open'; running: number; answered: number }
+  | HalfOpen
   /** They were answered: more and more calls are let through. `credit`: what of one call is saved up. */
   | { readonly kind: 'closing'; readonly sinceMs: number; running: number; credit: number }
   /** From outside: no more than a few at once until then, whatever comes of them. */
   | { readonly kind: 'limited'; readonly untilMs: number; running: number }
+
+/** A few calls try; `isOwn`: none but the hop's own. */
+export interface HalfOpen {
+  readonly kind: 'half-open'
+  running: number
+  answered: number
+  isOwn: boolean
+}
 
 /** As it is told: all calls are let through, none, or some. */
 export type BreakerState = 'closed' | 'open' | 'half-open'

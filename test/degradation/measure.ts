@@ -14,6 +14,7 @@ export interface Measured {
   /** Of the calls that were due while it was broken, or not yet well again. */
   readonly calls: Readonly<Record<ReadKind | 'write', Counts>>
   /** All reads while it was broken, without the first second, in which breakers open. */
+  readonly p50Ms: number
   readonly p99Ms: number
   /** The same of the reads that were answered from the source. */
   readonly sourceP99Ms: number
@@ -62,6 +63,7 @@ export function measure(samples: Samples, phases: Phases, boundMs: number): Meas
     calls: Object.fromEntries(
       [...readKinds, 'write' as const].map((kind) => [kind, countsOf(disturbed, kind)]),
     ) as Measured['calls'],
+    p50Ms: percentile(answeredReads.map(msOf), 0.5),
     p99Ms: percentile(answeredReads.map(msOf), 0.99),
     sourceP99Ms: percentile(answeredReads.filter(({ tier }) => tier === 'source').map(msOf), 0.99),
     slowestReadMs: Math.max(0, ...reads.map(msOf)),

@@ -184,6 +184,7 @@ function resultOf(
   const outcome: Outcome = {
     ...measured,
     violations: found,
+    staleMs: stalestMs,
     sourceConcurrency: Math.max(...seen.map(({ mostLoads }) => mostLoads)),
     fleetAnswers: seen.map((one) => one.fleetAnswers),
   }

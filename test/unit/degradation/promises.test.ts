@@ -47,6 +47,7 @@ const quiet = (change?: (call: Call) => Call): Samples => ({
 const outcomeOf = (samples: Samples, more: Partial<Outcome> = {}): Outcome => ({
   ...measure(samples, phases, boundMs),
   violations: 0,
+  staleMs: 12,
   sourceConcurrency: 3,
   fleetAnswers: [{ unreachable: 3 }, { deadline: 2 }],
   ...more,
@@ -146,7 +147,18 @@ test('slower than twice the source, once breakers are open', () => {
   expect(brokenIn('redis refused', outcomeOf(slow(900))).join()).toMatch(/P99 is 11.0 ms/)
   expect(brokenIn('redis refused', outcomeOf(slow(faultMs)))).toEqual([])
   expect(brokenIn('redis +100 ms', outcomeOf(slow(900)))).toEqual([])
-  expect(brokenIn('prometheus hung', outcomeOf(slow(900)))).toEqual([])
+})
+
+test('a difference without Prometheus', () => {
+  const slow = (ms: number) => quiet((call) => ({ ...call, end: call.due + ms * 1e6 }))
+  expect(brokenIn('prometheus hung', outcomeOf(slow(10)))).toEqual([])
+  expect(brokenIn('prometheus hung', outcomeOf(slow(12))).join()).toMatch(/took 12.0 ms/)
+})
+
+test('an answer that misses what was told of, however it came', () => {
+  const stale = outcomeOf(quiet(), { staleMs: 1_001 })
+  expect(brokenIn('redis flapping', stale)).toEqual(['an answer missed a write by 1001.0 ms'])
+  expect(brokenIn('redis+kafka flapping', stale)).toEqual([])
 })
 
 test('failing slowly with PostgreSQL away', () => {

@@ -1,7 +1,7 @@
 import { Cluster, Redis } from 'ioredis'
 import { expect, onTestFinished, test } from 'vitest'
 import { systemClock } from '../../../src/model/clock.ts'
-import { openNodes, type RedisNodes } from '../../../src/redis/nodes.ts'
+import { type NodesOptions, openNodes, type RedisNodes } from '../../../src/redis/nodes.ts'
 import { slotOf } from '../../../src/redis/slot.ts'
 import { Hop } from '../../../src/resilience/hop.ts'
 
@@ -99,4 +99,28 @@ test('keys of slots that nobody has are asked for all the same', () => {
   const [share, ...others] = open(cluster).nodes.shares(keys)
   expect(others).toEqual([])
   expect(share?.slots.flat()).toHaveLength(keys.length)
+})
+
+test('each node is asked under a tag of its own whether it answers; one that has none is not', async () => {
+  const asked: string[] = []
+  const probes = new Map<string | undefined, Parameters<NodesOptions['openHop']>[1]>()
+  const openHop: NodesOptions['openHop'] = (node, ask) => {
+    probes.set(node, ask)
+    return new Hop({ name: 'l2', deadlineMs: 100, isAnswer: () => true })
+  }
+  const probe = async (tag: string): Promise<void> => void asked.push(tag)
+  const cluster = clusterOf(['a:1'], ['b:1'])
+  const nodes = openNodes(cluster, { clock: systemClock, openHop, probe })
+  onTestFinished(() => nodes.close())
+  nodes.shares(keys)
+  for (const ask of probes.values()) await ask?.()
+  const owners = asked.map((tag) => cluster.slots[slotOf(`{${tag}}`)]?.[0])
+  expect(owners.sort()).toEqual(['a:1', 'b:1'])
+  assign(cluster, [['a:1']])
+  cluster.emit('refresh')
+  expect(probes.get('b:1')?.()).toBeUndefined()
+  const one = openNodes(new Redis({ lazyConnect: true }), { clock: systemClock, openHop, probe })
+  onTestFinished(() => one.close())
+  await probes.get(undefined)?.()
+  expect(asked.at(-1)).toBe('')
 })

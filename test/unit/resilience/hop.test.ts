@@ -17,13 +17,14 @@ let clock: VirtualClock
 let hop: Hop
 let states: string[]
 
-function open(settings: HopParts['settings'] = {}): void {
+function open(settings: HopParts['settings'] = {}, probe?: HopParts['probe']): void {
   hop?.close()
   hop = new Hop({
     name: 'l2',
     deadlineMs,
     isAnswer: (error) => error instanceof Refusal,
     settings,
+    probe,
     clock,
     random: () => 0,
   })
@@ -210,6 +211,69 @@ describe('half-open', () => {
     answer()
     await clock.settle()
     expect([late.state, hop.state]).toEqual(['resolved', 'open'])
+  })
+})
+
+describe('half-open, with calls of its own', () => {
+  let answer: () => Promise<unknown> | undefined
+  let asked: number
+  beforeEach(async () => {
+    asked = 0
+    open({}, () => {
+      asked++
+      return answer()
+    })
+    await failTimes(5)
+  })
+
+  test('a service that hangs costs nobody’s call its deadline', async () => {
+    answer = () => never
+    await clock.advance(openForMs)
+    const call = counted(succeed)
+    const refused = watch(call.run())
+    await clock.settle()
+    expect([hop.state, refused.state, call.calls]).toEqual(['half-open', 'rejected', 0])
+    await clock.advance(deadlineMs)
+    expect([hop.state, asked]).toEqual(['open', 1])
+    await clock.advance(2 * openForMs - 1)
+    expect([hop.state, asked]).toEqual(['open', 1])
+  })
+
+  test('as many answers as it takes close it, without anybody else’s call', async () => {
+    answer = succeed
+    await clock.advance(openForMs)
+    expect(asked).toBe(probes)
+    await hop.run(succeed)
+    await clock.advance(rampUpMs)
+    expect([hop.state, asked]).toEqual(['closed', probes])
+  })
+
+  test('one failure among them opens it again', async () => {
+    answer = () => (asked < probes ? succeed() : fail())
+    await clock.advance(openForMs)
+    expect([hop.state, asked]).toEqual(['open', probes])
+  })
+
+  test('a refusal is an answer', async () => {
+    answer = () => Promise.reject(new Refusal())
+    await clock.advance(openForMs + rampUpMs)
+    expect([hop.state, asked]).toEqual(['closed', probes])
+  })
+
+  test('while there is nothing that it could ask, the calls of others try', async () => {
+    answer = () => undefined
+    await clock.advance(openForMs)
+    await succeedTimes(probes)
+    await clock.advance(rampUpMs)
+    expect([hop.state, asked]).toEqual(['closed', 1])
+  })
+
+  test('closed meanwhile it asks no more', async () => {
+    answer = () => never
+    await clock.advance(openForMs)
+    hop.close()
+    await clock.advance(10 * openForMs)
+    expect(asked).toBe(1)
   })
 })
 
