@@ -20,6 +20,7 @@ export function redisHops({ clock, hops, random, timing }: Settings): {
       deadlineMs: timing.redisDeadlineMs,
       isAnswer: isRedisAnswer,
       settings: hops.l2,
+      silenceMs: 200,
       probe,
       refusal: () => new Error('Redis is not asked: its breaker lets no call through'),
       clock,

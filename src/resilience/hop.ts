@@ -3,7 +3,9 @@
  * hangs costs its deadline a few times and then nothing until it answers again (I7). The breaker
  * counts what says that the service is ill, not what it refuses.
  *
- * opossum has the rolling window, and says when to open and that it is open. What it does then, one
+ * opossum has the rolling window, and says when to open and that it is open. But a window that is full of
+ * answers fills with failures only as they leave it: where somebody stands in, a service that answers
+ * nothing any more is left alone at once (`silenceMs`). What it does then, one
  * call whose outcome decides, is not used: one lucky call after an outage would let everybody in at
  * once. Instead several calls try, as many must be answered, and then a share of all calls is let
  * through that grows (`phase.ts`). Where somebody stands in for the service these are calls of the hop's
@@ -36,6 +38,11 @@ export interface HopParts {
   /** Is this error an answer of a service that is well? */
   readonly isAnswer: (error: unknown) => boolean
   readonly settings?: Partial<BreakerSettings>
+  /**
+   * Nothing but failures for so long, and enough of them, opens it, however much was answered before.
+   * Without it the window alone does: a process that stood still has deadlines that are over, too.
+   */
+  readonly silenceMs?: number
   /**
    * What tries instead of the calls of others while it is half-open; `undefined`, or with nothing that
    * it could ask: these do.
@@ -82,6 +89,10 @@ export class Hop {
   #rotateAtMs: number
   /** Answers of this bucket of the window that opossum has not been told of. */
   #untold = 0
+  /** Failures since the last answer, and when the first and the last of them came. */
+  #silence = 0
+  #silentSinceMs = 0
+  #failedAtMs = 0
   /** The last one that was counted. */
   #failure: unknown
   /** In a row, with no long time in between. */
@@ -209,18 +220,31 @@ export class Hop {
     answered: () => {
       this.calls.answered++
       this.#untold++
+      this.#silence = 0
     },
     failed: (error, reject) => {
-      const isAnswer = this.#isAnswer(error)
-      this.calls[isAnswer ? 'answered' : 'failed']++
-      if (isAnswer) this.#untold++
-      if (isAnswer || !this.#breaker.closed) reject(error)
-      else {
-        this.#failure = error
-        this.#tellAnswers()
-        this.#breaker.fire(error).catch(reject)
+      if (this.#isAnswer(error)) {
+        this.#outcomes.answered()
+        return reject(error)
       }
+      this.calls.failed++
+      if (!this.#breaker.closed) return reject(error)
+      this.#failure = error
+      this.#tellAnswers()
+      this.#breaker.fire(error).catch(reject)
+      if (this.#isSilent() && this.#breaker.closed) this.#breaker.open()
     },
+  }
+
+  /** One failure more; in the window there would be enough of them. */
+  #isSilent(): boolean {
+    const { leastCalls, windowMs } = this.#settings
+    const { silenceMs = Number.POSITIVE_INFINITY } = this.#parts
+    const nowMs = this.#clock.monotonicMs()
+    if (nowMs - this.#failedAtMs > windowMs / leastCalls) this.#silence = 0
+    if (this.#silence++ === 0) this.#silentSinceMs = nowMs
+    this.#failedAtMs = nowMs
+    return this.#silence >= leastCalls && nowMs - this.#silentSinceMs >= silenceMs
   }
 
   #tellAnswers(): void {

@@ -35,6 +35,8 @@ export interface Measured {
   readonly oldestStaleMs: number
   /** From the end of the fault until the L1 of every instance was served again. */
   readonly trustBackMs: number
+  /** From the fault on, until the breaker of Redis had opened in every instance; `undefined`: it did not. */
+  readonly l2OpenedMs: number | undefined
   /** Changes of breakers, by hop. */
   readonly transitions: Readonly<Record<'l2' | 'source' | 'bus', number>>
   readonly recoveryMs: number | undefined
@@ -48,7 +50,8 @@ interface Counts {
 }
 
 const nsPerMs = 1e6
-const openingMs = 1_000
+/** How long breakers may take to open. */
+export const openingMs = 1_000
 
 export function measure(samples: Samples, phases: Phases, boundMs: number): Measured {
   const { faultBegin, faultEnd, wellAt, end } = phases
@@ -78,6 +81,7 @@ export function measure(samples: Samples, phases: Phases, boundMs: number): Meas
       ...disturbed.filter(({ state }) => state === 'stale').map(({ ageMs }) => ageMs ?? 0),
     ),
     trustBackMs: Math.max(0, ...samples.trust.map((changes) => backMs(changes, phases))),
+    l2OpenedMs: openedMs(samples, faultBegin),
     transitions: {
       l2: transitions(samples, 'l2', faultBegin),
       source: transitions(samples, 'source', faultBegin),
@@ -113,7 +117,15 @@ function errorsOf(calls: readonly Call[]): Readonly<Record<string, number>> {
 }
 
 function transitions({ breakers }: Samples, wanted: string, since: number): number {
-  return breakers.filter(({ hop, at }) => hop === wanted && at >= since).length
+  return breakers.flat().filter(({ hop, at }) => hop === wanted && at >= since).length
+}
+
+function openedMs({ breakers }: Samples, since: number): number | undefined {
+  const opened = breakers.map((changes) =>
+    changes.find(({ hop, state, at }) => hop === 'l2' && state === 'open' && at >= since),
+  )
+  const last = Math.max(...opened.map((change) => change?.at ?? Number.POSITIVE_INFINITY))
+  return Number.isFinite(last) ? (last - since) / nsPerMs : undefined
 }
 
 /** How long after the fault this instance trusted its L1 again; 0: it never lost it, or has it back before. */

@@ -1,6 +1,6 @@
 /** What each cell of the matrix promises, and whether what was measured keeps it. */
 import type { Cell, Service } from './cells.ts'
-import type { Measured } from './measure.ts'
+import { type Measured, openingMs } from './measure.ts'
 import { type ReadKind, readKinds } from './samples.ts'
 
 /** What the cells of one run share. */
@@ -80,7 +80,7 @@ export function promisedIn({ services, fault }: Cell): Promised {
   const answered = 'all reads and writes succeed'
   if (broken.has('redis')) {
     const text = isGone ? `${answered}; P99 ≤ 2 × a read from the source` : answered
-    const gone = isGone ? [likeTheSource] : []
+    const gone = isGone ? [opensSoon, likeTheSource] : []
     // Who hears of writes knows what Redis has missed of them.
     const told = broken.has('kafka') ? [] : [withinBound]
     return { text, succeed: all, checks: [...within, ...gone, ...told] }
@@ -170,6 +170,11 @@ const failsFast: Check = ({ failedP50Ms }) =>
 const unproven: Check = ({ provenAfterBound, l1AfterBound }) =>
   provenAfterBound + l1AfterBound > 0
     ? `${provenAfterBound} answers said that they are proven, and ${l1AfterBound} came from L1`
+    : undefined
+
+const opensSoon: Check = ({ l2OpenedMs }) =>
+  l2OpenedMs === undefined || l2OpenedMs > openingMs
+    ? `the breaker of Redis had opened after ${l2OpenedMs === undefined ? 'no time' : ms(l2OpenedMs)}`
     : undefined
 
 const likeTheSource: Check = ({ p99Ms }, { control }) => {

@@ -41,22 +41,24 @@ interface TrustChange {
 
 export interface Samples {
   readonly calls: readonly Call[]
-  readonly breakers: readonly BreakerChange[]
-  /** Of each instance. */
+  /** Of each instance, as below. */
+  readonly breakers: readonly (readonly BreakerChange[])[]
   readonly trust: readonly (readonly TrustChange[])[]
 }
 
 export async function readSamples(files: readonly string[]): Promise<Samples> {
   const calls: Call[] = []
-  const breakers: BreakerChange[] = []
+  const breakers: BreakerChange[][] = []
   const trust: TrustChange[][] = []
   for (const file of files) {
     const own: TrustChange[] = []
+    const changes: BreakerChange[] = []
     trust.push(own)
+    breakers.push(changes)
     if (!existsSync(file)) throw new Error(`${file} is missing: its instance saw nothing`)
     for await (const text of createInterface({ input: createReadStream(file) })) {
       const line = JSON.parse(text) as Call | BreakerChange | TrustChange
-      if (line.kind === 'breaker') breakers.push(line)
+      if (line.kind === 'breaker') changes.push(line)
       else if (line.kind === 'trust') own.push(line)
       else calls.push(line)
     }

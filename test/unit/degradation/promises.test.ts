@@ -39,13 +39,18 @@ function answerOf(kind: Call['kind']): Partial<Call> {
 }
 
 const trust = [[], []]
+/** An instance whose breaker of Redis opened then. */
+const opened = (atSeconds: number): Samples['breakers'][number] => [
+  { kind: 'breaker', at: atSeconds * second, hop: 'l2', state: 'open', reason: 'local' },
+]
 const quiet = (change?: (call: Call) => Call): Samples => ({
   calls: calls(change),
-  breakers: [],
+  breakers: [opened(2.4), opened(2.5)],
   trust,
 })
 const outcomeOf = (samples: Samples, more: Partial<Outcome> = {}): Outcome => ({
   ...measure(samples, phases, boundMs),
+  transitions: { l2: 0, source: 0, bus: 0 },
   violations: 0,
   staleMs: 12,
   sourceConcurrency: 3,
@@ -93,7 +98,11 @@ describe('what is never allowed is found in every cell', () => {
   })
 
   test('calls that were never made', () => {
-    const none = { calls: calls().filter(({ kind }) => kind !== 'write'), breakers: [], trust }
+    const none = {
+      calls: calls().filter(({ kind }) => kind !== 'write'),
+      breakers: [[], []],
+      trust,
+    }
     const outcome = outcomeOf(none)
     for (const name of names)
       expect(brokenIn(name, outcome).join()).toContain('no call of kind write')
@@ -159,6 +168,15 @@ test('an answer that misses what was told of, however it came', () => {
   const stale = outcomeOf(quiet(), { staleMs: 1_001 })
   expect(brokenIn('redis flapping', stale)).toEqual(['an answer missed a write by 1001.0 ms'])
   expect(brokenIn('redis+kafka flapping', stale)).toEqual([])
+})
+
+test('a breaker of Redis that opens late, or not in every instance', () => {
+  const at = (...times: number[]) => outcomeOf({ ...quiet(), breakers: times.map(opened) })
+  expect(brokenIn('redis hung', at(2.9, 3))).toEqual([])
+  expect(brokenIn('redis hung', at(2.9, 3.1)).join()).toMatch(/had opened after 1100.0 ms/)
+  const one = outcomeOf({ ...quiet(), breakers: [opened(2.9), []] })
+  expect(brokenIn('redis+kafka hung', one).join()).toMatch(/had opened after/)
+  expect(brokenIn('redis flapping', one)).toEqual([])
 })
 
 test('failing slowly with PostgreSQL away', () => {

@@ -17,16 +17,16 @@ let clock: VirtualClock
 let hop: Hop
 let states: string[]
 
-function open(settings: HopParts['settings'] = {}, probe?: HopParts['probe']): void {
+function open(settings: HopParts['settings'] = {}, more: Partial<HopParts> = {}): void {
   hop?.close()
   hop = new Hop({
     name: 'l2',
     deadlineMs,
     isAnswer: (error) => error instanceof Refusal,
     settings,
-    probe,
     clock,
     random: () => 0,
+    ...more,
   })
   states = []
   hop.onChange(({ state, reason }) =>
@@ -130,7 +130,45 @@ describe('opening', () => {
     expect(states).toEqual([])
   })
 
+  test('a service that answers nothing any more is left alone at once, however much it had answered', async () => {
+    open({}, { silenceMs: 200 })
+    await succeedTimes(1_000)
+    const calls = Array.from({ length: 20 }, () => watch(hop.run(() => never)))
+    await clock.advance(deadlineMs)
+    await failTimes(5)
+    expect([states, calls.every(({ state }) => state === 'rejected')]).toEqual([[], true])
+    await clock.advance(199)
+    await failTimes(1)
+    expect(states).toEqual([])
+    await clock.advance(1)
+    await failTimes(1)
+    expect(states).toEqual(['open'])
+  })
+
+  test('one answer among them, and it is not', async () => {
+    open({}, { silenceMs: 200 })
+    await succeedTimes(20)
+    for (let round = 0; round < 50; round++) {
+      await failTimes(5)
+      await clock.advance(199)
+      if (round % 2 === 0) await succeedTimes(1)
+      else await expect(hop.run(() => Promise.reject(new Refusal()))).rejects.toThrow()
+      await succeedTimes(10)
+    }
+    expect(states).toEqual([])
+  })
+
+  test('where nobody stands in the window alone opens it', async () => {
+    await succeedTimes(100)
+    for (let round = 0; round < 9; round++) {
+      await failTimes(11)
+      await clock.advance(100)
+    }
+    expect(states).toEqual([])
+  })
+
   test('failures of long ago open nothing, however few calls there were since', async () => {
+    open({}, { silenceMs: 200 })
     for (let call = 0; call < 20; call++) {
       await failTimes(1)
       await clock.advance(1_300)
@@ -219,10 +257,11 @@ describe('half-open, with calls of its own', () => {
   let asked: number
   beforeEach(async () => {
     asked = 0
-    open({}, () => {
+    const probe = (): Promise<unknown> | undefined => {
       asked++
       return answer()
-    })
+    }
+    open({}, { probe })
     await failTimes(5)
   })
 
