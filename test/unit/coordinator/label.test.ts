@@ -45,6 +45,7 @@ const leased = (
   insist: false,
   isEarly: false,
   isApart: false,
+  isInL2: false,
   lease: tombstones && { id: '42', nonce: 'n' as Nonce, tombstones },
 })
 

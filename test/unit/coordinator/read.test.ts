@@ -569,19 +569,49 @@ describe('staleness', () => {
     await world.clock.settle()
     expect(answers.map(({ value }) => value)).toEqual([stale, stale])
     expect(hung).toEqual([42])
+    expect(one.counters.refreshes).toMatchObject({ expired: 1 })
   })
 
-  test('who joined a load that fails gets what L2 has, within its grace', async () => {
+  test('nor for one that a strong reader waits for, who can’t have what L2 has', async () => {
     const { one, hung } = await hanging()
     const strong = watch(one.name(42, { consistency: 'strong' }))
+    await world.clock.settle()
+    const bounded = [watch(one.reader.getEntry(42, {})), watch(one.reader.getEntry(42, {}))]
+    await world.clock.settle()
+    expect(bounded.map(({ value }) => value)).toEqual([stale, stale])
+    // And who can't have it either loads nothing of its own.
+    const other = watch(one.name(42, { consistency: 'strong' }))
+    await world.clock.advance(3_000)
+    expect([codeOf(strong.error), codeOf(other.error)]).toEqual(Array(2).fill('SOURCE_TIMEOUT'))
+    expect(hung).toEqual([42])
+  })
+
+  test('who joined a load that fails gets what L2 has by then, within its grace', async () => {
+    const { one, hung } = await hanging()
+    // It was away when the load began.
+    world.redis.down = new Error('ECONNREFUSED')
+    const first = watch(one.name(42))
     await world.clock.settle()
     expect(hung).toEqual([42])
     const joined = [watch(one.reader.getEntry(42, {})), watch(one.reader.getEntry(42, {}))]
     await world.clock.settle()
     expect(joined.map(({ state }) => state)).toEqual(['pending', 'pending'])
+    world.redis.down = undefined
     await world.clock.advance(3_000)
-    expect(codeOf(strong.error)).toBe('SOURCE_TIMEOUT')
+    expect(codeOf(first.error)).toBe('SOURCE_TIMEOUT')
     expect(joined.map(({ value }) => value)).toEqual([stale, stale])
+  })
+
+  test('a close ends who joined a load at once, and asks L2 nothing more', async () => {
+    const { one } = await hanging()
+    const reads = [watch(one.name(7))]
+    await world.clock.settle()
+    reads.push(watch(one.name(7)))
+    await world.clock.settle()
+    const before = acts(one).filter((act) => act === 'lookup').length
+    await one.close()
+    expect(reads.map(({ error }) => codeOf(error))).toEqual(['CLOSED', 'CLOSED'])
+    expect(acts(one).filter((act) => act === 'lookup')).toHaveLength(before)
   })
 
   test('who joined a load that fails, and finds nothing in L2, fails with it, and nothing is loaded again', async () => {
