@@ -1169,6 +1169,37 @@ test('what Redis has missed while it was away is not answered by who was told of
   expect(await now(world, three.name(42))).toBe('new')
 })
 
+test('what misses a write that this process was told of is loaded anew once, though no probe has seen the write yet', async () => {
+  const one = await start({ pollIntervalMs: 60_000, isRelaying: false })
+  await now(world, one.name(42))
+  const xid = world.database.putUnnoticed('city', 42, { id: 42, name: 'new' })
+  const write = { incarnation: world.database.incarnation, xid }
+  one.hear({ write, keys: [{ entity: 'city', id: '42' }] })
+  const before = one.loads.length
+  for (let times = 0; times < 10; times++) expect(await now(world, one.name(42))).toBe('new')
+  expect(one.loads.length - before).toBe(1)
+})
+
+test('one that is told of before it commits, and Redis has missed, is loaded for once, and once again when it has', async () => {
+  const one = await start({ pollIntervalMs: 60_000, isRelaying: false })
+  await now(world, one.name(42))
+  const xid = world.database.takeXid()
+  const hear = (): void =>
+    one.hear({
+      write: { incarnation: world.database.incarnation, xid },
+      keys: [{ entity: 'city', id: '42' }],
+    })
+  hear()
+  const before = one.loads.length
+  for (let times = 0; times < 10; times++) expect(await now(world, one.name(42))).toBe('old')
+  expect(one.loads.length - before).toBe(1)
+  world.database.put(xid, 'city', 42, { id: 42, name: 'new' })
+  world.database.finish(xid, 'committed')
+  hear()
+  for (let times = 0; times < 10; times++) expect(await now(world, one.name(42))).toBe('new')
+  expect(one.loads.length - before).toBe(2)
+})
+
 describe('without trust', () => {
   test('before the first probe a value is answered, and enters neither tier', async () => {
     const one = await start({ isPolling: false })
