@@ -114,12 +114,16 @@ function transitions({ breakers }: Samples, wanted: string, since: number): numb
   return breakers.filter(({ hop, at }) => hop === wanted && at >= since).length
 }
 
-/** How long after the fault this instance trusted its L1 again; 0: it never lost it, or has it back before. */
-function backMs(changes: Samples['trust'][number], { faultEnd }: Phases): number {
-  const before = changes.filter(({ at }) => at < faultEnd)
-  if (before.at(-1)?.state !== 'lost') return 0
-  const gained = changes.find(({ at, state }) => at >= faultEnd && state === 'gained')
-  return ((gained?.at ?? Number.POSITIVE_INFINITY) - faultEnd) / nsPerMs
+/**
+ * How long after the fault this instance trusted its L1 again; 0: it never lost it, or has it back before.
+ * What the end of the fault costs counts too, as long as all is not well again.
+ */
+function backMs(changes: Samples['trust'][number], { faultEnd, wellAt, end }: Phases): number {
+  const untilNs = wellAt ?? end
+  const lost = changes.findLastIndex(({ at, state }) => at < untilNs && state === 'lost')
+  if (lost < 0) return 0
+  const gained = changes.slice(lost).find(({ state }) => state === 'gained')
+  return Math.max(0, (gained?.at ?? Number.POSITIVE_INFINITY) - faultEnd) / nsPerMs
 }
 
 /** 0 of none. */

@@ -1,6 +1,6 @@
 /** The judge of the matrix: what is not as promised is found, in every cell. */
 import { describe, expect, test } from 'vitest'
-import { type Cell, matrix, nameOf } from '../../degradation/cells.ts'
+import { type Cell, cellsNamed, matrix, nameOf } from '../../degradation/cells.ts'
 import { measure } from '../../degradation/measure.ts'
 import {
   brokenPromises,
@@ -67,6 +67,14 @@ test('the matrix has each service in each way, each with Redis too, and a long o
   expect(names).toHaveLength(1 + 4 * 6 + 3 * 6 + 4)
   expect(names[0]).toBe('nothing')
   expect(names).toEqual(expect.arrayContaining(['redis+kafka flapping', 'kafka refused 60 s']))
+})
+
+test('a name that no cell has is told: nothing would be judged', () => {
+  expect(cellsNamed(['kafka hung', 'redis+kafka']).map(nameOf)).toEqual(
+    expect.arrayContaining(['nothing', 'kafka hung', 'redis+kafka flapping']),
+  )
+  expect(cellsNamed([])).toEqual(matrix)
+  expect(() => cellsNamed(['kafka', 'reddis hung'])).toThrow('"reddis hung"')
 })
 
 test('where all goes well nothing is wrong, in any cell', () => {
@@ -174,6 +182,17 @@ test('L1 that is not back two seconds after Kafka', () => {
   expect(brokenIn('kafka refused', outcomeOf(back(12.1 * second))).join()).toMatch(/back after/)
   const never = outcomeOf({ ...quiet(), trust: [[lostAt], []] })
   expect(brokenIn('kafka refused', never).join()).toMatch(/back after/)
+  // Lost by what the end of the fault has cost.
+  const late = [
+    { kind: 'trust', at: 10.5 * second, state: 'lost' },
+    { kind: 'trust', at: 13.5 * second, state: 'gained' },
+  ] as const
+  const measured = measure(
+    { ...quiet(), trust: [[], late] },
+    { ...phases, wellAt: 13.6 * second },
+    boundMs,
+  )
+  expect(measured.trustBackMs).toBe(3_500)
   // Back while it is still flapping.
   expect(brokenIn('kafka flapping', outcomeOf(back(9 * second)))).toEqual([])
 })
