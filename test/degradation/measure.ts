@@ -28,6 +28,9 @@ export interface Measured {
   readonly untyped: readonly string[]
   /** Answers from L1 that began later than the staleness bound after the fault had. */
   readonly l1AfterBound: number
+  /** Answers out of Redis, and from the source, that began so late and came while it was broken. */
+  readonly l2AfterBound: number
+  readonly sourceAfterBound: number
   /** Bounded answers for rows that nobody writes that began so late, and said that they are proven. */
   readonly provenAfterBound: number
   /** Of the oldest answer that was past its ttl. */
@@ -56,6 +59,7 @@ export function measure(samples: Samples, phases: Phases, boundMs: number): Meas
   const settled = disturbed.filter(({ due }) => due >= settledNs && due < faultEnd)
   const reads = disturbed.filter(isRead)
   const late = disturbed.filter(({ due }) => due > faultBegin + boundMs * nsPerMs && due < faultEnd)
+  const within = late.filter((call) => call.end < faultEnd)
   const answeredReads = settled.filter((call) => isRead(call) && isAnswered(call))
   return {
     disturbedMs: ((wellAt ?? end) - faultBegin) / nsPerMs,
@@ -70,6 +74,8 @@ export function measure(samples: Samples, phases: Phases, boundMs: number): Meas
     errors: errorsOf(disturbed),
     untyped: [...new Set(disturbed.filter(isUntyped).map(({ error }) => error as string))],
     l1AfterBound: late.filter(({ tier }) => tier === 'l1').length,
+    l2AfterBound: within.filter(({ tier }) => tier === 'l2').length,
+    sourceAfterBound: within.filter(({ tier }) => tier === 'source').length,
     provenAfterBound: late.filter(({ kind, proven }) => kind === 'steady' && proven).length,
     oldestStaleMs: Math.max(
       0,

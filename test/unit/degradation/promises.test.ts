@@ -49,6 +49,7 @@ const outcomeOf = (samples: Samples, more: Partial<Outcome> = {}): Outcome => ({
   violations: 0,
   sourceConcurrency: 3,
   fleetAnswers: [{ unreachable: 3 }, { deadline: 2 }],
+  ...{ l2AfterBound: 0, sourceAfterBound: 0 },
   ...more,
 })
 const conditions: Conditions = {
@@ -170,6 +171,19 @@ test('from L1, or as proven, longer than the bound after nothing could be proven
   expect(brokenIn('postgres refused', outcomeOf(steady({ proven: true }))).join()).toMatch(/proven/)
   expect(brokenIn('kafka hung', outcomeOf(steady({ tier: 'l1' }))).join()).toMatch(/from L1/)
   expect(brokenIn('redis hung', outcomeOf(steady({ tier: 'l1', proven: true })))).toEqual([])
+})
+
+test('a service that was to be away and answered all the same', () => {
+  const reached = measure(quiet(), phases, boundMs)
+  // Of each second but the first of the fault.
+  expect([reached.l2AfterBound, reached.sourceAfterBound]).toEqual([4 * 69, 69])
+  for (const name of ['redis hung', 'redis+kafka +1 s', 'redis refused 60 s']) {
+    expect(brokenIn(name, outcomeOf(quiet(), reached)).join()).toMatch(/out of Redis/)
+  }
+  for (const name of ['postgres refused', 'redis+postgres hung']) {
+    expect(brokenIn(name, outcomeOf(quiet(), reached)).join()).toMatch(/from PostgreSQL/)
+  }
+  expect(brokenIn('redis flapping', outcomeOf(quiet(), reached))).toEqual([])
 })
 
 test('L1 that is not back two seconds after Kafka', () => {
