@@ -41,7 +41,7 @@ export function answerFromL2(
       if (left.length === 0) return refresh(context, group, answer)
       const isApart = !isProven && left.some((wanted) => needsProof(context.entity, wanted))
       const isEarly = isFresh && left.every((wanted) => wanted.isEarly)
-      return { ...group, readers: left, insist: isFresh, isEarly, isApart }
+      return { ...group, readers: left, insist: isFresh, isEarly, isApart, isInL2: true }
     }
     default:
       return lookup satisfies never
@@ -97,13 +97,12 @@ function refresh(
   group: WantedGroup,
   { candidate, state }: Answer,
 ): WantedGroup | undefined {
-  const { ahead, clock, counters, limiter, switches } = context
+  const { ahead, clock, limiter, switches } = context
   const isEarly = state === 'fresh'
   if (!refreshes(switches) || limiter.isFullFor(rankOf('refresh'))) return undefined
   if (isEarly && comesFromElected(context, group.key)) return undefined
   if (isEarly && !ahead.isDrawn(candidate, clock.monotonicMs())) return undefined
-  counters.refreshes[isEarly ? 'early' : 'expired']++
-  return { ...group, readers: [], insist: isEarly, isEarly, isApart: false }
+  return { ...group, readers: [], insist: isEarly, isEarly, isApart: false, isInL2: true }
 }
 
 /** Whether it was an answer to this reader. */

@@ -57,7 +57,7 @@ export class Batches {
     const { key } = wanted
     if (this.#refreshing.has(key) || this.#loader.flightOf(key)) return
     this.#refreshing.add(key)
-    await this.during(this.#loader.load([{ ...groupOf(wanted), insist: true }]))
+    await this.during(this.#loader.load([{ ...groupOf(wanted), insist: true, isInL2: true }]))
     this.#refreshing.delete(key)
   }
 
@@ -121,9 +121,9 @@ export class Batches {
     const groups = new Map<L1Key, WantedGroup & { readonly readers: Wanted[] }>()
     for (const wanted of batch) {
       const flight = this.#loader.flightOf(wanted.key)
-      // What is loaded anew behind an answer has one in L2.
-      const isRefresh = flight?.rank === rankOf('refresh') && wanted.answer !== undefined
-      const looks = this.#failures.has(wanted) || (isRefresh && this.#hasL2)
+      // Nobody waits for what is loaded for others while L2 has an answer: the load may hang.
+      const hasAnswer = flight?.isInL2 && wanted.answer !== undefined
+      const looks = this.#failures.has(wanted) || (hasAnswer && this.#hasL2)
       if (flight && !looks && !wanted.isStrong && mayJoin(wanted, flight, boundMs)) {
         following.push(this.#follow(flight, wanted, (error) => this.#lookOnce(wanted, error)))
         continue
@@ -161,7 +161,7 @@ export class Batches {
    * grace, is an answer (I7). It is not loaded again for it.
    */
   #lookOnce(wanted: Wanted, error: unknown): void {
-    if (wanted.answer && this.#hasL2) {
+    if (wanted.answer && this.#hasL2 && !this.#context.closing.aborted) {
       this.#failures.set(wanted, error)
       this.enqueue(wanted)
     } else fail(wanted, error)
@@ -183,7 +183,7 @@ export class Batches {
     groups: readonly WantedGroup[],
     following: Promise<void>[],
   ): Promise<readonly WantedGroup[]> {
-    const { boundMs } = this.#context
+    const { boundMs, counters } = this.#context
     if (!this.#hasL2) return groups
     const missed: WantedGroup[] = []
     for (const left of await this.#inL2(groups)) {
@@ -193,7 +193,10 @@ export class Batches {
         for (const wanted of left.readers) {
           following.push(this.#follow(flight, wanted, (error) => fail(wanted, error)))
         }
-      } else missed.push(left)
+      } else {
+        if (left.readers.length === 0) counters.refreshes[left.isEarly ? 'early' : 'expired']++
+        missed.push(left)
+      }
     }
     return missed
   }
@@ -258,7 +261,7 @@ function groupOf(wanted: Wanted): WantedGroup & { readonly readers: Wanted[] } {
   const { key, id } = wanted
   return {
     ...{ key, id, text: String(key), readers: [wanted] },
-    ...{ insist: false, isEarly: false, isApart: false },
+    ...{ insist: false, isEarly: false, isApart: false, isInL2: false },
   }
 }
 

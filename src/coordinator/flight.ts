@@ -31,17 +31,20 @@ export interface Flight {
   turn: Turn
   /** Of whom it was begun for. */
   readonly rank: number
+  /** Whoever needs no more than a value out of L2 has one there, and need not wait for this. */
+  readonly isInL2: boolean
   /** Settled as soon as there is a value: enough for a bounded reader. `undefined`: look again. */
   readonly loaded: Deferred<Landed | undefined>
   /** Settled once L2 has said whether it takes it: what strong readers wait for. */
   readonly landed: Deferred<Landed | undefined>
 }
 
-export function newFlight(rank: number): Flight {
+export function newFlight(rank: number, isInL2 = false): Flight {
   const flight = {
     askedAtMs: Number.POSITIVE_INFINITY,
     turn: new Turn(rank),
     rank,
+    isInL2,
     loaded: deferred<Landed | undefined>(),
     landed: deferred<Landed | undefined>(),
   }

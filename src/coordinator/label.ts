@@ -1,8 +1,9 @@
 /**
  * The snapshot that loaded values carry (DESIGN §4, "S costs nothing in the common case"): one taken
  * before the load, so it never claims to see what the load missed. The newest probe does, unless
- * there is a write that a fill would need to see, or a ticket that the value would be judged by; then
- * a fresh one is taken first.
+ * there is a write that a fill would need to see, or a ticket that the value would be judged by, or a
+ * write that this process was told of and L2 perhaps was not: what is filled without it would be
+ * no answer here, and be loaded again by each read. Then a fresh one is taken first.
  *
  * A replica lags: what it reads after `acquire` may miss a write whose tombstone was there before and
  * has been evicted. So it may only be asked under a snapshot that the primary gave after `acquire`.
@@ -37,7 +38,8 @@ export async function label(
 ): Promise<Labelled> {
   const { newest } = context.probes
   const tombstones = leased.flatMap(({ lease }) => lease?.tombstones ?? [])
-  const sees = newest !== undefined && seesAll(newest, tombstones, leased)
+  const doubts = newest ? leased.flatMap(({ key }) => context.region.doubt(key, newest) ?? []) : []
+  const sees = newest !== undefined && doubts.length === 0 && seesAll(newest, tombstones, leased)
   const known: Labelled = {
     snapshot: newest ?? blind,
     over: [],
@@ -47,6 +49,7 @@ export async function label(
   if (sees && !forReplica) return known
   const snapshot = await freshSnapshot(context)
   if (!snapshot) return known
+  for (const settle of doubts) settle(snapshot)
   const others = tombstones.filter(({ incarnation }) => incarnation !== snapshot.incarnation)
   return {
     snapshot,

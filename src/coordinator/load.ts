@@ -76,7 +76,7 @@ export class Loader {
   }
 
   #takeOff(group: WantedGroup): Owned {
-    const flight = newFlight(rankOfAll(group.readers))
+    const flight = newFlight(rankOfAll(group.readers), group.isInL2)
     this.#flights.set(group.key, flight)
     const mayBeKept = this.#mayBeKept(group)
     // Nobody waits for a load that will leave nothing.

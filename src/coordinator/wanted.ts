@@ -61,6 +61,8 @@ export interface WantedGroup {
   readonly isEarly: boolean
   /** L2 takes no part: it can't be asked, or what it would say isn't proven. */
   readonly isApart: boolean
+  /** L2 has a value that these readers can't have, or wait for a newer one behind: others may have it at once. */
+  readonly isInL2: boolean
   /** The copy of the Bloom filter here has the id. */
   readonly isMaybe?: boolean
 }

@@ -27,6 +27,7 @@ const connectionTimeoutMs = 1_000
 /**
  * The first broker that a client asks says at once what it speaks; whatever may take longer comes
  * after that. One that doesn't hangs: who waited for it any longer would still do so when it is back.
+ * Where a connection may take longer (`connectionTimeout`) an answer may too.
  */
 const firstAnswerMs = 1_000
 const authenticationTimeoutMs = 5_000
@@ -44,6 +45,7 @@ const openSocket: SocketFactory = ({ host, port, ssl, onConnect }) => {
 export function openClient(settings: KafkaSettings, options: ClientOptions): Client {
   const { log, requestTimeoutMs, onCut } = options
   const { socketFactory: open = openSocket, sasl, ...own } = settings.client
+  const silentForMs = Math.max(firstAnswerMs, own.connectionTimeout ?? 0)
   const sockets = new Set<Socket>()
   let isDestroyed = false
   let hasAnswered = false
@@ -54,8 +56,8 @@ export function openClient(settings: KafkaSettings, options: ClientOptions): Cli
     const socket = open({
       ...place,
       onConnect: () => {
-        const hangs = new Error(`the broker has not answered in ${firstAnswerMs} ms`)
-        if (!hasAnswered) silence = setTimeout(() => socket.destroy(hangs), firstAnswerMs)
+        const hangs = new Error(`the broker has not answered in ${silentForMs} ms`)
+        if (!hasAnswered) silence = setTimeout(() => socket.destroy(hangs), silentForMs)
         onConnect()
       },
     })

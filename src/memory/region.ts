@@ -126,6 +126,10 @@ export class L1Region implements Region {
     return this.#toldWrites.isMissedBy(key, snapshot)
   }
 
+  doubt(key: L1Key, snapshot: Snapshot): ((fresh: Snapshot) => void) | undefined {
+    return this.#toldWrites.doubt(key, snapshot)
+  }
+
   dropOlder(key: L1Key, than: Snapshot): void {
     const known = this.#entries.find(key)
     if (known !== undefined && covers(than, this.#entries.snapshotAt(known))) this.#remove(known)

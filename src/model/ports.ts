@@ -50,6 +50,12 @@ export interface Region {
   /** Does what was read under this snapshot miss a write of the id that this process was told of? */
   isOutdated(key: L1Key, snapshot: Snapshot): boolean
   /**
+   * Would what is read under this snapshot be outdated? Then what it returns wants a snapshot that was
+   * taken since: a write that this doesn't see either has not committed, and outdates nothing until it
+   * is told of again.
+   */
+  doubt(key: L1Key, snapshot: Snapshot): ((fresh: Snapshot) => void) | undefined
+  /**
    * Acts on a write: drops the value if it doesn't see it, and remembers the xid for fills until
    * the floor sees it.
    */

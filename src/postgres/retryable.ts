@@ -6,7 +6,7 @@ const retryableStates = /^(08|40001|40P01|53|55P03|57P)/
 /** No connection, no resources, going down or coming up, an I/O error: not contention, nor what is refused. */
 const illStates = /^(08|53|57P|58)/
 const brokenConnection =
-  /Connection terminated|Connection ended|connection error|not queryable|ECONN|EPIPE|ETIMEDOUT|Unable to acquire a connection|Timeout acquiring a connection|timeout expired|timeout exceeded when trying to connect/i
+  /Connection terminated|Connection ended|connection error|not queryable|ECONN|EPIPE|ETIMEDOUT|Unable to acquire a connection|Timeout acquiring a connection|^ timeout expired$|timeout exceeded when trying to connect/i
 
 /** May the same work succeed when it is done again? */
 export function isRetryable(error: unknown): boolean {
@@ -41,8 +41,8 @@ export function isBroken(error: unknown): boolean {
   return brokenConnection.test(`${typeof code === 'string' ? code : ''} ${messageOf(error)}`)
 }
 
-/** The SQLSTATE of an answer of the server. */
+/** The SQLSTATE of an answer of the server: no EPIPE, which is as long. */
 export function sqlState(error: unknown): string | undefined {
   const code = (error as { code?: unknown } | undefined)?.code
-  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) ? code : undefined
+  return typeof code === 'string' && /^(?=.*\d)[0-9A-Z]{5}$/.test(code) ? code : undefined
 }

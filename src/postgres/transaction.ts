@@ -53,8 +53,12 @@ export class OwnTransaction implements Transaction<Tx> {
         'the callback ended the transaction itself; return instead, and lockstep commits, or throw, and it rolls back',
       )
     }
-    this.#recorded = await recordIn(this.#connection, this.#options, keys)
-    return this.#recorded
+    try {
+      this.#recorded = await recordIn(this.#connection, this.#options, keys)
+      return this.#recorded
+    } catch (error) {
+      throw failureOver(this.#connection, error)
+    }
   }
 
   async commit(): Promise<CommitOutcome> {

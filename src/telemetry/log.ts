@@ -37,6 +37,15 @@ function openStderr(): ReturnType<typeof pino.destination> {
   opened.on('drop', () => {
     lost++
   })
+  // On a disk that is full: it is tried again with the next line. At the end of the process pino would wait
+  // for room until there is some.
+  const flushSync = opened.flushSync.bind(opened)
+  opened.on('error', () => {
+    opened.flushSync = () => {}
+  })
+  opened.on('write', () => {
+    opened.flushSync = flushSync
+  })
   opened.on('drain', () => {
     if (lost === 0) return
     const lines = lost

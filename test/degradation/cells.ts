@@ -32,6 +32,17 @@ function cellsOf(broken: readonly Service[]): readonly Cell[] {
   return breakages.map((fault) => ({ services: broken, fault, faultMs }))
 }
 
+/** Those whose names begin so, and the control; all of them where no name is given. */
+export function cellsNamed(names: readonly string[]): readonly Cell[] {
+  const begins = (cell: Cell, name: string): boolean => nameOf(cell).startsWith(name)
+  const strange = names.filter((name) => !matrix.some((cell) => begins(cell, name)))
+  if (strange.length > 0) {
+    throw new Error(`no cell's name begins with "${strange.join('", "')}"`)
+  }
+  if (names.length === 0) return matrix
+  return matrix.filter((cell) => cell === control || names.some((name) => begins(cell, name)))
+}
+
 /** `redis+kafka hung`, `kafka refused 60 s`. */
 export function nameOf({ services: broken, fault, faultMs: ms }: Cell): string {
   if (fault === 'none') return 'nothing'

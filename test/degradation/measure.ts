@@ -29,6 +29,9 @@ export interface Measured {
   readonly untyped: readonly string[]
   /** Answers from L1 that began later than the staleness bound after the fault had. */
   readonly l1AfterBound: number
+  /** Answers out of Redis, and from the source, that began so late and came while it was broken. */
+  readonly l2AfterBound: number
+  readonly sourceAfterBound: number
   /** Bounded answers for rows that nobody writes that began so late, and said that they are proven. */
   readonly provenAfterBound: number
   /** Of the oldest answer that was past its ttl. */
@@ -60,6 +63,7 @@ export function measure(samples: Samples, phases: Phases, boundMs: number): Meas
   const settled = disturbed.filter(({ due }) => due >= settledNs && due < faultEnd)
   const reads = disturbed.filter(isRead)
   const late = disturbed.filter(({ due }) => due > faultBegin + boundMs * nsPerMs && due < faultEnd)
+  const within = late.filter((call) => call.end < faultEnd)
   const answeredReads = settled.filter((call) => isRead(call) && isAnswered(call))
   return {
     disturbedMs: ((wellAt ?? end) - faultBegin) / nsPerMs,
@@ -75,6 +79,8 @@ export function measure(samples: Samples, phases: Phases, boundMs: number): Meas
     errors: errorsOf(disturbed),
     untyped: [...new Set(disturbed.filter(isUntyped).map(({ error }) => error as string))],
     l1AfterBound: late.filter(({ tier }) => tier === 'l1').length,
+    l2AfterBound: within.filter(({ tier }) => tier === 'l2').length,
+    sourceAfterBound: within.filter(({ tier }) => tier === 'source').length,
     provenAfterBound: late.filter(({ kind, proven }) => kind === 'steady' && proven).length,
     oldestStaleMs: Math.max(
       0,
@@ -128,12 +134,16 @@ function openedMs({ breakers }: Samples, since: number): number | undefined {
   return Number.isFinite(last) ? (last - since) / nsPerMs : undefined
 }
 
-/** How long after the fault this instance trusted its L1 again; 0: it never lost it, or has it back before. */
-function backMs(changes: Samples['trust'][number], { faultEnd }: Phases): number {
-  const before = changes.filter(({ at }) => at < faultEnd)
-  if (before.at(-1)?.state !== 'lost') return 0
-  const gained = changes.find(({ at, state }) => at >= faultEnd && state === 'gained')
-  return ((gained?.at ?? Number.POSITIVE_INFINITY) - faultEnd) / nsPerMs
+/**
+ * How long after the fault this instance trusted its L1 again; 0: it never lost it, or has it back before.
+ * What the end of the fault costs counts too, as long as all is not well again.
+ */
+function backMs(changes: Samples['trust'][number], { faultEnd, wellAt, end }: Phases): number {
+  const untilNs = wellAt ?? end
+  const lost = changes.findLastIndex(({ at, state }) => at < untilNs && state === 'lost')
+  if (lost < 0) return 0
+  const gained = changes.slice(lost).find(({ state }) => state === 'gained')
+  return Math.max(0, (gained?.at ?? Number.POSITIVE_INFINITY) - faultEnd) / nsPerMs
 }
 
 /** 0 of none. */

@@ -46,7 +46,12 @@ const all: readonly Kind[] = [...readKinds, 'write']
 export function promisedIn({ services, fault }: Cell): Promised {
   const broken = new Set<Service>(services)
   const isGone = fault === 'refused' || fault === 'hung' || fault === '+1 s'
+  const felt = [
+    ...(isGone && broken.has('redis') ? [isAwayFromRedis] : []),
+    ...(isGone && broken.has('postgres') ? [isAwayFromSource] : []),
+  ]
   const within = [
+    ...felt,
     noViolation,
     readsInTime,
     writesInTime,
@@ -122,6 +127,15 @@ export function successOf({ succeed }: Promised, { calls }: Outcome): number {
 }
 
 const ms = (value: number): string => `${value.toFixed(1)} ms`
+
+/** A fault that reaches nobody breaks no promise. */
+const isAwayFromRedis: Check = ({ l2AfterBound }) =>
+  l2AfterBound > 0 ? `${l2AfterBound} answers came out of Redis, which was to be away` : undefined
+
+const isAwayFromSource: Check = ({ sourceAfterBound }) =>
+  sourceAfterBound > 0
+    ? `${sourceAfterBound} answers came from PostgreSQL, which was to be away`
+    : undefined
 
 const noViolation: Check = ({ violations }) =>
   violations > 0 ? `${violations} violations in the history` : undefined

@@ -1,6 +1,7 @@
 /** What the log says of breakers and flags: each change once, for machines to read, without a secret. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
@@ -196,6 +197,23 @@ test('a log that nobody reads stops nothing: what does not fit is lost, and told
   const [told] = lines.filter(({ msg }) => msg.startsWith('lines of the log were lost'))
   expect(told?.lines).toBeGreaterThan(0)
   expect(lines.length - 1).toBeLessThan(20_000)
+})
+
+test('a disk that is full behind stderr ends nothing, and keeps no process from its end', async () => {
+  const full = openSync('/dev/full', 'w')
+  const child = spawn(process.execPath, [logs, 'warn', '3', 'x'], {
+    stdio: ['ignore', 'pipe', full],
+  })
+  onTestFinished(() => {
+    child.kill('SIGKILL')
+    closeSync(full)
+  })
+  let said = ''
+  child.stdout?.setEncoding('utf8').on('data', (part: string) => {
+    said += part
+  })
+  await until('it has ended', () => child.exitCode !== null)
+  expect([child.exitCode, said]).toEqual([0, 'done\n'])
 })
 
 const logs = fileURLToPath(new URL('../support/children/logging.mjs', import.meta.url))

@@ -563,6 +563,23 @@ test('a connection that breaks under the callback is the source’s failure, wha
   await transaction.rollback()
 })
 
+test.each(['cut before', 'cut after', 'cut reply'] as const)(
+  'and so is one that breaks under the outbox row (%s), and nothing was written',
+  async (act) => {
+    const place = await open()
+    const transaction = await place.begin()
+    await place.bump(transaction)
+    const cut = place.proxy.at('lockstep.record', act)
+    const told = await place.record(transaction).catch((reason: unknown) => reason)
+    expect(await cut).toBe(true)
+    expect(told).toMatchObject({ code: 'SOURCE_UNAVAILABLE', retryable: true })
+    expect(place.source.isRetryable(told)).toBe(true)
+    await transaction.rollback()
+    await until('the row is free', place.isFree)
+    expect([await place.version(), await place.outboxRows()]).toEqual([0, []])
+  },
+)
+
 test('what the database says decides whether the same may be done again', async () => {
   const { source } = await open()
   const said = (code: string) => Object.assign(new Error('said'), { code })

@@ -34,6 +34,7 @@ function deaf(region: Region): Region {
     told: () => {},
     dropOlder: (...args) => region.dropOlder(...args),
     isOutdated: () => false,
+    doubt: () => undefined,
     settle: (...args) => region.settle(...args),
     reset: () => region.reset(),
     get count() {

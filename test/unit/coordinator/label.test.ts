@@ -9,6 +9,9 @@ import { VirtualClock, watch } from '../../support/clock.ts'
 const loadDeadlineMs = 500
 const newest = snapshot('10:10:')
 const later = snapshot('15:20:15')
+/** This process was told of a write of it that the newest probe doesn't see. */
+const toldKey = 7
+let settled: Snapshot[] = []
 
 /** A context whose plane has this snapshot; how often it was asked. */
 function contextWith(
@@ -16,6 +19,7 @@ function contextWith(
   fresh: Snapshot | Error | 'never',
 ): { context: ReadContext; asked: () => number; clock: VirtualClock } {
   const clock = new VirtualClock()
+  settled = []
   let asked = 0
   const plane = {
     fresh: () => {
@@ -25,7 +29,11 @@ function contextWith(
     },
   }
   const closing = new AbortController().signal
-  const context = { probes: { newest: known }, plane, clock, closing, loadDeadlineMs }
+  const region = {
+    doubt: (key: unknown, one: Snapshot) =>
+      key === toldKey && one === newest ? (seen: Snapshot) => void settled.push(seen) : undefined,
+  }
+  const context = { probes: { newest: known }, plane, region, clock, closing, loadDeadlineMs }
   return { context: context as unknown as ReadContext, asked: () => asked, clock }
 }
 
@@ -45,6 +53,7 @@ const leased = (
   insist: false,
   isEarly: false,
   isApart: false,
+  isInL2: false,
   lease: tombstones && { id: '42', nonce: 'n' as Nonce, tombstones },
 })
 
@@ -61,11 +70,13 @@ test.each<[what: string, Leased]>([
   ['a merged tombstone', leased([tombstone(10, incarnationA, true)])],
   ['a tombstone of another incarnation', leased([tombstone(1, incarnationB)])],
   ['a ticket', leased([], [tombstone(10)])],
+  ['a write that this process was told of', { ...leased([]), key: toldKey }],
 ])('a fresh snapshot is taken where it does not see %s', async (_, one) => {
   const { context, asked } = contextWith(newest, later)
   const labelled = await label(context, [leased([]), one])
   expect([labelled.snapshot, asked()]).toEqual([later, 1])
   expect(labelled.mayFill(one)).toBe(true)
+  expect(settled).toEqual(one.key === toldKey ? [later] : [])
 })
 
 test('a ticket of another incarnation costs no snapshot: no snapshot would see it', async () => {

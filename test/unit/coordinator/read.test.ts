@@ -569,19 +569,49 @@ describe('staleness', () => {
     await world.clock.settle()
     expect(answers.map(({ value }) => value)).toEqual([stale, stale])
     expect(hung).toEqual([42])
+    expect(one.counters.refreshes).toMatchObject({ expired: 1 })
   })
 
-  test('who joined a load that fails gets what L2 has, within its grace', async () => {
+  test('nor for one that a strong reader waits for, who can’t have what L2 has', async () => {
     const { one, hung } = await hanging()
     const strong = watch(one.name(42, { consistency: 'strong' }))
+    await world.clock.settle()
+    const bounded = [watch(one.reader.getEntry(42, {})), watch(one.reader.getEntry(42, {}))]
+    await world.clock.settle()
+    expect(bounded.map(({ value }) => value)).toEqual([stale, stale])
+    // And who can't have it either loads nothing of its own.
+    const other = watch(one.name(42, { consistency: 'strong' }))
+    await world.clock.advance(3_000)
+    expect([codeOf(strong.error), codeOf(other.error)]).toEqual(Array(2).fill('SOURCE_TIMEOUT'))
+    expect(hung).toEqual([42])
+  })
+
+  test('who joined a load that fails gets what L2 has by then, within its grace', async () => {
+    const { one, hung } = await hanging()
+    // It was away when the load began.
+    world.redis.down = new Error('ECONNREFUSED')
+    const first = watch(one.name(42))
     await world.clock.settle()
     expect(hung).toEqual([42])
     const joined = [watch(one.reader.getEntry(42, {})), watch(one.reader.getEntry(42, {}))]
     await world.clock.settle()
     expect(joined.map(({ state }) => state)).toEqual(['pending', 'pending'])
+    world.redis.down = undefined
     await world.clock.advance(3_000)
-    expect(codeOf(strong.error)).toBe('SOURCE_TIMEOUT')
+    expect(codeOf(first.error)).toBe('SOURCE_TIMEOUT')
     expect(joined.map(({ value }) => value)).toEqual([stale, stale])
+  })
+
+  test('a close ends who joined a load at once, and asks L2 nothing more', async () => {
+    const { one } = await hanging()
+    const reads = [watch(one.name(7))]
+    await world.clock.settle()
+    reads.push(watch(one.name(7)))
+    await world.clock.settle()
+    const before = acts(one).filter((act) => act === 'lookup').length
+    await one.close()
+    expect(reads.map(({ error }) => codeOf(error))).toEqual(['CLOSED', 'CLOSED'])
+    expect(acts(one).filter((act) => act === 'lookup')).toHaveLength(before)
   })
 
   test('who joined a load that fails, and finds nothing in L2, fails with it, and nothing is loaded again', async () => {
@@ -1137,6 +1167,37 @@ test('what Redis has missed while it was away is not answered by who was told of
   await world.clock.settle()
   // And it lies in Redis from then on.
   expect(await now(world, three.name(42))).toBe('new')
+})
+
+test('what misses a write that this process was told of is loaded anew once, though no probe has seen the write yet', async () => {
+  const one = await start({ pollIntervalMs: 60_000, isRelaying: false })
+  await now(world, one.name(42))
+  const xid = world.database.putUnnoticed('city', 42, { id: 42, name: 'new' })
+  const write = { incarnation: world.database.incarnation, xid }
+  one.hear({ write, keys: [{ entity: 'city', id: '42' }] })
+  const before = one.loads.length
+  for (let times = 0; times < 10; times++) expect(await now(world, one.name(42))).toBe('new')
+  expect(one.loads.length - before).toBe(1)
+})
+
+test('one that is told of before it commits, and Redis has missed, is loaded for once, and once again when it has', async () => {
+  const one = await start({ pollIntervalMs: 60_000, isRelaying: false })
+  await now(world, one.name(42))
+  const xid = world.database.takeXid()
+  const hear = (): void =>
+    one.hear({
+      write: { incarnation: world.database.incarnation, xid },
+      keys: [{ entity: 'city', id: '42' }],
+    })
+  hear()
+  const before = one.loads.length
+  for (let times = 0; times < 10; times++) expect(await now(world, one.name(42))).toBe('old')
+  expect(one.loads.length - before).toBe(1)
+  world.database.put(xid, 'city', 42, { id: 42, name: 'new' })
+  world.database.finish(xid, 'committed')
+  hear()
+  for (let times = 0; times < 10; times++) expect(await now(world, one.name(42))).toBe('new')
+  expect(one.loads.length - before).toBe(2)
 })
 
 describe('without trust', () => {

@@ -109,6 +109,20 @@ describe('softTimeout', () => {
     expect(other.counters.l2StaleHits).toBe(1)
   })
 
+  test('and it does for who comes while a load goes on that began before', async () => {
+    await expired(await start())
+    const other = await start()
+    const first = watch(entryOf(other))
+    await world.clock.advance(softTimeoutMs)
+    expect(first.state).toBe('resolved')
+    const late = watch(entryOf(other))
+    await world.clock.advance(softTimeoutMs - 1)
+    expect(late.state).toBe('pending')
+    await world.clock.advance(1)
+    expect(late.value).toMatchObject({ tier: 'l2', state: 'stale', value: { name: 'old' } })
+    expect(loads).toHaveLength(1)
+  })
+
   test('a load that fails before is answered with it at once', async () => {
     const one = await start()
     await expired(one)

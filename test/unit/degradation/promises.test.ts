@@ -1,6 +1,6 @@
 /** The judge of the matrix: what is not as promised is found, in every cell. */
 import { describe, expect, test } from 'vitest'
-import { type Cell, matrix, nameOf } from '../../degradation/cells.ts'
+import { type Cell, cellsNamed, matrix, nameOf } from '../../degradation/cells.ts'
 import { measure } from '../../degradation/measure.ts'
 import {
   brokenPromises,
@@ -55,6 +55,7 @@ const outcomeOf = (samples: Samples, more: Partial<Outcome> = {}): Outcome => ({
   staleMs: 12,
   sourceConcurrency: 3,
   fleetAnswers: [{ unreachable: 3 }, { deadline: 2 }],
+  ...{ l2AfterBound: 0, sourceAfterBound: 0 },
   ...more,
 })
 const conditions: Conditions = {
@@ -73,6 +74,14 @@ test('the matrix has each service in each way, each with Redis too, and a long o
   expect(names).toHaveLength(1 + 4 * 6 + 3 * 6 + 4)
   expect(names[0]).toBe('nothing')
   expect(names).toEqual(expect.arrayContaining(['redis+kafka flapping', 'kafka refused 60 s']))
+})
+
+test('a name that no cell has is told: nothing would be judged', () => {
+  expect(cellsNamed(['kafka hung', 'redis+kafka']).map(nameOf)).toEqual(
+    expect.arrayContaining(['nothing', 'kafka hung', 'redis+kafka flapping']),
+  )
+  expect(cellsNamed([])).toEqual(matrix)
+  expect(() => cellsNamed(['kafka', 'reddis hung'])).toThrow('"reddis hung"')
 })
 
 test('where all goes well nothing is wrong, in any cell', () => {
@@ -194,6 +203,19 @@ test('from L1, or as proven, longer than the bound after nothing could be proven
   expect(brokenIn('redis hung', outcomeOf(steady({ tier: 'l1', proven: true })))).toEqual([])
 })
 
+test('a service that was to be away and answered all the same', () => {
+  const reached = measure(quiet(), phases, boundMs)
+  // Of each second but the first of the fault.
+  expect([reached.l2AfterBound, reached.sourceAfterBound]).toEqual([4 * 69, 69])
+  for (const name of ['redis hung', 'redis+kafka +1 s', 'redis refused 60 s']) {
+    expect(brokenIn(name, outcomeOf(quiet(), reached)).join()).toMatch(/out of Redis/)
+  }
+  for (const name of ['postgres refused', 'redis+postgres hung']) {
+    expect(brokenIn(name, outcomeOf(quiet(), reached)).join()).toMatch(/from PostgreSQL/)
+  }
+  expect(brokenIn('redis flapping', outcomeOf(quiet(), reached))).toEqual([])
+})
+
 test('L1 that is not back two seconds after Kafka', () => {
   const lostAt = { kind: 'trust', at: 3 * second, state: 'lost' } as const
   const back = (at: number): Samples => ({
@@ -204,6 +226,17 @@ test('L1 that is not back two seconds after Kafka', () => {
   expect(brokenIn('kafka refused', outcomeOf(back(12.1 * second))).join()).toMatch(/back after/)
   const never = outcomeOf({ ...quiet(), trust: [[lostAt], []] })
   expect(brokenIn('kafka refused', never).join()).toMatch(/back after/)
+  // Lost by what the end of the fault has cost.
+  const late = [
+    { kind: 'trust', at: 10.5 * second, state: 'lost' },
+    { kind: 'trust', at: 13.5 * second, state: 'gained' },
+  ] as const
+  const measured = measure(
+    { ...quiet(), trust: [[], late] },
+    { ...phases, wellAt: 13.6 * second },
+    boundMs,
+  )
+  expect(measured.trustBackMs).toBe(3_500)
   // Back while it is still flapping.
   expect(brokenIn('kafka flapping', outcomeOf(back(9 * second)))).toEqual([])
 })

@@ -19,6 +19,30 @@ test('what doesn’t see the last write that was told of is outdated, of that id
   expect(told.isMissedBy(1, upTo(10))).toBe(true)
 })
 
+test('what a later snapshot doesn’t see either has not committed, and outdates nothing until it is told of again', () => {
+  const told = new ToldWrites()
+  expect(told.doubt(1, upTo(10))).toBeUndefined()
+  told.add(1, write(11))
+  expect(told.doubt(1, upTo(11))).toBeUndefined()
+  told.doubt(1, upTo(10))?.(upTo(11))
+  expect(told.isMissedBy(1, upTo(10))).toBe(true)
+  told.doubt(1, upTo(10))?.(upTo(10))
+  expect([told.isMissedBy(1, upTo(10)), told.doubt(1, upTo(10))]).toEqual([false, undefined])
+  told.add(1, write(9))
+  expect(told.isMissedBy(1, upTo(10))).toBe(false)
+  told.add(1, write(11))
+  expect(told.isMissedBy(1, upTo(10))).toBe(true)
+})
+
+test('told of again while that snapshot was taken it may have committed', () => {
+  const told = new ToldWrites()
+  told.add(1, write(11))
+  const settle = told.doubt(1, upTo(10))
+  told.add(1, write(11))
+  settle?.(upTo(10))
+  expect(told.isMissedBy(1, upTo(10))).toBe(true)
+})
+
 test('a write of another life of the database says nothing, and the next one is told of anew', () => {
   const told = new ToldWrites()
   told.add(1, write(50, '0000000000000002' as Incarnation))

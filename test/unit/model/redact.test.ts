@@ -52,6 +52,44 @@ describe('a text', () => {
   })
 })
 
+test.each([
+  ['a word', 'a'.repeat(16_000)],
+  ['a word that ends as a name does', `${'token-'.repeat(2_600)} =`],
+  ['schemes', 'a://'.repeat(4_000)],
+  ['schemes after a user', `a://b@${'a://'.repeat(4_000)}`],
+  ['users without a host', ',a:'.repeat(5_000)],
+  ['users before a path', `${',a:'.repeat(5_000)}/x@y`],
+  ['names without a value', `${'pwd:'.repeat(4_000)}`],
+  ['values without an end', `${`pwd:"pwd='`.repeat(1_600)}`],
+])('a long text of %s keeps nobody waiting', (_, text) => {
+  const tookMs = [1, 2, 3].map(() => {
+    const beganAt = performance.now()
+    redactText(text)
+    return performance.now() - beganAt
+  })
+  expect(Math.min(...tookMs)).toBeLessThan(100)
+})
+
+test('of a value that was cut nothing is left', () => {
+  const text = `{"password":"${secret} ${'x y '.repeat(5_000)}"}`
+  expect(redactText(text)).not.toContain(secret)
+  expect(redactText(`password='${secret} ${secret}`)).not.toContain(secret)
+})
+
+test('objects that all know each other are looked at so many times, and no more', () => {
+  let looks = 0
+  const all: object[] = Array.from({ length: 12 }, () => ({
+    get name() {
+      looks++
+      return 'one'
+    },
+  }))
+  for (const one of all) Object.assign(one, { ...all })
+  const error = Object.assign(new Error('of many'), { cause: all, errors: all })
+  expect(inspect(redact({ all, error }), { depth: 20 })).toContain('one')
+  expect(looks).toBeLessThan(2_000)
+})
+
 test('fields with such names are hidden at any depth, and others are kept', () => {
   const details = {
     hop: 'l2',

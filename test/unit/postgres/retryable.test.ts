@@ -51,7 +51,20 @@ test.each([
   ])
 })
 
+test.each(['EPIPE', 'ECONNRESET', 'ETIMEDOUT'])(
+  'nor is what Node says of the way there: %s',
+  (code) => {
+    const bare = Object.assign(new Error(`write ${code}`), { code })
+    const told = new LockstepError('SOURCE_UNAVAILABLE', 'PostgreSQL: …', { cause: bare })
+    for (const error of [bare, told]) {
+      expect([isRetryableFailure(error), isSourceAnswer(error)]).toEqual([true, false])
+    }
+  },
+)
+
 test('what a loader throws of its own is an answer, and will not go away', () => {
+  const late = new Error('the offer’s timeout expired')
+  expect([isRetryable(late), isSourceAnswer(late)]).toEqual([false, true])
   const own = new TypeError("Cannot read properties of undefined (reading 'id')")
   expect([isRetryable(own), isSourceAnswer(own)]).toEqual([false, true])
   expect([isRetryable(undefined), isSourceAnswer(undefined)]).toEqual([false, true])
