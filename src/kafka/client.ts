@@ -56,7 +56,8 @@ export function openClient(settings: KafkaSettings, options: ClientOptions): Cli
     const socket = open({
       ...place,
       onConnect: () => {
-        const hangs = new Error(`the broker has not answered in ${silentForMs} ms`)
+        const late = new Error(`the broker has not answered in ${silentForMs} ms`)
+        const hangs = Object.assign(late, { code: 'ETIMEDOUT' })
         if (!hasAnswered) silence = setTimeout(() => socket.destroy(hangs), silentForMs)
         onConnect()
       },

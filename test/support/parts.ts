@@ -1,5 +1,5 @@
 /** Ports with one method replaced: how a test breaks a part, or holds it. */
-import type { L2, Outbox, Replicas, Source, Transaction } from '../../src/model/ports.ts'
+import type { L2, Outbox, Region, Replicas, Source, Transaction } from '../../src/model/ports.ts'
 import type { Tx } from '../../src/postgres/pool.ts'
 import type { Parts } from '../../src/running-cache.ts'
 import { over } from './over.ts'
@@ -34,6 +34,24 @@ export function withTransactions(
 export function withReplicas(replicas: Replicas): (parts: Parts) => Parts {
   return withSource(() => ({ replicas }))
 }
+
+export function withRegions(change: (region: Region) => Partial<Region>): (parts: Parts) => Parts {
+  return (parts) => {
+    const regions = [...parts.regions].map(
+      ([name, region]) => [name, over(region, change(region))] as const,
+    )
+    return { ...parts, regions: new Map(regions) }
+  }
+}
+
+/**
+ * What lies in L2 is not held against what the process was told of: that hides most of what goes wrong
+ * in L2, and where a test breaks something there it has to show.
+ */
+export const withoutDoubts = withRegions(() => ({
+  isOutdated: () => false,
+  doubt: () => undefined,
+}))
 
 /** The fast plane brings nothing: what holds now doesn't rely on it. */
 export function withoutFastPlane(parts: Parts): Parts {

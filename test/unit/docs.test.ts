@@ -56,7 +56,7 @@ test('every key of .env.example is read by something', () => {
   expect(exampleKeys.filter((key) => !readers.includes(key as string))).toEqual([])
 })
 
-test('every log level that .env.example names is one, and its example is the default', () => {
+test('every log level that .env.example names is one, and so is its example', () => {
   const line = /^# What the command line logs.*: (.*)\.$/m.exec(environmentExample)?.[1] ?? ''
   const levels = line.split(/, | or /)
   expect(levels.length).toBeGreaterThan(3)
@@ -64,7 +64,7 @@ test('every log level that .env.example names is one, and its example is the def
     expect(readConfig({ LOCKSTEP_LOG_LEVEL: level }).logLevel).toBe(level)
   }
   const example = /^#LOCKSTEP_LOG_LEVEL=(.*)$/m.exec(environmentExample)?.[1]
-  expect(readConfig({}).logLevel).toBe(example)
+  expect(levels).toContain(example)
 })
 
 test('the tables of docs/metrics.md are those of the code', async () => {
