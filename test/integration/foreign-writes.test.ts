@@ -3,7 +3,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { openPool } from '../../src/postgres/pool.ts'
 import { installTriggers } from '../../src/postgres/triggers.ts'
 import { connect, ownDatabase } from '../support/database.ts'
-import { all, withOutbox, withoutFastPlane } from '../support/parts.ts'
+import { all, withOutbox, withoutDoubts, withoutFastPlane } from '../support/parts.ts'
 import {
   type ItemWorldCache,
   openWorld,
@@ -80,7 +80,7 @@ describe.each(planes)('on the %s plane', (plane) => {
       progress: (...args) => (isCut ? out() : outbox.progress(...args)),
       claim: (...args) => (isCut ? out() : outbox.claim(...args)),
     }))
-    const replace = all(withoutFastPlane, cut)
+    const replace = all(withoutDoubts, withoutFastPlane, cut)
     const caches: ItemWorldCache[] = []
     const { world, update } = await openTriggered(plane, async (world) => {
       caches.push(await world.open({ entity, replace }), await world.open({ entity, replace }))
@@ -106,6 +106,7 @@ describe.each(planes)('on the %s plane', (plane) => {
 test('that is noticed where the entity does not say that others write it', async () => {
   const out = (): Promise<never> => Promise.reject(new Error('nobody relays'))
   const replace = all(
+    withoutDoubts,
     withoutFastPlane,
     withOutbox(() => ({ progress: out, claim: out })),
   )

@@ -62,8 +62,9 @@ test('it answers, relays what instances leave behind, and ends in order', async 
   const lines = stderr
     .trimEnd()
     .split('\n')
-    .map((line) => JSON.parse(line) as object)
-  expect(lines[0]).toMatchObject({ msg: 'serving', namespace: world.namespace, level: 30 })
+    .map((line) => JSON.parse(line) as { msg: string })
+  const serving = lines.find(({ msg }) => msg === 'serving')
+  expect(serving).toMatchObject({ namespace: world.namespace, level: 30 })
   for (const line of lines) expect(line).toMatchObject({ name: 'lockstep serve' })
 })
 

@@ -263,6 +263,7 @@ describe('the verdict', () => {
       violations: [],
       found: 0,
       maxStaleMs: 500.5,
+      stalestMs: 890,
       boundMs: 1_000,
     })
   })
