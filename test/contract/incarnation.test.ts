@@ -72,7 +72,7 @@ test('an incarnation ends with the promotion of a standby', async () => {
   // It comes up as a standby that knows no primary.
   writeFileSync(join(server.dataFolder, 'standby.signal'), '')
   await server.start()
-  await expect(place.poll()).rejects.toMatchObject({ code: 'SOURCE_UNAVAILABLE' })
+  await expect(place.poll()).rejects.toMatchObject({ code: 'SOURCE_READONLY' })
   const admin = await connect(server.url)
   await admin.query('select pg_promote()')
   expect(await incarnationAfter(place)).not.toBe(incarnation)

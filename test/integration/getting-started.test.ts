@@ -11,5 +11,8 @@ test('it runs', async () => {
     `insert into cities values (42, 'Lutetia'), (7, 'Rome')`,
   ])
   const printed = await outputOf(exampleOf(page), { databaseUrl, namespace: schema })
-  expect(printed.trim().split('\n')).toEqual(['Lutetia 2', 'Paris'])
+  const lines = printed.trim().split('\n')
+  // Its logger is the console, which gets the changes of the cache's state as well.
+  const own = lines.filter((line) => !line.startsWith('{ state: '))
+  expect(own).toEqual(['Lutetia 2', 'Paris'])
 })
