@@ -1,6 +1,6 @@
 /** How good the simulator is: each rule that is left out or done wrong is noticed. */
 import { expect, test } from 'vitest'
-import { grade } from './grade.ts'
+import { grade, graded } from './grade.ts'
 import { mutants } from './mutants/index.ts'
 import type { Mutant } from './mutants/mutant.ts'
 import { shrink } from './shrink.ts'
@@ -21,7 +21,7 @@ test('a schedule that catches one is made shorter, and still does', async () => 
   const { caught } = await grade(mutant, seed, mostSchedules)
   if (!caught) throw new Error('it was not caught')
   const { schedule, violation } = caught
-  const shrunk = await shrink(schedule, violation.invariant, mutant.mutation)
+  const shrunk = await shrink(schedule, violation.invariant, graded(mutant))
   // How short depends on the schedule, and on when the time for it is over.
   expect(shrunk?.schedule.acts.length).toBeLessThan(schedule.acts.length)
   expect(shrunk?.violation.invariant).toBe(violation.invariant)
