@@ -46,6 +46,7 @@ export interface OpenOptions {
   readonly folder: string
   readonly perSecond: number
   readonly seed: number
+  readonly tryDeadlineMs: number
 }
 
 /** Keeps one process per instance that has its code loaded. */
@@ -94,7 +95,7 @@ async function openOne(
   index: number,
   options: OpenOptions,
 ): Promise<Instance> {
-  const { stage, namespace, topic, recording, folder, perSecond, seed } = options
+  const { stage, namespace, topic, recording, folder, perSecond, seed, tryDeadlineMs } = options
   const { proxies } = stage
   const number = index + 1
   const samples = join(folder, `samples-${number}.jsonl`)
@@ -118,6 +119,7 @@ async function openOne(
       interval: '1s',
       holdFor,
     },
+    timing: { loadDeadline: tryDeadlineMs, writeDeadline: tryDeadlineMs },
     hops: { l2: hop, source: hop, bus: hop },
     metricsPort: stage.metricsPorts[index],
   })

@@ -43,12 +43,12 @@ export interface Round {
   readonly control: Measured | undefined
   readonly seed: number
   readonly signal: AbortSignal
+  readonly tryDeadlineMs: number
 }
 
 /** B, and the deadlines: the defaults of `timing`. */
 const boundMs = 1_000
 const readDeadlineMs = 3_000
-const writeDeadlineMs = 500
 const perSecond = 500
 const healthyMs = 2_000
 const recoveryDeadlineMs = 15_000
@@ -56,13 +56,13 @@ const afterwardsMs = 500
 const quietDeadlineMs = 30_000
 
 export async function runCell(cell: Cell, round: Round): Promise<CellResult> {
-  const { count, instances, seed, signal, stage } = round
+  const { count, instances, seed, signal, stage, tryDeadlineMs } = round
   const name = nameOf(cell).replaceAll(/[^a-z0-9]+/g, '-')
   const topic = `degradation-${name}`
   await stage.begin(topic)
   const folder = ownFolder('lockstep-degradation-')
   const recording = openRecording(ownFolder('lockstep-history-'))
-  const place = { stage, recording, folder, topic, seed, namespace: topic }
+  const place = { stage, recording, folder, topic, seed, tryDeadlineMs, namespace: topic }
   const open = await instances.open({ ...place, perSecond: perSecond / count })
   await until('all are well', () => areWell(open), quietDeadlineMs)
   await Promise.all(open.map((one) => one.warm()))
@@ -176,7 +176,7 @@ interface Judged {
 
 function resultOf(
   cell: Cell,
-  { count, control }: Round,
+  { count, control, tryDeadlineMs: writeDeadlineMs }: Round,
   measured: Measured,
   seen: readonly Seen[],
   { found, stalestMs, unjudged }: Judged,

@@ -23,6 +23,7 @@ async function open(settings) {
     ...(settings.kafka ? { kafka: through(settings.kafka) } : {}),
     prometheus: settings.prometheus,
     entities: entitiesOf(loads),
+    timing: settings.timing,
     hops: settings.hops,
     maxConcurrentLoads: settings.maxConcurrentLoads,
     clock: clock.port,
