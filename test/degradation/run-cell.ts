@@ -46,7 +46,7 @@ export interface Round {
   readonly tryDeadlineMs: number
 }
 
-/** B, and the deadlines: the defaults of `timing`. */
+/** The defaults of `timing`. */
 const boundMs = 1_000
 const readDeadlineMs = 3_000
 const perSecond = 500

@@ -3,6 +3,8 @@
 import { createServer } from 'node:http'
 import { connect } from 'node:net'
 import { entity, lockstep } from '../../../dist/index.js'
+import { serveActs } from '../../history/children/acts.mjs'
+import { leftIn } from '../../history/children/left.mjs'
 import { openClock, openRecord } from '../../history/children/record.mjs'
 import { startLoad } from './load.mjs'
 
@@ -92,25 +94,6 @@ async function isWell() {
   return bounded.tier === 'l1' && strong.tier === 'l2' && strong.proven
 }
 
-/** What each tier answers now; fails while one doesn't. */
-async function left() {
-  const { cache, settings } = work
-  const lines = []
-  for (let id = 1; id <= settings.ids; id++) {
-    for (const [tier, request] of [
-      ['l1', {}],
-      ['l2', { consistency: 'strong' }],
-    ]) {
-      const found = await cache.item.getEntry(id, request)
-      if (found.tier !== tier) throw new Error(`id ${id} is not in ${tier} yet`)
-      const { value, proven } = found
-      const line = { process: settings.process, id, tier, version: value?.version ?? 0 }
-      lines.push({ kind: 'left', ...line, proven })
-    }
-  }
-  return lines
-}
-
 async function fleetAnswers() {
   const metric = work.cache.metrics().getSingleMetric('lockstep_fleet_answers_total')
   const { values } = await metric.get()
@@ -121,7 +104,7 @@ const acts = {
   open,
   warm,
   isWell,
-  left,
+  left: () => leftIn(work.settings, () => work.cache.item),
   load: () => {
     load = startLoad(work)
   },
@@ -140,15 +123,4 @@ const acts = {
   },
 }
 
-process.on('message', ({ call, act, argument }) => {
-  Promise.resolve()
-    .then(() => acts[act](argument))
-    .then(
-      (value) => process.send({ call, value }),
-      (error) => process.send({ call, error: String(error?.stack ?? error) }),
-    )
-})
-process.on('disconnect', () => process.exit())
-// Ctrl-C reaches the whole group, and the run ends this process.
-process.on('SIGINT', () => {})
-process.send('here')
+serveActs(acts)

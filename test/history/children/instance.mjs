@@ -3,6 +3,8 @@
 import { connect } from 'node:net'
 import { seededRandom } from '../../../dist/demo/random.js'
 import { entity, lockstep } from '../../../dist/index.js'
+import { serveActs } from './acts.mjs'
+import { leftIn } from './left.mjs'
 import { startReads } from './reads.mjs'
 import { openClock, openRecord } from './record.mjs'
 import { placeOf, startWrites } from './writes.mjs'
@@ -77,30 +79,10 @@ async function isWell() {
   return bounded.tier === 'l1' && strong.tier === 'l2' && strong.proven
 }
 
-/** What each tier answers now; fails while one doesn't. */
-async function left() {
-  const lines = []
-  for (let id = 1; id <= work.settings.ids; id++) {
-    const of = work.cache[placeOf(id)]
-    const asked = [
-      ['l1', {}],
-      ['l2', { consistency: 'strong' }],
-    ]
-    for (const [tier, request] of asked) {
-      const found = await of.getEntry(id, request)
-      if (found.tier !== tier) throw new Error(`id ${id} is not in ${tier} yet`)
-      const { value, proven } = found
-      const line = { process: work.settings.process, id, tier, version: value?.version ?? 0 }
-      lines.push({ kind: 'left', ...line, proven })
-    }
-  }
-  return lines
-}
-
 const acts = {
   open,
   isWell,
-  left,
+  left: () => leftIn(work.settings, (id) => work.cache[placeOf(id)]),
   step: (ms) => work.clock.step(ms),
   ticket: ({ ticket }) => work?.tickets && keep(ticket),
   rest: async () => {
@@ -114,15 +96,4 @@ const acts = {
   },
 }
 
-process.on('message', ({ call, act, argument }) => {
-  Promise.resolve()
-    .then(() => acts[act](argument))
-    .then(
-      (value) => process.send({ call, value }),
-      (error) => process.send({ call, error: String(error?.stack ?? error) }),
-    )
-})
-process.on('disconnect', () => process.exit())
-// Ctrl-C reaches the whole group, and the run ends this process.
-process.on('SIGINT', () => {})
-process.send('here')
+serveActs(acts)
