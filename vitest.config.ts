@@ -9,8 +9,9 @@ const slow = {
 
 export default defineConfig({
   test: {
-    // Most tests wait for something most of the time; on two cores Vitest would run one file at a time.
-    maxWorkers: Math.max(2, availableParallelism() - 1),
+    // Most tests wait for something most of the time: on two cores three files keep both busy, where
+    // Vitest would run one.
+    maxWorkers: Math.max(3, availableParallelism() - 1),
     projects: [
       { test: { name: 'unit', include: ['test/unit/**/*.test.ts', 'test/property/**/*.test.ts'] } },
       { test: { name: 'contract', include: ['test/contract/**/*.test.ts'], ...slow } },

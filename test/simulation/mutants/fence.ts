@@ -89,9 +89,9 @@ export const fenceMutants: readonly Mutant[] = [
     where: { ...busy, weights: { ...noTrouble, 'step a clock': 40 } },
     mutation: {
       redis: redis((one) => ({
-        // Sooner than they are, so that it happens often enough.
+        // Sooner than they are, and within a load, so that it happens often enough.
         readFence: (key, retentionMs) => {
-          const fence = one.readFence(key, Math.min(retentionMs, 300))
+          const fence = one.readFence(key, Math.min(retentionMs, 150))
           return fence && { ...fence, expired: [] }
         },
         openFence: (key, retentionMs, nonce) => {
