@@ -10,7 +10,7 @@ import { defineEntity, wrong } from './model/entity.ts'
 import { messageOf } from './model/errors.ts'
 import type { FilterStatus } from './model/filter-ports.ts'
 import { isIdText, longestIdText } from './model/id.ts'
-import type { Lookup } from './model/ports.ts'
+import type { Lookup } from './model/l2-port.ts'
 import { formatSnapshot } from './model/snapshot.ts'
 import { sleep } from './resilience/deadline.ts'
 

@@ -26,26 +26,18 @@ import {
   Writer,
 } from './coordinator/write.ts'
 import { NewKeys } from './memory/new-keys.ts'
+import type { EventSource, FastPlane, Invalidations, Log, Told } from './model/bus-ports.ts'
 import { TurnClock } from './model/clock.ts'
 import { longestLoadMs, type TimingMs } from './model/defaults.ts'
 import type { AnyEntity } from './model/entity.ts'
 import { LockstepError } from './model/errors.ts'
 import type { FlagMirror, FlagStore } from './model/flag-ports.ts'
+import type { Region } from './model/l1-port.ts'
+import type { L2 } from './model/l2-port.ts'
 import { type LoadClass, loadClasses } from './model/load-class.ts'
-import type {
-  EntityIds,
-  EventSource,
-  FastPlane,
-  Instances,
-  Invalidations,
-  L2,
-  Log,
-  Outbox,
-  Region,
-  Source,
-  Told,
-} from './model/ports.ts'
+import type { Instances, Outbox } from './model/outbox-port.ts'
 import type { WriteId } from './model/snapshot.ts'
+import type { EntityIds, Source } from './model/source-port.ts'
 import { formatTicket } from './model/ticket.ts'
 import { type FilterPlaces, Filters } from './operations/filters.ts'
 import { Flags } from './operations/flags.ts'

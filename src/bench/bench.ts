@@ -5,7 +5,6 @@ import { LockstepError } from '../model/errors.ts'
 import { commandLog } from '../telemetry/log.ts'
 import { measureAttack } from './attack.ts'
 import { measureAvalanche } from './avalanche.ts'
-import { barrierRows } from './barrier.ts'
 import type { BenchOptions } from './bench-options.ts'
 import { measureBloom } from './bloom.ts'
 import { measureBuilds, measureLongBuild } from './bloom-build.ts'
@@ -24,8 +23,9 @@ import {
   measureGetManyCommands,
   measureHitCommands,
   measureHits,
-  measureHitsBesideBarrier,
+  measureHitsWithout,
 } from './l2.ts'
+import { leftOutRows } from './left-out.ts'
 import { measurePropagation, propagationRows } from './propagation.ts'
 import { measureDrain, measureRelay } from './relay.ts'
 import { type Row, unmeasuredRow } from './row.ts'
@@ -51,7 +51,7 @@ const measurements: readonly Measurement[] = [
   ...named(l1Rows, measureL1),
   one('l1.heap', measureHeap),
   ...named(hitRows, measureHits),
-  ...named(barrierRows, measureHitsBesideBarrier),
+  ...named(leftOutRows, measureHitsWithout),
   one('l2.hit.commands', measureHitCommands),
   one('l2.envelope', measureEnvelope),
   ...named({ 'get-many.100': 200, 'get-many.100-2kb': 2_048 }, measureGetMany),

@@ -4,7 +4,7 @@
  */
 import { assemble } from '../lockstep.ts'
 import { defaultCodec } from '../model/codec.ts'
-import type { Fill, Grant, L2 } from '../model/ports.ts'
+import type { Fill, Grant, L2 } from '../model/l2-port.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 import { takeSnapshot } from '../postgres/snapshot.ts'
 import { type Contest, decide, type Effort, inLanes, NotMeasured } from './contest.ts'

@@ -1,9 +1,9 @@
 /** L2 hits, one by one and many at once, against bare commands over the same connection. */
 import { setTimeout } from 'node:timers/promises'
 import { decodeEnvelope } from '../model/envelope.ts'
-import { type barrierRows, measureBarrier } from './barrier.ts'
 import { type Contest, decide, type Effort, inLanes, NotMeasured } from './contest.ts'
 import { allIds, type City, chunksOf, cityCount, cityOf, idsInTurn, type Size } from './data.ts'
+import { type leftOutRows, measureLeftOut } from './left-out.ts'
 import { bareKey, type CityCache, valueKey } from './places.ts'
 import { type Row, valueRow } from './row.ts'
 import type { RowName } from './row-plans.ts'
@@ -53,12 +53,12 @@ export function measureHits(
   )
 }
 
-export function measureHitsBesideBarrier(
-  name: keyof typeof barrierRows,
+export function measureHitsWithout(
+  name: keyof typeof leftOutRows,
   stage: Stage,
   effort: L2Effort,
 ): Promise<Row> {
-  return withSides(stage, 200, (sides) => measureBarrier(name, stage, effort, sides))
+  return withSides(stage, 200, (sides) => measureLeftOut(name, stage, effort, sides))
 }
 
 export function measureGetMany(

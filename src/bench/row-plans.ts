@@ -25,6 +25,8 @@ const bareGets = (concurrency: number): string =>
   `JSON.parse(await redis.get(key)), ${concurrency} at a time; ours decodes and fills L1, which holds a tenth`
 const withoutBarrier = (concurrency: number): string =>
   `the same get of a cache whose lookups leave the barrier in Redis out, ${concurrency} at a time`
+const withoutBreaker = (concurrency: number): string =>
+  `the same get of a cache whose lookups have no breaker and no deadline, ${concurrency} at a time`
 const bareMget = 'redis.mget of 100 keys, each JSON.parsed into a Map; one call at a time'
 const bareSets = (concurrency: number, how: string): string =>
   `redis.set(key, payload, 'PX', ttl), ${concurrency} at a time; ours is L2's fill under a lease that it has, ${how}`
@@ -89,6 +91,8 @@ export const rowPlans = {
   'l2.hit.c256-2kb': { ...l2, against: bareGets(256) },
   'l2.hit.barrier.c1': { ...l2, against: withoutBarrier(1), target: { atLeast: 0.9 } },
   'l2.hit.barrier.c32': { ...l2, against: withoutBarrier(32), target: { atLeast: 0.9 } },
+  'l2.hit.breaker.c1': { ...l2, against: withoutBreaker(1), target: { atLeast: 0.95 } },
+  'l2.hit.breaker.c32': { ...l2, against: withoutBreaker(32), target: { atLeast: 0.95 } },
   'l2.hit.commands': {
     unit: 'commands',
     against: 'commands sent for one hit, one get at a time',

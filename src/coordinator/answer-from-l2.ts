@@ -4,8 +4,9 @@
  */
 import type { AnyEntity } from '../model/entity.ts'
 import type { Refusal } from '../model/filter-ports.ts'
+import type { Candidate } from '../model/l1-port.ts'
+import type { Lookup, Stored } from '../model/l2-port.ts'
 import { rankOf } from '../model/load-class.ts'
-import type { Candidate, Lookup, Stored } from '../model/ports.ts'
 import { everyVisible } from '../model/ticket.ts'
 import { mayBeRefused, refusedBy } from './doubts.ts'
 import { comesFromElected, offer, refreshes, waitsForLoad } from './refresh.ts'

@@ -1,6 +1,6 @@
+import type { Log } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
 import { LockstepError } from '../model/errors.ts'
-import type { Log } from '../model/ports.ts'
 import { withDeadline } from '../resilience/deadline.ts'
 import type { Hop } from '../resilience/hop.ts'
 import { type RetryOptions, retry } from '../resilience/retry.ts'

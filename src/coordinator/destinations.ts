@@ -1,7 +1,10 @@
 /** Who is told of each row by the relay: Redis, and the log where there is one. */
+
+import type { Log } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
+import type { L2, NodeChange } from '../model/l2-port.ts'
 import type { Logger } from '../model/log.ts'
-import type { Claim, Destination, L2, Log, NodeChange, Outbox } from '../model/ports.ts'
+import type { Claim, Destination, Outbox } from '../model/outbox-port.ts'
 import { covers, type Snapshot } from '../model/snapshot.ts'
 import { unanswered, withDeadline } from '../resilience/deadline.ts'
 import { tellAgain, tellL2 } from './tell-l2.ts'

@@ -1,7 +1,7 @@
 /** What the relay does for one destination, beside and independent of the others: rows, and barriers. */
 import type { Clock } from '../model/clock.ts'
 import type { Logger } from '../model/log.ts'
-import type { Destination, Outbox, Progress } from '../model/ports.ts'
+import type { Destination, Outbox, Progress } from '../model/outbox-port.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 import { unanswered, withDeadline } from '../resilience/deadline.ts'
 import type { RelayDestination } from './destinations.ts'

@@ -5,7 +5,7 @@
  */
 import type { Clock, Reading } from '../model/clock.ts'
 import type { Logger } from '../model/log.ts'
-import type { Instances, Probe } from '../model/ports.ts'
+import type { Instances, Probe } from '../model/outbox-port.ts'
 import type { Incarnation, Snapshot, WriteId } from '../model/snapshot.ts'
 import { parseTicket, type Ticket } from '../model/ticket.ts'
 import { sleep, unanswered, withDeadline } from '../resilience/deadline.ts'

@@ -1,6 +1,7 @@
+import type { Log, LoggedWrite } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
 import type { Logger } from '../model/log.ts'
-import type { Destination, Log, LoggedWrite, Outbox } from '../model/ports.ts'
+import type { Destination, Outbox } from '../model/outbox-port.ts'
 import { unanswered, withDeadline } from '../resilience/deadline.ts'
 
 const flushAfterMs = 5

@@ -5,7 +5,8 @@
  * Order within the process is a counter, not a clock: what was sent after a read began has a larger
  * number.
  */
-import type { Candidate, Tombstone } from '../model/ports.ts'
+import type { Candidate } from '../model/l1-port.ts'
+import type { Tombstone } from '../model/l2-port.ts'
 import { type Snapshot, visible, type WriteId } from '../model/snapshot.ts'
 import { everyVisible } from '../model/ticket.ts'
 import { type Deferred, deferred } from '../resilience/deadline.ts'

@@ -6,12 +6,14 @@
  * At least once: a batch is done when its rows have committed and what was no event lies with the
  * dead letters. Until then it is tried again, so nothing is skipped, and the source hands on no more.
  */
+
+import type { EventSource, Invalidations, Recording } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
 import type { DeadLetter } from '../model/dead-letter.ts'
 import { messageOf } from '../model/errors.ts'
 import { type PoisonReason, type Published, parseEvent } from '../model/event.ts'
 import type { Logger } from '../model/log.ts'
-import type { EntityIds, EventSource, Invalidations, Recording } from '../model/ports.ts'
+import type { EntityIds } from '../model/source-port.ts'
 import { sleep, unanswered, withDeadline } from '../resilience/deadline.ts'
 
 export interface ForeignEventsOptions {

@@ -6,11 +6,13 @@
  * One of the instances that read a hot key, by rendezvous hashing, loads it anew before it expires;
  * the others take what that one filled out of L2.
  */
+
+import type { HotKey } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
 import { mostHotKeys } from '../model/defaults.ts'
 import type { AnyEntity } from '../model/entity.ts'
 import { keyOfText, type L1Key } from '../model/id.ts'
-import type { HotKey, Region } from '../model/ports.ts'
+import type { Region } from '../model/l1-port.ts'
 import type { CacheEvents } from '../telemetry/events.ts'
 import { KeyRates } from '../telemetry/key-rates.ts'
 import type { MergedKey } from './hot-lists.ts'

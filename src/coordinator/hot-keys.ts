@@ -5,11 +5,13 @@
  *
  * No timer runs while no key is hot: the first read above a threshold, or the first list, sets it.
  */
+
+import type { FastPlane, HotKey, HotList } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
 import type { AnyEntity } from '../model/entity.ts'
 import { messageOf } from '../model/errors.ts'
+import type { Region } from '../model/l1-port.ts'
 import type { Logger } from '../model/log.ts'
-import type { FastPlane, HotKey, HotList, Region } from '../model/ports.ts'
 import type { HotKeyCounters } from '../telemetry/counters.ts'
 import type { CacheEvents, Events } from '../telemetry/events.ts'
 import { HotEntity } from './hot-entity.ts'

@@ -1,5 +1,5 @@
 /** What all instances say of their hot keys, added up; what is not said again is soon forgotten. */
-import type { HotKey, HotList } from '../model/ports.ts'
+import type { HotKey, HotList } from '../model/bus-ports.ts'
 
 /** An instance that says nothing for so long has no hot keys any more. */
 export const heardForMs = 1_000

@@ -8,7 +8,7 @@
  * A replica lags: what it reads after `acquire` may miss a write whose tombstone was there before and
  * has been evicted. So it may only be asked under a snapshot that the primary gave after `acquire`.
  */
-import type { Lease, Tombstone } from '../model/ports.ts'
+import type { Lease, Tombstone } from '../model/l2-port.ts'
 import { type Incarnation, type Snapshot, visible, type WriteId } from '../model/snapshot.ts'
 import { everyVisible } from '../model/ticket.ts'
 import { withDeadline } from '../resilience/deadline.ts'

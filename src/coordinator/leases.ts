@@ -4,7 +4,7 @@
  * value: whether a value may be stored is the nonce's to decide.
  */
 import { longestLoadMs } from '../model/defaults.ts'
-import type { Lease } from '../model/ports.ts'
+import type { Lease } from '../model/l2-port.ts'
 import type { ReadContext } from './wanted.ts'
 
 const shortestLeaseMs = 80

@@ -3,7 +3,7 @@
  * id and cluster (leases) but for pending tombstones, which nobody waits on.
  */
 import type { L1Key } from '../model/id.ts'
-import type { Fill, FillAnswer, Grant, Lease, Lookup } from '../model/ports.ts'
+import type { Fill, FillAnswer, Grant, Lease, Lookup } from '../model/l2-port.ts'
 import { everyVisible } from '../model/ticket.ts'
 import { Turn } from '../resilience/limiter.ts'
 import { needsProof, takeFromL2 } from './answer-from-l2.ts'

@@ -6,8 +6,10 @@
  * before a gap, of another number of partitions or in another incarnation says nothing, and the
  * probes under way are forgotten with it.
  */
+
+import type { Log, LogRecord } from '../model/bus-ports.ts'
 import type { Reading } from '../model/clock.ts'
-import type { Log, LogRecord, Probe } from '../model/ports.ts'
+import type { Probe } from '../model/outbox-port.ts'
 import { covers, type Snapshot } from '../model/snapshot.ts'
 import type { TrustLoss } from '../telemetry/events.ts'
 import type { Plane, PlaneOptions } from './plane.ts'

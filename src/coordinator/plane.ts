@@ -5,8 +5,9 @@
  */
 import type { Clock, Reading } from '../model/clock.ts'
 import type { Logger } from '../model/log.ts'
-import type { EntityIds, Outbox, Probe } from '../model/ports.ts'
+import type { Outbox, Probe } from '../model/outbox-port.ts'
 import type { Snapshot, WriteId } from '../model/snapshot.ts'
+import type { EntityIds } from '../model/source-port.ts'
 import type { TrustLoss } from '../telemetry/events.ts'
 
 export interface PlaneListener {

@@ -4,7 +4,7 @@
  */
 import type { Reading } from '../model/clock.ts'
 import { LockstepError } from '../model/errors.ts'
-import type { Probe } from '../model/ports.ts'
+import type { Probe } from '../model/outbox-port.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 import { abortable, type Deferred, deferred, sleep, withDeadline } from '../resilience/deadline.ts'
 import type { PlaneOptions } from './plane.ts'

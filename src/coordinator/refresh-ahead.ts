@@ -6,7 +6,7 @@
  */
 import { ttlJitter } from '../model/defaults.ts'
 import type { AnyEntity } from '../model/entity.ts'
-import type { Candidate } from '../model/ports.ts'
+import type { Candidate } from '../model/l1-port.ts'
 
 /** A draw beyond so many mean loads comes once in nine million: nothing is drawn before. */
 const mostMeans = 16

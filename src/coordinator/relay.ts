@@ -9,7 +9,7 @@
  */
 import type { Clock } from '../model/clock.ts'
 import type { Logger } from '../model/log.ts'
-import type { Destination, Outbox, Owed, Progress } from '../model/ports.ts'
+import type { Destination, Outbox, Owed, Progress } from '../model/outbox-port.ts'
 import { abortable, deferred, sleep, unanswered, withDeadline } from '../resilience/deadline.ts'
 import type { RelayDestination } from './destinations.ts'
 import { Errand, type ErrandOptions } from './errand.ts'

@@ -5,7 +5,8 @@
  * found as the tail finds it, and read in pages.
  */
 import type { Clock } from '../model/clock.ts'
-import type { L2, Outbox, Progress } from '../model/ports.ts'
+import type { L2 } from '../model/l2-port.ts'
+import type { Outbox, Progress } from '../model/outbox-port.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 import { unanswered, withDeadline } from '../resilience/deadline.ts'
 import { tellAgain } from './tell-l2.ts'

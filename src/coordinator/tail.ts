@@ -7,7 +7,7 @@
  * (`pruned` sees what the last snapshot doesn't), or more rows than one poll returns.
  */
 import type { Reading } from '../model/clock.ts'
-import type { Poll } from '../model/ports.ts'
+import type { Poll } from '../model/outbox-port.ts'
 import { covers, type Snapshot } from '../model/snapshot.ts'
 import { unanswered, withDeadline } from '../resilience/deadline.ts'
 import type { TrustLoss } from '../telemetry/events.ts'

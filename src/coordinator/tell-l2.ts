@@ -2,7 +2,8 @@
 
 import type { Clock } from '../model/clock.ts'
 import { idsInFlight } from '../model/defaults.ts'
-import type { Claim, L2, Outbox, OutboxRow, RowPage } from '../model/ports.ts'
+import type { L2 } from '../model/l2-port.ts'
+import type { Claim, Outbox, OutboxRow, RowPage } from '../model/outbox-port.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 import { unanswered, withDeadline } from '../resilience/deadline.ts'
 

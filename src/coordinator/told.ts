@@ -2,7 +2,7 @@
 
 import type { LocalFilter } from '../model/filter-ports.ts'
 import { keyOfText } from '../model/id.ts'
-import type { Region } from '../model/ports.ts'
+import type { Region } from '../model/l1-port.ts'
 import type { WriteId } from '../model/snapshot.ts'
 
 export class ToldRegions {

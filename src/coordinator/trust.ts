@@ -11,7 +11,7 @@
  * costs nothing but memory: writes between the two are remembered by the regions.
  */
 import type { Reading } from '../model/clock.ts'
-import type { Region } from '../model/ports.ts'
+import type { Region } from '../model/l1-port.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 import type { TrustChange, TrustLoss } from '../telemetry/events.ts'
 

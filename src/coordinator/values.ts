@@ -6,7 +6,8 @@ import { LockstepError, messageOf } from '../model/errors.ts'
 import { noFlags, type Switches } from '../model/flags.ts'
 import { deepCopy, deepFreeze } from '../model/freeze.ts'
 import type { L1Key } from '../model/id.ts'
-import type { Candidate, Fill, Stored } from '../model/ports.ts'
+import type { Candidate } from '../model/l1-port.ts'
+import type { Fill, Stored } from '../model/l2-port.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 
 /** What a caller gets of a candidate: the shared value, or a copy of its own. */

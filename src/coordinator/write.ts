@@ -11,8 +11,8 @@
  */
 import { LockstepError } from '../model/errors.ts'
 import { refusalOfWrite } from '../model/flags.ts'
-import type { CommitOutcome, Source, Transaction } from '../model/ports.ts'
 import type { Snapshot, WriteId } from '../model/snapshot.ts'
+import type { CommitOutcome, Source, Transaction } from '../model/source-port.ts'
 import { formatTicket, type Ticket } from '../model/ticket.ts'
 import { abortable, withDeadline } from '../resilience/deadline.ts'
 import { retry } from '../resilience/retry.ts'

@@ -6,9 +6,9 @@
  * Nothing waits for it: where Kafka is away or says no, it is tried again until it does.
  */
 import type { Consumer, EachBatchPayload } from 'kafkajs'
+import type { EventSource } from '../model/bus-ports.ts'
 import { encodeLetter } from '../model/dead-letter.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
-import type { EventSource } from '../model/ports.ts'
 import { type Deferred, deferred, sleep, withDeadline } from '../resilience/deadline.ts'
 import { again } from './again.ts'
 import { openClient, withAdmin } from './client.ts'

@@ -2,10 +2,11 @@
  * The port `Log` over a Kafka topic (DESIGN §6): every instance reads all of it, from the end that
  * it has when the instance comes.
  */
+
+import type { Log } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
 import type { Logger } from '../model/log.ts'
-import type { Log } from '../model/ports.ts'
 import { withDeadline } from '../resilience/deadline.ts'
 import { withAdmin } from './client.ts'
 import { removeLeftovers } from './groups.ts'

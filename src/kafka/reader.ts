@@ -1,6 +1,7 @@
 /** Reads the log for one listener, again and again from its end, for as long as it isn't closed. */
+
+import type { LogListener } from '../model/bus-ports.ts'
 import { messageOf } from '../model/errors.ts'
-import type { LogListener } from '../model/ports.ts'
 import { again } from './again.ts'
 import { type Loss, type Place, readUntilLost } from './reading.ts'
 import { plain, refusalOf } from './refusal.ts'

@@ -7,10 +7,10 @@
  * position is set, inside the event that says so and thus before the first record is fetched.
  */
 import type { Consumer } from 'kafkajs'
+import type { LogListener } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
 import { messageOf } from '../model/errors.ts'
 import type { Logger } from '../model/log.ts'
-import type { LogListener } from '../model/ports.ts'
 import { type Deferred, deferred, withDeadline } from '../resilience/deadline.ts'
 import { type Client, openClient, withAdmin } from './client.ts'
 import { newGroup, removeGroups } from './groups.ts'

@@ -11,8 +11,8 @@
  * never an exception.
  */
 import { crc32 } from 'node:zlib'
+import type { LoggedWrite, LogRecord } from '../model/bus-ports.ts'
 import { longestIdText } from '../model/id.ts'
-import type { LoggedWrite, LogRecord } from '../model/ports.ts'
 import {
   formatSnapshot,
   type Incarnation,

@@ -7,7 +7,7 @@
  * release, and nobody keeps one over an `await`.
  */
 import type { L1Key } from '../model/id.ts'
-import type { Candidate, Slot } from '../model/ports.ts'
+import type { Candidate, Slot } from '../model/l1-port.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 import { lengthened, lengthenedList } from './columns.ts'
 

@@ -9,7 +9,7 @@
 
 import { hashOf } from '../model/hash.ts'
 import type { L1Key } from '../model/id.ts'
-import type { Candidate, Region, Slot } from '../model/ports.ts'
+import type { Candidate, Region, Slot } from '../model/l1-port.ts'
 import {
   covers,
   type Incarnation,

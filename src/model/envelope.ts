@@ -21,7 +21,7 @@
  * is set by a newer version: the scripts look at flag 2 alone, and let whoever doesn't know it fill anew.
  */
 import { crc32 } from 'node:zlib'
-import type { Form } from './ports.ts'
+import type { Form } from './l2-port.ts'
 import type { Incarnation, Snapshot, Xid } from './snapshot.ts'
 
 export interface Envelope {

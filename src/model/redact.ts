@@ -31,12 +31,16 @@ const quoted = new RegExp(
 /** Of HTTP; encoded credentials have a digit, a capital or a sign. */
 const credentials = /\b([Bb]asic|[Bb]earer) +(?=\S*[\dA-Z+/=])[\w+/=.~-]{6,}/g
 const header = /(authorization["']?\s*[:=]\s*["']?)(?:(?:basic|bearer) +)?[^\s"',}]+/gi
+/** Of TLS; one that was cut has no end. */
+const privateKey =
+  /-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|$)/g
 const secretKey =
-  /passw|passphrase|^pass$|pwd|secret|token|authori[sz]ation|sasl|connection.?string|credential|api.?key|cookie/i
+  /passw|passphrase|^pass$|^auth$|pwd|secret|token|authori[sz]ation|sasl|connection.?string|credential|api.?key|cookie/i
 
 /** The text without what may be a password in it. */
 export function redactText(text: string): string {
   return withoutRest(text)
+    .replace(privateKey, hidden)
     .replace(/\S+/g, withoutUser)
     .replace(beforeHost, `$1${hidden}@`)
     .replace(assigned, `$1${hidden}`)

@@ -1,4 +1,4 @@
-import type { Instances } from '../model/ports.ts'
+import type { Instances } from '../model/outbox-port.ts'
 import { formatSnapshot, type Snapshot, type WriteId } from '../model/snapshot.ts'
 import { inTransaction } from './in-transaction.ts'
 import { notifyStatement } from './outbox-statements.ts'

@@ -1,7 +1,8 @@
 /** What foreign producers tell of, as rows that `lockstep.invalidate` writes. */
 import type { Client } from 'pg'
+import type { Invalidations, Recording } from '../model/bus-ports.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
-import type { EntityIds, Invalidations, Recording } from '../model/ports.ts'
+import type { EntityIds } from '../model/source-port.ts'
 import { hold } from './abort.ts'
 import { type Pool, type RawClient, unavailable } from './pool.ts'
 import { sqlState } from './retryable.ts'

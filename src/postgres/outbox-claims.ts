@@ -2,7 +2,7 @@
 import type { Client } from 'pg'
 import type { Clock } from '../model/clock.ts'
 import { mostIdsAClaim, outboxBatch } from '../model/defaults.ts'
-import type { Claim, Destination } from '../model/ports.ts'
+import type { Claim, Destination } from '../model/outbox-port.ts'
 import { parseIncarnation } from '../model/snapshot.ts'
 import { inTransaction, silenceMs } from './in-transaction.ts'
 import type { Registration } from './namespace.ts'

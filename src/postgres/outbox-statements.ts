@@ -1,6 +1,6 @@
 /** The statements about outbox rows, and the rows that they return. */
 import { isIdText } from '../model/id.ts'
-import type { Destination, OutboxRow } from '../model/ports.ts'
+import type { Destination, OutboxRow } from '../model/outbox-port.ts'
 import { parseXid } from '../model/snapshot.ts'
 import { relayLock } from './relay.ts'
 import { selectVersions } from './versions.ts'

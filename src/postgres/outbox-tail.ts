@@ -5,7 +5,7 @@
 import type { Client } from 'pg'
 import type { Clock } from '../model/clock.ts'
 import { mostIdsAPoll, mostRowsAPoll } from '../model/defaults.ts'
-import type { Poll } from '../model/ports.ts'
+import type { Poll } from '../model/outbox-port.ts'
 import {
   type Incarnation,
   parseIncarnation,

@@ -15,7 +15,7 @@ import type {
   Probe,
   Progress,
   RowPage,
-} from '../model/ports.ts'
+} from '../model/outbox-port.ts'
 import { formatSnapshot, parseSnapshot, type Snapshot } from '../model/snapshot.ts'
 import { inTransaction } from './in-transaction.ts'
 import { lockNotAvailable, type Registration, unregistered } from './namespace.ts'

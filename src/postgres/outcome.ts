@@ -1,5 +1,5 @@
 import type { Client } from 'pg'
-import type { CommitOutcome } from '../model/ports.ts'
+import type { CommitOutcome } from '../model/source-port.ts'
 import { deadlineIn, sleep } from '../resilience/deadline.ts'
 import { closeOnAbort, hold } from './abort.ts'
 import type { RawClient } from './pool.ts'

@@ -1,6 +1,6 @@
 /** The statements of whoever relays: one instance of a namespace at a time. */
 import { mostOwedCounted } from '../model/defaults.ts'
-import type { Asked, Destination, Owed, Progress } from '../model/ports.ts'
+import type { Asked, Destination, Owed, Progress } from '../model/outbox-port.ts'
 import { parseIncarnation, parseSnapshot } from '../model/snapshot.ts'
 import { outboxPlane } from './plane.ts'
 

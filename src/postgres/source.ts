@@ -5,8 +5,8 @@
  */
 import type { Client } from 'pg'
 import type { AnyEntity } from '../model/entity.ts'
-import type { Loaded, Replicas, Source, Transaction } from '../model/ports.ts'
 import type { Snapshot } from '../model/snapshot.ts'
+import type { Loaded, Replicas, Source, Transaction } from '../model/source-port.ts'
 import { abortable } from '../resilience/deadline.ts'
 import type { Hop } from '../resilience/hop.ts'
 import { hold } from './abort.ts'

@@ -2,7 +2,7 @@
 import { type Client, escapeLiteral, type QueryResult } from 'pg'
 import { wrong } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
-import type { CommitOutcome, EntityIds, Recorded, Transaction } from '../model/ports.ts'
+import type { CommitOutcome, EntityIds, Recorded, Transaction } from '../model/source-port.ts'
 import { sleep } from '../resilience/deadline.ts'
 import { brokenBy, closeAfter } from './abort.ts'
 import { failureOver } from './broken-connection.ts'
@@ -137,8 +137,12 @@ export class JoinedTransaction implements Transaction<Tx> {
         'the transaction that the write was to join has ended already',
       )
     }
-    this.#recorded = await recordIn(connection, this.#options, keys)
-    return this.#recorded
+    try {
+      this.#recorded = await recordIn(connection, this.#options, keys)
+      return this.#recorded
+    } catch (error) {
+      throw failureOver(connection, error)
+    }
   }
 
   /** Waits until the caller has ended it; a savepoint's end is not the end. */

@@ -1,4 +1,4 @@
-import type { LiveVersions } from '../model/ports.ts'
+import type { LiveVersions } from '../model/source-port.ts'
 
 /** Pairs of entity and schema version. */
 export type VersionPairs = readonly (readonly [string, number])[] | null

@@ -1,6 +1,6 @@
 /** Redis' answers, in the words of the port. */
 import { decodeEnvelope, type Envelope } from '../model/envelope.ts'
-import type { Grant, Lookup, Nonce, Stored, Tombstone } from '../model/ports.ts'
+import type { Grant, Lookup, Nonce, Stored, Tombstone } from '../model/l2-port.ts'
 import type { Incarnation, Xid } from '../model/snapshot.ts'
 import { type Beside, type BesideReader, isOutlived } from './beside.ts'
 

@@ -8,7 +8,7 @@ import {
   encodeGeneration,
   ownerOf,
 } from '../model/barrier-record.ts'
-import type { BarrierAnswer, L2Barriers, NodeChange } from '../model/ports.ts'
+import type { BarrierAnswer, L2Barriers, NodeChange } from '../model/l2-port.ts'
 import type { Incarnation, Snapshot } from '../model/snapshot.ts'
 import type { RedisClient } from './call.ts'
 import type { KeySpace } from './keys.ts'

@@ -3,8 +3,8 @@
  * message that is lost, doubled or late changes nothing but the time until it is known.
  */
 import type { Redis } from 'ioredis'
+import type { FastPlane, HotList, Told } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
-import type { FastPlane, HotList, Told } from '../model/ports.ts'
 import { parseIncarnation, type Xid } from '../model/snapshot.ts'
 import { unanswered, withDeadline } from '../resilience/deadline.ts'
 import type { RedisClient } from './call.ts'

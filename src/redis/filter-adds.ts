@@ -4,7 +4,8 @@
  */
 import type { Seed } from '../model/bloom.ts'
 import type { Clock } from '../model/clock.ts'
-import type { Drop, EntityIds } from '../model/ports.ts'
+import type { Drop } from '../model/l2-port.ts'
+import type { EntityIds } from '../model/source-port.ts'
 import type { RedisClient } from './call.ts'
 import { hashesOf } from './filter-answers.ts'
 import type { KeySpace } from './keys.ts'

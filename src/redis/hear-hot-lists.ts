@@ -1,6 +1,6 @@
+import type { HotList } from '../model/bus-ports.ts'
 import { messageOf } from '../model/errors.ts'
 import { silent } from '../model/log.ts'
-import type { HotList } from '../model/ports.ts'
 import { connectRedis } from './connection.ts'
 import { isHotList, parseHotList } from './hot-list.ts'
 import { keySpace } from './keys.ts'

@@ -21,7 +21,7 @@ import type {
   NodeChange,
   Nonce,
   Renewal,
-} from '../model/ports.ts'
+} from '../model/l2-port.ts'
 import type { Incarnation, Snapshot, WriteId } from '../model/snapshot.ts'
 import { grantOf } from './answers.ts'
 import { RedisBarriers } from './barriers.ts'

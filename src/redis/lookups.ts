@@ -4,7 +4,7 @@
  */
 import type { Seed } from '../model/bloom.ts'
 import type { Clock } from '../model/clock.ts'
-import type { Lookup } from '../model/ports.ts'
+import type { Lookup } from '../model/l2-port.ts'
 import { lookupOf, nothingThere } from './answers.ts'
 import type { RedisClient } from './call.ts'
 import { askedOf, hashesOf, isNo, refusalOf, type Said } from './filter-answers.ts'

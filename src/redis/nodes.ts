@@ -12,10 +12,13 @@ import { RedisClock } from './clock.ts'
 import { NodeTags } from './node-tags.ts'
 import { slotOf } from './slot.ts'
 
+/** What each call to a node goes through. */
+type NodeHop = Pick<Hop, 'run' | 'close'>
+
 export interface RedisNode {
   /** Host and port, on a cluster. */
   readonly name: string
-  readonly hop: Hop
+  readonly hop: NodeHop
   readonly clock: RedisClock
   /** Reads the barriers that lie there. */
   readonly besides: BesideReader
@@ -42,7 +45,7 @@ export interface RedisNodes {
 export interface NodesOptions {
   readonly clock: Clock
   /** `node`: host and port, on a cluster. Closed with the nodes. */
-  readonly openHop: (node: string | undefined, probe: Probe | undefined) => Hop
+  readonly openHop: (node: string | undefined, probe: Probe | undefined) => NodeHop
   /** What finds out whether the node of this hash tag answers; without it the calls of others do. */
   readonly probe?: (tag: string) => Promise<unknown>
 }

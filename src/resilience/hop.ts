@@ -3,23 +3,20 @@
  * hangs costs its deadline a few times and then nothing until it answers again (I7). The breaker
  * counts what says that the service is ill, not what it refuses.
  *
- * opossum has the rolling window, and says when to open and that it is open. But a window that is full of
- * answers fills with failures only as they leave it: where somebody stands in, a service that answers
- * nothing any more is left alone at once (`silenceMs`). What it does then, one
- * call whose outcome decides, is not used: one lucky call after an outage would let everybody in at
- * once. Instead several calls try, as many must be answered, and then a share of all calls is let
- * through that grows (`phase.ts`). Where somebody stands in for the service these are calls of the hop's
- * own: nobody waits for a deadline to find out that it still hangs. Open it stays longer each time, up to a bound, so that a service
+ * When it opens is said by `failure-window.ts`. How it comes back is not opossum's way, one call whose
+ * outcome decides: one lucky call after an outage would let everybody in at once. Instead several calls
+ * try, as many must be answered, and then a share of all calls is let through that grows (`phase.ts`).
+ * Where somebody stands in for the service these are calls of the hop's own: nobody waits for a deadline
+ * to find out that it still hangs. Open it stays longer each time, up to a bound, so that a service
  * that keeps falling over is left alone, and the number of changes is bounded by time.
  *
  * `tighten` is for who knows more than this process does: it only takes away, and ends by itself.
  */
-import { EventEmitter } from 'node:events'
-import CircuitBreaker from 'opossum'
 import { type Clock, systemClock } from '../model/clock.ts'
 import { longestHoldMs } from '../model/fleet.ts'
 import { unanswered } from './deadline.ts'
 import { Deadlines } from './deadlines.ts'
+import { FailureWindow } from './failure-window.ts'
 import { type BreakerSettings, breakerDefaults } from './hop-settings.ts'
 import {
   type BreakerChange,
@@ -65,9 +62,6 @@ export interface CallCounts {
 type Call<T = unknown> = () => Promise<T>
 type Changed = (change: BreakerChange) => void
 
-const windowBuckets = 5
-/** opossum's own half-open never comes: the longest that Node's timers take. */
-const neverMs = 2 ** 31 - 1
 /** By so much of its time it ends sooner, by chance. */
 const jitter = 0.1
 
@@ -75,25 +69,17 @@ const uncounted: Outcomes = { answered: () => {}, failed: (error, reject) => rej
 
 export class Hop {
   readonly calls: CallCounts = { answered: 0, failed: 0, refused: 0 }
-  readonly #breaker: CircuitBreaker<[unknown], never>
+  readonly #window: FailureWindow
   readonly #parts: HopParts
   readonly #settings: BreakerSettings
   readonly #clock: Clock
   readonly #late: () => Error
   readonly #deadlines: Deadlines
-  readonly #rotation = new EventEmitter()
   readonly #listeners: Changed[] = []
   #phase: Phase = { kind: 'closed' }
   #reason: BreakerReason = 'local'
   #cause: unknown
-  #rotateAtMs: number
-  /** Answers of this bucket of the window that opossum has not been told of. */
-  #untold = 0
-  /** Failures since the last answer, and when the first and the last of them came. */
-  #silence = 0
-  #silentSinceMs = 0
-  #failedAtMs = 0
-  /** The last one that was counted. */
+  /** The last failure that was counted. */
   #failure: unknown
   /** In a row, with no long time in between. */
   #openings = 0
@@ -108,23 +94,12 @@ export class Hop {
     this.#clock = parts.clock ?? systemClock
     this.#late = unanswered(parts.deadlineMs)
     this.#deadlines = new Deadlines(parts.deadlineMs, this.#clock)
-    this.#rotateAtMs = this.#clock.monotonicMs() + settings.windowMs / windowBuckets
-    this.#breaker = new CircuitBreaker((error: unknown) => Promise.reject<never>(error), {
-      name: parts.name,
-      timeout: false,
-      resetTimeout: neverMs,
-      errorThresholdPercentage: settings.errorRatio * 100,
-      volumeThreshold: settings.leastCalls,
-      rollingCountTimeout: settings.windowMs,
-      rollingCountBuckets: windowBuckets,
-      // Nobody reads them, and they are had by sorting what each call of the last seconds took.
-      rollingPercentilesEnabled: false,
-      enableSnapshots: false,
-      // Rotated by the next call, by our clock: a timer for each breaker would be one more to end.
-      rotateBucketController: this.#rotation,
-    })
-    this.#breaker.on('open', () => {
-      if (this.#phase.kind !== 'open') this.#open()
+    this.#window = new FailureWindow({
+      ...{ name: parts.name, settings, clock: this.#clock },
+      silenceMs: parts.silenceMs ?? Number.POSITIVE_INFINITY,
+      opened: () => {
+        if (this.#phase.kind !== 'open') this.#open()
+      },
     })
   }
 
@@ -166,19 +141,18 @@ export class Hop {
     if (this.#phase.kind === 'open' && this.#phase.untilMs >= endMs) return
     this.#because('fleet', cause)
     this.#stayOpen(endMs - nowMs)
-    this.#breaker.open()
+    this.#window.open()
   }
 
   get isClosed(): boolean {
-    return this.#breaker.isShutdown
+    return this.#window.isClosed
   }
 
   close(): void {
     this.#endTimer()
     this.#deadlines.close()
     this.#phase = { kind: 'closed' }
-    this.#breaker.shutdown()
-    this.#rotation.removeAllListeners()
+    this.#window.close()
   }
 
   // ---- calls
@@ -207,20 +181,15 @@ export class Hop {
 
   #fire<T>(call: Call<T>, signal: AbortSignal | undefined): Promise<T> {
     if (this.isClosed) return this.#refuse()
-    this.#rotate()
+    this.#window.rotate()
     const called = this.#inTime(call, signal, this.#outcomes)
     return signal ? called.catch(unwrap) : called
   }
 
-  /**
-   * An answer only counts here: opossum is told of all of them with the next failure, since nothing but
-   * a failure opens it. To fire it for each costs as much as a tenth of a round trip to Redis.
-   */
   readonly #outcomes: Outcomes = {
     answered: () => {
       this.calls.answered++
-      this.#untold++
-      this.#silence = 0
+      this.#window.answered()
     },
     failed: (error, reject) => {
       if (this.#isAnswer(error)) {
@@ -228,29 +197,9 @@ export class Hop {
         return reject(error)
       }
       this.calls.failed++
-      if (!this.#breaker.closed) return reject(error)
-      this.#failure = error
-      this.#tellAnswers()
-      this.#breaker.fire(error).catch(reject)
-      if (this.#isSilent() && this.#breaker.closed) this.#breaker.open()
+      if (!this.#window.isOpen) this.#failure = error
+      this.#window.failed(error, reject)
     },
-  }
-
-  /** One failure more; in the window there would be enough of them. */
-  #isSilent(): boolean {
-    const { leastCalls, windowMs } = this.#settings
-    const { silenceMs = Number.POSITIVE_INFINITY } = this.#parts
-    const nowMs = this.#clock.monotonicMs()
-    if (nowMs - this.#failedAtMs > windowMs / leastCalls) this.#silence = 0
-    if (this.#silence++ === 0) this.#silentSinceMs = nowMs
-    this.#failedAtMs = nowMs
-    return this.#silence >= leastCalls && nowMs - this.#silentSinceMs >= silenceMs
-  }
-
-  #tellAnswers(): void {
-    const [newest] = this.#breaker.status.window
-    if (newest) newest.fires += this.#untold
-    this.#untold = 0
   }
 
   #fireIn<T>(phase: { running: number }, call: Call<T>, signal?: AbortSignal): Promise<T> {
@@ -300,21 +249,6 @@ export class Hop {
     return error instanceof Abandoned ? !error.isLate : this.#parts.isAnswer(error)
   }
 
-  /** As many buckets of the window as have gone by since the last call. */
-  #rotate(): void {
-    const nowMs = this.#clock.monotonicMs()
-    if (nowMs < this.#rotateAtMs) return
-    const bucketMs = this.#settings.windowMs / windowBuckets
-    const gone = Math.floor((nowMs - this.#rotateAtMs) / bucketMs) + 1
-    this.#rotateAtMs += gone * bucketMs
-    this.#forget(Math.min(gone, windowBuckets))
-  }
-
-  #forget(buckets: number): void {
-    this.#tellAnswers()
-    for (let bucket = 0; bucket < buckets; bucket++) this.#rotation.emit('rotate')
-  }
-
   // ---- phases
 
   #open(): void {
@@ -353,8 +287,7 @@ export class Hop {
 
   /** The window begins anew: what failed before the outage was noticed has been acted on. */
   #startClosing(): void {
-    this.#breaker.close()
-    this.#forget(windowBuckets)
+    this.#window.beginAnew()
     this.#limit()
   }
 

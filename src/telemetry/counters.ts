@@ -1,6 +1,6 @@
 /** What happened, in plain numbers: a hit counts without a call, and a scrape reads them. */
 import { LockstepError } from '../model/errors.ts'
-import type { FillAnswer } from '../model/ports.ts'
+import type { FillAnswer } from '../model/l2-port.ts'
 
 /** How often each of a few words came up. */
 export type Tally<Word extends string = string> = Map<Word, number>

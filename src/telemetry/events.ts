@@ -5,8 +5,8 @@
 import { wrong } from '../model/entity.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'
 import type { FlagName, FlagScope, FlagSetter } from '../model/flags.ts'
+import type { FillAnswer } from '../model/l2-port.ts'
 import type { Logger } from '../model/log.ts'
-import type { FillAnswer } from '../model/ports.ts'
 import type { Ticket } from '../model/ticket.ts'
 
 /**

@@ -2,8 +2,12 @@
  * Measures the hops at their ports: what each call to Redis, PostgreSQL and Kafka took, and which had
  * no answer. The places themselves know nothing of it.
  */
+
+import type { Log } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
-import type { Destination, L2, Log, Outbox, Replicas, Source, Transaction } from '../model/ports.ts'
+import type { L2 } from '../model/l2-port.ts'
+import type { Destination, Outbox } from '../model/outbox-port.ts'
+import type { Replicas, Source, Transaction } from '../model/source-port.ts'
 import { count, type Tally } from './counters.ts'
 
 /** The calls that are measured: not `filled`, which waits for others, nor `renew`, `release` and barriers, which nobody waits for. */

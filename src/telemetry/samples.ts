@@ -1,7 +1,8 @@
 /** What each metric that is read at a scrape is read from. */
 import type { AnyEntity } from '../model/entity.ts'
+import type { Region } from '../model/l1-port.ts'
 import { type LoadClass, loadClasses } from '../model/load-class.ts'
-import type { Destination, Owed, Region } from '../model/ports.ts'
+import type { Destination, Owed } from '../model/outbox-port.ts'
 import { bloomSamplers, type FilterNumbers } from './bloom-samples.ts'
 import type {
   ChangeCounters,

@@ -1,6 +1,6 @@
 import { wrong } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
-import type { Transaction } from '../model/ports.ts'
+import type { Transaction } from '../model/source-port.ts'
 import { outermostOf } from '../postgres/outermost.ts'
 import type { Tx } from '../postgres/pool.ts'
 import type { MemoryTransaction } from './memory-source.ts'

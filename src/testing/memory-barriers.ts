@@ -8,7 +8,7 @@ import {
   encodeGeneration,
   ownerOf,
 } from '../model/barrier-record.ts'
-import type { BarrierAnswer, NodeChange } from '../model/ports.ts'
+import type { BarrierAnswer, NodeChange } from '../model/l2-port.ts'
 import type { Incarnation, Snapshot } from '../model/snapshot.ts'
 import { type Beside, BesideReader } from '../redis/beside.ts'
 import { barrierKey } from './memory-keys.ts'

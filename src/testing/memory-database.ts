@@ -7,7 +7,6 @@ import type {
   Asked,
   Claim,
   Destination,
-  EntityIds,
   Outbox,
   OutboxRow,
   Owed,
@@ -15,8 +14,9 @@ import type {
   Probe,
   Progress,
   RowPage,
-} from '../model/ports.ts'
+} from '../model/outbox-port.ts'
 import { type Incarnation, type Snapshot, visible, type Xid } from '../model/snapshot.ts'
+import type { EntityIds } from '../model/source-port.ts'
 import { MemoryTransactions } from './memory-transactions.ts'
 
 interface MemoryOutboxRow extends OutboxRow {

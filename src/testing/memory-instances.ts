@@ -1,4 +1,4 @@
-import type { Instances } from '../model/ports.ts'
+import type { Instances } from '../model/outbox-port.ts'
 import { type Snapshot, visible, type WriteId } from '../model/snapshot.ts'
 import type { MemoryDatabase } from './memory-database.ts'
 

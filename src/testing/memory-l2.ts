@@ -13,7 +13,7 @@ import type {
   Lookup,
   Nonce,
   Renewal,
-} from '../model/ports.ts'
+} from '../model/l2-port.ts'
 import { visible, type WriteId } from '../model/snapshot.ts'
 import { lookupOf, storedOf } from '../redis/answers.ts'
 import { type Beside, isOutlived } from '../redis/beside.ts'

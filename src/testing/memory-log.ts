@@ -9,9 +9,9 @@ import {
   partitionOf,
   type WriteRecord,
 } from '../kafka/record.ts'
+import type { Log, LoggedWrite, LogListener } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
 import { LockstepError } from '../model/errors.ts'
-import type { Log, LoggedWrite, LogListener } from '../model/ports.ts'
 
 /** How long a reader that lost its place takes to find it again. */
 const againMs = 50

@@ -2,8 +2,10 @@
  * A Redis in memory, with the rules of `src/redis/scripts/*.lua`: what `memory-l2.ts` stands on.
  * The contract suites hold the two of them to the real ones.
  */
+
+import type { FastPlane, HotList, Told } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
-import type { FastPlane, FillAnswer, HotList, Told, Tombstone } from '../model/ports.ts'
+import type { FillAnswer, Tombstone } from '../model/l2-port.ts'
 import { covers, type Incarnation, visible, type WriteId } from '../model/snapshot.ts'
 import { formatHotList, parseHotList } from '../redis/hot-list.ts'
 import { barrierKey, fenceKey, filterKey, valueKey } from './memory-keys.ts'

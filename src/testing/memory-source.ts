@@ -1,6 +1,6 @@
 /** The source over a database in memory. */
 import { wrong } from '../model/entity.ts'
-import type { CommitOutcome, Recorded, Source, Transaction } from '../model/ports.ts'
+import type { CommitOutcome, Recorded, Source, Transaction } from '../model/source-port.ts'
 import { deferred } from '../resilience/deadline.ts'
 import type { MemoryDatabase } from './memory-database.ts'
 

@@ -1,4 +1,4 @@
-import type { Tombstone } from '../model/ports.ts'
+import type { Tombstone } from '../model/l2-port.ts'
 
 export interface StoredFence {
   nonce: string

@@ -1,7 +1,7 @@
 /** The source of a cache under test: in memory, with a Knex of the test's own where there is one. */
 import type { AnyEntity } from '../model/entity.ts'
 import { wrong } from '../model/entity.ts'
-import type { CommitOutcome, Source, Transaction } from '../model/ports.ts'
+import type { CommitOutcome, Source, Transaction } from '../model/source-port.ts'
 import type { Db, Tx } from '../postgres/pool.ts'
 import { isRetryableFailure } from '../postgres/retryable.ts'
 import { checkOpen, joinKnex } from './join-knex.ts'

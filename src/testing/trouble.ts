@@ -1,7 +1,7 @@
 import { type Duration, durationMs } from '../model/duration.ts'
 import { wrong } from '../model/entity.ts'
 import { LockstepError } from '../model/errors.ts'
-import type { Outbox } from '../model/ports.ts'
+import type { Outbox } from '../model/outbox-port.ts'
 import type { Incarnation, Xid } from '../model/snapshot.ts'
 import { sleep } from '../resilience/deadline.ts'
 import type { MemoryDatabase } from './memory-database.ts'

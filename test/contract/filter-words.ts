@@ -10,7 +10,7 @@ import {
   shapeFor,
 } from '../../src/model/bloom.ts'
 import type { Build, FilterStatus, L2Filters } from '../../src/model/filter-ports.ts'
-import type { L2, Lookup } from '../../src/model/ports.ts'
+import type { L2, Lookup } from '../../src/model/l2-port.ts'
 import { parseXid } from '../../src/model/snapshot.ts'
 import type { l2Rigs } from './l2-rigs.ts'
 import { changes, present, restore, thing, upTo } from './words.ts'

@@ -60,6 +60,31 @@ const causeOf = (answer: { readonly kind: string; readonly cause?: unknown }): s
   return String(answer.cause)
 }
 
+test.each([
+  ['owner', undefined],
+  ['until', 'tomorrow'],
+  ['generation', 'the next'],
+  ['slot', '7'],
+  ['start', 'too short'],
+  ['progress', '{"scanned": 3'],
+  ['progress', '{"scanned":"all"}'],
+])(
+  'the record of a build whose %s is %s is none: the next one begins anew',
+  async (field, damaged) => {
+    const { filters, names, redis } = await open()
+    const build = await begun(filters)
+    await filters.started(build, start)
+    await filters.renew(build, 0)
+    if (damaged === undefined) await redis.hdel(names[2], field)
+    else await redis.hset(names[2], field, damaged)
+    expect((await statusOf(filters)).building).toBeUndefined()
+    expect(await filters.renew(build, 9_000)).toEqual({ kind: 'lost' })
+    const next = await begun(filters)
+    expect(next.generation).toBeGreaterThan(build.generation)
+    expect(await filters.renew(next, 9_000)).toEqual({ kind: 'done' })
+  },
+)
+
 test('other things under the keys of a filter are none, and are in nobody’s way', async () => {
   const place = await open()
   const { l2, redis, names, filters } = place

@@ -1,6 +1,6 @@
 /** Big values in every implementation of L2: how each lies there, and the verdict that one is too big to. */
 import { describe, expect, test } from 'vitest'
-import type { Form, L2 } from '../../src/model/ports.ts'
+import type { Form, L2 } from '../../src/model/l2-port.ts'
 import { until } from '../support/world.ts'
 import { l2Rigs } from './l2-rigs.ts'
 import {

@@ -3,7 +3,8 @@
  * Redis. Time passes in both without waiting: the twin's clock is moved; in Redis, whose clock nobody
  * sets, every time that is written there is moved back, and every expiry brought forward.
  */
-import type { L2, Told, Tombstone } from '../../src/model/ports.ts'
+import type { Told } from '../../src/model/bus-ports.ts'
+import type { L2, Tombstone } from '../../src/model/l2-port.ts'
 import { keySpace } from '../../src/redis/keys.ts'
 import { barrierKey, fenceKey, valueKey } from '../../src/testing/memory-keys.ts'
 import type { MemoryRedisState } from '../../src/testing/memory-redis.ts'

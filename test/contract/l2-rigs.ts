@@ -6,9 +6,10 @@ import {
   decodeBarrierRecord,
   encodeBarrierRecord,
 } from '../../src/model/barrier-record.ts'
+import type { FastPlane } from '../../src/model/bus-ports.ts'
 import { systemClock } from '../../src/model/clock.ts'
 import type { L2Filters } from '../../src/model/filter-ports.ts'
-import type { FastPlane, L2 } from '../../src/model/ports.ts'
+import type { L2 } from '../../src/model/l2-port.ts'
 import { keySpace } from '../../src/redis/keys.ts'
 import { memoryFilters } from '../../src/testing/memory-filters.ts'
 import { barrierKey, buildKey, filterKey, requestKey } from '../../src/testing/memory-keys.ts'

@@ -6,7 +6,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { passes } from '../../src/coordinator/flight.ts'
 import { encodeEnvelope } from '../../src/model/envelope.ts'
-import type { Tombstone } from '../../src/model/ports.ts'
+import type { Tombstone } from '../../src/model/l2-port.ts'
 import {
   covers,
   type Incarnation,

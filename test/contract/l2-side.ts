@@ -8,7 +8,7 @@ import type {
   Lease,
   NodeChange,
   Nonce,
-} from '../../src/model/ports.ts'
+} from '../../src/model/l2-port.ts'
 import type { Incarnation, Snapshot, WriteId, Xid } from '../../src/model/snapshot.ts'
 import { barrierKey, valueKey } from '../../src/testing/memory-keys.ts'
 import {

@@ -5,7 +5,7 @@
  */
 import { decodeBarrierRecord } from '../../src/model/barrier-record.ts'
 import { decodeEnvelope } from '../../src/model/envelope.ts'
-import type { BarrierAnswer, Grant, Lookup, Stored } from '../../src/model/ports.ts'
+import type { BarrierAnswer, Grant, Lookup, Stored } from '../../src/model/l2-port.ts'
 import type { Snapshot } from '../../src/model/snapshot.ts'
 import { barrierKey } from '../../src/testing/memory-keys.ts'
 import { headerOf } from '../../src/testing/stored-header.ts'

@@ -3,7 +3,8 @@
  * the real one and its twin in memory promise the same.
  */
 import { describe, expect, test } from 'vitest'
-import type { HotList, L2, Lease } from '../../src/model/ports.ts'
+import type { HotList } from '../../src/model/bus-ports.ts'
+import type { L2, Lease } from '../../src/model/l2-port.ts'
 import type { Snapshot } from '../../src/model/snapshot.ts'
 import { until } from '../support/world.ts'
 import { l2Rigs } from './l2-rigs.ts'

@@ -8,11 +8,10 @@ import type {
   OutboxRow,
   Poll,
   Progress,
-  Recorded,
   RowPage,
-  Transaction,
-} from '../../src/model/ports.ts'
+} from '../../src/model/outbox-port.ts'
 import type { Snapshot } from '../../src/model/snapshot.ts'
+import type { Recorded, Transaction } from '../../src/model/source-port.ts'
 import { MemoryDatabase, memorySource } from '../support/ports.ts'
 import { until } from '../support/world.ts'
 import { never, openPostgresPlace } from './postgres-place.ts'

@@ -11,7 +11,7 @@ import {
   mostIdsAPoll,
   outboxBatch,
 } from '../../src/model/defaults.ts'
-import type { OutboxRow } from '../../src/model/ports.ts'
+import type { OutboxRow } from '../../src/model/outbox-port.ts'
 import { covers, formatSnapshot, visible } from '../../src/model/snapshot.ts'
 import { gate, until } from '../support/world.ts'
 import {

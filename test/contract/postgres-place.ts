@@ -1,8 +1,9 @@
 /** What one instance has of PostgreSQL, put together as `src/lockstep.ts` does it, in a namespace of the test's own. */
 import { onTestFinished } from 'vitest'
 import { systemClock } from '../../src/model/clock.ts'
-import type { Poll, Recorded, Transaction } from '../../src/model/ports.ts'
+import type { Poll } from '../../src/model/outbox-port.ts'
 import type { Snapshot } from '../../src/model/snapshot.ts'
+import type { Recorded, Transaction } from '../../src/model/source-port.ts'
 import { register } from '../../src/postgres/namespace.ts'
 import { PostgresOutbox } from '../../src/postgres/outbox.ts'
 import { kafkaPlane, outboxPlane } from '../../src/postgres/plane.ts'

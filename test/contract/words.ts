@@ -1,7 +1,7 @@
 /** Short forms for tests of the L2 port: snapshots, writes, fills, and what a lease is asked for with. */
 import { expect } from 'vitest'
 import { defineEntity, type Entity } from '../../src/model/entity.ts'
-import type { Fill, Grant, L2, Lease, NodeChange, Nonce } from '../../src/model/ports.ts'
+import type { Fill, Grant, L2, Lease, NodeChange, Nonce } from '../../src/model/l2-port.ts'
 import {
   type Incarnation,
   parseIncarnation,

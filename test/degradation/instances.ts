@@ -1,13 +1,10 @@
 /** The instances of a cell, in processes of their own; those of the next cell load their code meanwhile. */
-import { type ChildProcess, fork } from 'node:child_process'
-import { once } from 'node:events'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { onTestFinished } from 'vitest'
 import { defaultQuery } from '../../src/prometheus/fleet.ts'
 import type { LeftLine } from '../history/format.ts'
 import type { Recording } from '../history/recording.ts'
-import { type Calls, callsOf } from '../support/calls.ts'
+import { type Forked, forkOne } from '../support/forked.ts'
 import { coldIds, ids, type Stage, steadyIds, wellId } from './stage.ts'
 
 const script = fileURLToPath(new URL('./children/instance.mjs', import.meta.url))
@@ -52,7 +49,7 @@ export interface OpenOptions {
 /** Keeps one process per instance that has its code loaded. */
 export class Instances {
   readonly #count: number
-  #spare: Process[]
+  #spare: readonly Forked[]
 
   constructor(count: number) {
     this.#count = count
@@ -65,33 +62,15 @@ export class Instances {
     return Promise.all(processes.map((process, index) => openOne(process, index, options)))
   }
 
-  #fork(): Process[] {
-    return Array.from({ length: this.#count }, startProcess)
-  }
-}
-
-interface Process {
-  readonly child: ChildProcess
-  /** It has its code loaded. */
-  readonly here: Promise<unknown>
-  readonly exited: Promise<unknown>
-  readonly calls: Calls
-}
-
-function startProcess(): Process {
-  const child = fork(script, { stdio: ['ignore', 'ignore', 'inherit', 'ipc'] })
-  onTestFinished(() => void child.kill('SIGKILL'))
-  const exited = once(child, 'exit')
-  return {
-    child,
-    exited,
-    here: Promise.race([once(child, 'message'), exited]),
-    calls: callsOf(child),
+  #fork(): readonly Forked[] {
+    return Array.from({ length: this.#count }, () =>
+      forkOne(script, ['ignore', 'ignore', 'inherit', 'ipc']),
+    )
   }
 }
 
 async function openOne(
-  { here, exited, calls: { ask } }: Process,
+  { here, exited, calls: { ask } }: Forked,
   index: number,
   options: OpenOptions,
 ): Promise<Instance> {

@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path'
 import { checkHistory } from '../history/check.ts'
-import type { Line } from '../history/format.ts'
+import { endOf } from '../history/ending.ts'
 import { openRecording, type Recording } from '../history/recording.ts'
 import { limited, pause } from '../history/time.ts'
 import { ownFolder } from '../support/servers.ts'
@@ -127,42 +127,14 @@ interface Ended {
 }
 
 async function judge({ stage, open, recording, namespace, seed, file, signal }: Ended) {
-  await until(
-    'no row of the outbox waits',
-    async () => {
-      signal.throwIfAborted()
-      const [row] = await stage.ask(
-        `select count(*)::int as count from lockstep.outbox
-         where namespace = '${namespace}' and not (applied and published)`,
-      )
-      return row?.count === 0
-    },
-    quietDeadlineMs,
-  )
-  // What is older than B has to be seen by every proven answer from here on.
-  await pause(boundMs, signal)
-  let left: readonly Line[] = []
-  await until(
-    'all tiers are filled and proven',
-    async () => {
-      signal.throwIfAborted()
-      const all = await Promise.all(open.map((one) => one.left())).catch(() => undefined)
-      left = all?.flat() ?? []
-      return all !== undefined
-    },
-    quietDeadlineMs,
-  )
-  const rows = await stage.ask(
-    `select id, array_agg(writer order by version) as versions from history_log group by id`,
-  )
-  const written = new Map(rows.map(({ id, versions }) => [Number(id), versions as string[]]))
-  const truths = Array.from({ length: ids }, (_, index) => {
-    const versions = written.get(index + 1) ?? []
-    return { kind: 'truth', id: index + 1, version: versions.length, versions } as const
+  const end = await endOf({
+    ...{ ids, recording, boundMs, deadlineMs: quietDeadlineMs, signal },
+    ask: (sql) => stage.ask(sql),
+    waiting: `namespace = '${namespace}' and not (applied and published)`,
+    left: open.map((one) => () => one.left()),
   })
   const header = { kind: 'history', format: 1, seed, epoch: String(recording.epoch) } as const
   const about = { boundMs, plane: 'kafka', ids: wellId, foreignWrites: false } as const
-  const end = [...truths, ...left, { kind: 'end', at: recording.now() } as const]
   await recording.join(file, { ...header, ...about }, end)
   return checkHistory(file)
 }

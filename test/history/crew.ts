@@ -2,12 +2,9 @@
  * The processes of a history. Each place has proxies of its own before every service; whoever is
  * killed there is followed by a process that already has its code loaded.
  */
-import { type ChildProcess, fork } from 'node:child_process'
-import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { onTestFinished } from 'vitest'
 import { randomBelow } from '../../src/demo/random.ts'
-import { type Calls, callsOf } from '../support/calls.ts'
+import { type Forked, forkOne } from '../support/forked.ts'
 import { stateOf } from '../support/instance.ts'
 import { openTcpProxy, type TcpProxy } from '../support/tcp-proxy.ts'
 import { until } from '../support/until.ts'
@@ -158,31 +155,26 @@ async function openProxies({ kafka, postgres, redis }: Places): Promise<Seat['pr
 
 // ---------------------------------------------------------------- one process
 
-interface Process {
-  readonly child: ChildProcess
-  /** It has its code loaded. */
-  readonly here: Promise<unknown>
+interface Process extends Omit<Forked, 'exited'> {
   readonly exited: Promise<unknown>
-  readonly calls: Calls
   /** It may end from here on. */
   expectEnd(): void
   kill(): Promise<void>
 }
 
 function startProcess(fallen: string[]): Process {
-  const child = fork(script, { stdio: ['ignore', 'ignore', 'pipe', 'ipc'] })
-  onTestFinished(() => void child.kill('SIGKILL'))
+  const forked = forkOne(script, ['ignore', 'ignore', 'pipe', 'ipc'])
+  const { child } = forked
   let words = ''
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     words = (words + text).slice(-4_000)
   })
   let mayEnd = false
-  const exited = once(child, 'exit').then(([code, signal]) => {
-    if (!mayEnd) fallen.push(`a process ended with ${code ?? signal}: ${words}`)
+  const exited = forked.exited.then((how) => {
+    if (!mayEnd) fallen.push(`a process ended with ${how}: ${words}`)
   })
-  const here = Promise.race([once(child, 'message'), exited])
   return {
-    ...{ child, here, exited, calls: callsOf(child) },
+    ...{ ...forked, exited },
     expectEnd: () => {
       mayEnd = true
     },

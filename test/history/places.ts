@@ -78,18 +78,3 @@ function tableOf(kind: string): string {
     create table history_${kind} (id int primary key, version int not null default 0, writer text);
     insert into history_${kind} (id) select generate_series(1, ${wellId})`
 }
-
-/** What PostgreSQL has in the end: by id, who made which version. */
-export async function truth(
-  places: Places,
-): Promise<readonly { id: number; versions: string[] }[]> {
-  const rows = await places.ask(
-    `select id, array_agg(writer order by version) as versions, max(version) as last
-     from history_log group by id`,
-  )
-  const written = new Map(rows.map((row) => [Number(row.id), row.versions as string[]]))
-  return Array.from({ length: places.ids }, (_, index) => ({
-    id: index + 1,
-    versions: written.get(index + 1) ?? [],
-  }))
-}

@@ -5,13 +5,12 @@
  */
 import { seededRandom } from '../../src/demo/random.ts'
 import { ownFolder } from '../support/servers.ts'
-import { until } from '../support/until.ts'
-import { boundMs, type Crew, type Member, openCrew, type Seat } from './crew.ts'
+import { boundMs, type Crew, openCrew, type Seat } from './crew.ts'
+import { endOf } from './ending.ts'
 import { killAtStep, killPsql, type Site } from './faults.ts'
-import type { LeftLine, Line } from './format.ts'
-import { openPlaces, type Places, type PlaneName, truth } from './places.ts'
+import { openPlaces, type PlaneName } from './places.ts'
 import { startPsql } from './psql.ts'
-import { openRecording, type Recording } from './recording.ts'
+import { openRecording } from './recording.ts'
 import { runSchedule } from './schedule.ts'
 import { limited, pause } from './time.ts'
 
@@ -74,10 +73,14 @@ export async function runHistory(options: HistoryOptions): Promise<RealRun> {
   const members = await crew.settle()
   mustStand(crew)
   await Promise.all([...members.map((member) => member.rest()), psql?.stop()])
-  const left = await untilQuiet(places, members, signal)
+  const end = await endOf({
+    ...{ ids: places.ids, recording, boundMs, deadlineMs: quietDeadlineMs, signal },
+    ask: (sql) => places.ask(sql),
+    waiting: `not (${places.kafka ? 'applied and published' : 'applied'})`,
+    left: members.map((member) => () => member.left()),
+  })
   await Promise.all(members.map((member) => member.close()))
   mustStand(crew)
-  const end = await endOf(places, left, recording)
   const header = { kind: 'history', format: 1, seed, epoch: String(recording.epoch) } as const
   const about = { boundMs, plane, ids: places.ids, foreignWrites: foreignIds }
   const counts = await recording.join(file, { ...header, ...about }, end)
@@ -105,50 +108,4 @@ async function killPsqlNowAndThen(site: Site): Promise<void> {
     await site.pause(1_000 + site.random() * 3_000)
     await killPsql(site)
   }
-}
-
-/** Nobody writes any more, everybody has been told, and all tiers are filled and proven. */
-async function untilQuiet(
-  places: Places,
-  members: readonly Member[],
-  signal: AbortSignal,
-): Promise<readonly LeftLine[]> {
-  let missing: unknown
-  let left: readonly LeftLine[] = []
-  const isQuiet = async (): Promise<boolean> => {
-    signal.throwIfAborted()
-    try {
-      left = (await Promise.all(members.map((member) => member.left()))).flat()
-      return true
-    } catch (error) {
-      missing = error
-      return false
-    }
-  }
-  await until('no row of the outbox waits', async () => (await owed(places)) === 0, quietDeadlineMs)
-  // What is older than B has to be seen by every proven answer from here on.
-  await pause(boundMs, signal)
-  await until('all is quiet', isQuiet, quietDeadlineMs).catch((error: Error) => {
-    throw new Error(error.message, { cause: missing })
-  })
-  return left
-}
-
-async function owed(places: Places): Promise<number> {
-  const told = places.kafka ? 'applied and published' : 'applied'
-  const [row] = await places.ask(
-    `select count(*)::int as count from lockstep.outbox where not (${told})`,
-  )
-  return Number(row?.count)
-}
-
-async function endOf(
-  places: Places,
-  left: readonly LeftLine[],
-  recording: Recording,
-): Promise<readonly Line[]> {
-  const truths = (await truth(places)).map(
-    ({ id, versions }) => ({ kind: 'truth', id, version: versions.length, versions }) as const,
-  )
-  return [...truths, ...left, { kind: 'end', at: recording.now() }]
 }

@@ -1,7 +1,7 @@
 /** A key that is read often is in the L1 of every instance, and loaded anew by one (docs/hot-keys.md). */
 import { setImmediate as turn } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import type { L2 } from '../../src/model/ports.ts'
+import type { L2 } from '../../src/model/l2-port.ts'
 import type { Parts } from '../../src/running-cache.ts'
 import { cli } from '../support/cli.ts'
 import { withL2 } from '../support/parts.ts'

@@ -1,6 +1,6 @@
 /** I1: no tier stores a value that misses a write it was told of, whatever happens to the fence meanwhile. */
 import { expect, test } from 'vitest'
-import type { L2 } from '../../src/model/ports.ts'
+import type { L2 } from '../../src/model/l2-port.ts'
 import type { Incarnation, Snapshot } from '../../src/model/snapshot.ts'
 import type { Parts } from '../../src/running-cache.ts'
 import { connect, migratedDatabase } from '../support/database.ts'

@@ -164,6 +164,24 @@ describe('what will not do', () => {
   })
 })
 
+test('a connection that breaks before the row is written is the failure of the source', async () => {
+  const { world, cache, knex } = await open()
+  const tx = await knex.transaction()
+  const { rows } = await tx.raw('select pg_backend_pid() as pid')
+  const breaking = async (): Promise<void> => {
+    const [{ pid }] = rows as [{ pid: number }]
+    await world.sql(`select pg_terminate_backend(${pid})`)
+    await until('it has ended', async () => {
+      return (await world.sql(`select from pg_stat_activity where pid = ${pid}`)).length === 0
+    })
+  }
+  await expect(cache.item.write(1, breaking, { tx })).rejects.toMatchObject({
+    code: 'SOURCE_UNAVAILABLE',
+    retryable: true,
+  })
+  await tx.rollback().catch(() => {})
+})
+
 test('a transaction that is never finished holds up neither reads nor a close', async () => {
   const { world, cache, knex, strong } = await open()
   const tx = await knex.transaction()

@@ -3,7 +3,7 @@
  * is proven until it has been told again of what it may have forgotten.
  */
 import { expect, test } from 'vitest'
-import type { NodeChange } from '../../src/model/ports.ts'
+import type { NodeChange } from '../../src/model/l2-port.ts'
 import { covers, type Snapshot } from '../../src/model/snapshot.ts'
 import type { RedisConnectionOptions } from '../../src/redis/open.ts'
 import { openRedisProcess, type RedisProcess } from '../contract/redis-process.ts'

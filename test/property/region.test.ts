@@ -5,7 +5,7 @@ import { S3Fifo } from '../../src/memory/policies/s3fifo.ts'
 import { entryOverheadBytes, L1Region } from '../../src/memory/region.ts'
 import { hashOf } from '../../src/model/hash.ts'
 import type { L1Key } from '../../src/model/id.ts'
-import type { Candidate, Slot } from '../../src/model/ports.ts'
+import type { Candidate, Slot } from '../../src/model/l1-port.ts'
 import { covers, type Snapshot, visible, type WriteId, type Xid } from '../../src/model/snapshot.ts'
 import { incarnationA, incarnationB, snapshots } from '../support/arbitrary.ts'
 

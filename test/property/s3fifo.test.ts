@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { S3Fifo } from '../../src/memory/policies/s3fifo.ts'
-import type { Slot } from '../../src/model/ports.ts'
+import type { Slot } from '../../src/model/l1-port.ts'
 
 interface Act {
   readonly act: 'admit' | 'hit' | 'remove' | 'evict' | 'clear'

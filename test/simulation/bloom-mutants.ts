@@ -1,7 +1,8 @@
 /** The Bloom filter with one rule broken, each in a port: what a schedule has to show. */
 import { encodeHeader, hashId, seedMark, shapeFor } from '../../src/model/bloom.ts'
 import type { IdScan, ScanStart } from '../../src/model/filter-ports.ts'
-import type { Drop, L2, Outbox } from '../../src/model/ports.ts'
+import type { Drop, L2 } from '../../src/model/l2-port.ts'
+import type { Outbox } from '../../src/model/outbox-port.ts'
 import type { Incarnation, Snapshot, WriteId, Xid } from '../../src/model/snapshot.ts'
 import { MemoryBarriers } from '../../src/testing/memory-barriers.ts'
 import {

@@ -8,7 +8,7 @@
  */
 import { setMaxListeners } from 'node:events'
 import type { IdScan, L2Filters, ScanStart } from '../../src/model/filter-ports.ts'
-import type { L2, Lookup } from '../../src/model/ports.ts'
+import type { L2, Lookup } from '../../src/model/l2-port.ts'
 import type { Xid } from '../../src/model/snapshot.ts'
 import { buildFilter, type FilterBuildOptions } from '../../src/operations/filter-build.ts'
 import { sleep } from '../../src/resilience/deadline.ts'

@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest'
 import type { FlagMirror, FlagStore } from '../../src/model/flag-ports.ts'
 import type { FlagName, KeptFlag } from '../../src/model/flags.ts'
-import type { L2 } from '../../src/model/ports.ts'
+import type { L2 } from '../../src/model/l2-port.ts'
 import { over } from '../support/over.ts'
 import { type Mutation, original, type Place } from './mutation.ts'
 import { runSchedule } from './run.ts'

@@ -1,17 +1,12 @@
 /** One process: the started cache itself, over ports in memory that travel along its line. */
 import { S3Fifo } from '../../src/memory/policies/s3fifo.ts'
 import { L1Region } from '../../src/memory/region.ts'
+import type { FastPlane, Log, LogListener } from '../../src/model/bus-ports.ts'
 import { defineEntity } from '../../src/model/entity.ts'
-import type {
-  FastPlane,
-  L2,
-  Log,
-  LogListener,
-  Outbox,
-  Replicas,
-  Source,
-} from '../../src/model/ports.ts'
+import type { L2 } from '../../src/model/l2-port.ts'
+import type { Outbox } from '../../src/model/outbox-port.ts'
 import { covers, type Snapshot } from '../../src/model/snapshot.ts'
+import type { Replicas, Source } from '../../src/model/source-port.ts'
 import { settle } from '../../src/options.ts'
 import { type EntityParts, type Parts, RunningCache } from '../../src/running-cache.ts'
 import { memoryL2 } from '../../src/testing/memory-l2.ts'

@@ -1,5 +1,5 @@
 /** Transactions of the simulated database: slow, cut off, lost, and known to the oracle. */
-import type { Source, Transaction } from '../../src/model/ports.ts'
+import type { Source, Transaction } from '../../src/model/source-port.ts'
 import type { MemoryTx } from '../../src/testing/memory-source.ts'
 import type { Line } from './line.ts'
 import type { LockHolder } from './locks.ts'

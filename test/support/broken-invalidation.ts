@@ -1,5 +1,5 @@
 /** A cache in which no write drops anything: what every check of stale answers must notice. */
-import type { Nonce } from '../../src/model/ports.ts'
+import type { Nonce } from '../../src/model/l2-port.ts'
 import { all, withL2, withoutDoubts, withRegions } from './parts.ts'
 
 /** Redis says that it has dropped the values, and has not; and nobody knows better. */

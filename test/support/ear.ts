@@ -1,5 +1,5 @@
 /** A listener of a log that remembers all it was told, and can be waited for. */
-import type { LoggedWrite, LogListener, LogRecord } from '../../src/model/ports.ts'
+import type { LoggedWrite, LogListener, LogRecord } from '../../src/model/bus-ports.ts'
 import { until } from './world.ts'
 
 type Told =

@@ -1,7 +1,9 @@
 /** Foreign producers' side in memory: held to the real one by test/contract/foreign-events.test.ts. */
+
+import type { EventSource, Invalidations, Recording } from '../../src/model/bus-ports.ts'
 import type { DeadLetter } from '../../src/model/dead-letter.ts'
 import type { Published } from '../../src/model/event.ts'
-import type { EntityIds, EventSource, Invalidations, Recording } from '../../src/model/ports.ts'
+import type { EntityIds } from '../../src/model/source-port.ts'
 
 type Apply = Parameters<EventSource['listen']>[0]
 

@@ -1,5 +1,8 @@
 /** Ports with one method replaced: how a test breaks a part, or holds it. */
-import type { L2, Outbox, Region, Replicas, Source, Transaction } from '../../src/model/ports.ts'
+import type { Region } from '../../src/model/l1-port.ts'
+import type { L2 } from '../../src/model/l2-port.ts'
+import type { Outbox } from '../../src/model/outbox-port.ts'
+import type { Replicas, Source, Transaction } from '../../src/model/source-port.ts'
 import type { Tx } from '../../src/postgres/pool.ts'
 import type { Parts } from '../../src/running-cache.ts'
 import { over } from './over.ts'

@@ -1,7 +1,7 @@
 /** What tests do to a hot standby, and replicas that break a rule on purpose. */
 import type { Client } from 'pg'
 import { onTestFinished } from 'vitest'
-import type { Replicas } from '../../src/model/ports.ts'
+import type { Replicas } from '../../src/model/source-port.ts'
 import { openPool } from '../../src/postgres/pool.ts'
 import { connect } from './database.ts'
 import { until } from './world.ts'

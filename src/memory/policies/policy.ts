@@ -1,4 +1,4 @@
-import type { Slot } from '../../model/ports.ts'
+import type { Slot } from '../../model/l1-port.ts'
 
 /**
  * Who goes when there is no room. The region owns the entries and the bounds; a policy only orders

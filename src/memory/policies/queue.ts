@@ -1,4 +1,4 @@
-import type { Slot } from '../../model/ports.ts'
+import type { Slot } from '../../model/l1-port.ts'
 import { lengthened } from '../columns.ts'
 
 const nobody = -1

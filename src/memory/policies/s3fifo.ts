@@ -7,7 +7,7 @@
  * The ghost is a table of fingerprints, one place a hash: a collision forgets a ghost early, which
  * costs a hit and no memory.
  */
-import type { Slot } from '../../model/ports.ts'
+import type { Slot } from '../../model/l1-port.ts'
 import { lengthened } from '../columns.ts'
 import type { EvictionPolicy } from './policy.ts'
 import { Links, Queue } from './queue.ts'

@@ -8,16 +8,26 @@
 -- No lease is that long: Redis' clock was set back since, and who had it may be gone.
 local longestLeaseMs = 3600000
 
--- The record; nil where there is none.
+-- How far the scan is, in words of filter-record.ts.
+local function isProgress(text)
+  local isJson, progress = pcall(cjson.decode, text)
+  if not isJson or type(progress) ~= 'table' then return false end
+  return type(progress.scanned) == 'number' and type(progress.expected) == 'number'
+end
+
+-- The record; nil where there is none, or what lies there isn't one.
 local function buildRecord()
   local found =
     redis.pcall('HMGET', KEYS[3], 'owner', 'until', 'generation', 'slot', 'start', 'progress')
-  if found.err or not found[4] then return nil end
+  if found.err or not found[1] or not found[6] then return nil end
+  local untilMs, generation, slot = tonumber(found[2]), tonumber(found[3]), found[4]
+  if not untilMs or not generation or (slot ~= '0' and slot ~= '1') then return nil end
+  if found[5] and #found[5] ~= 16 or not isProgress(found[6]) then return nil end
   return {
     owner = found[1],
-    untilMs = tonumber(found[2]),
-    generation = tonumber(found[3]),
-    key = KEYS[tonumber(found[4]) + 1],
+    untilMs = untilMs,
+    generation = generation,
+    key = KEYS[tonumber(slot) + 1],
     start = found[5],
     progress = found[6],
   }

@@ -1,11 +1,12 @@
 // An instance under load, in a process of its own. It has all its code loaded when it says `here`;
 // the acts below tell it what to do, and what it has seen lies in files in the end.
 import { createServer } from 'node:http'
-import { connect } from 'node:net'
 import { entity, lockstep } from '../../../dist/index.js'
 import { serveActs } from '../../history/children/acts.mjs'
 import { leftIn } from '../../history/children/left.mjs'
 import { openClock, openRecord } from '../../history/children/record.mjs'
+import { through } from '../../history/children/through.mjs'
+import { isProven } from '../../history/children/well.mjs'
 import { startLoad } from './load.mjs'
 
 let work
@@ -58,13 +59,6 @@ function entitiesOf(loads) {
   }
 }
 
-/** Whatever address the broker gives out, the way there leads through the proxy. */
-function through({ port, ...kafka }) {
-  const socketFactory = ({ onConnect }) =>
-    connect({ host: '127.0.0.1', port, noDelay: true }, onConnect)
-  return { ...kafka, socketFactory }
-}
-
 function tellChanges() {
   const { cache, samples } = work
   work.breakers = {}
@@ -87,11 +81,7 @@ async function warm() {
 async function isWell() {
   const { breakers, cache, settings } = work
   if (Object.values(breakers).some((state) => state !== 'closed')) return false
-  const [bounded, strong] = await Promise.all([
-    cache.item.getEntry(settings.wellId),
-    cache.item.getEntry(settings.wellId, { consistency: 'strong' }),
-  ])
-  return bounded.tier === 'l1' && strong.tier === 'l2' && strong.proven
+  return isProven(cache.item, settings.wellId)
 }
 
 async function fleetAnswers() {

@@ -1,12 +1,13 @@
 // A process of a history. It has all its code loaded when it says `here`, so that it takes the place
 // of one that was killed at once; `open` tells it where to begin.
-import { connect } from 'node:net'
 import { seededRandom } from '../../../dist/demo/random.js'
 import { entity, lockstep } from '../../../dist/index.js'
 import { serveActs } from './acts.mjs'
 import { leftIn } from './left.mjs'
 import { startReads } from './reads.mjs'
 import { openClock, openRecord } from './record.mjs'
+import { through } from './through.mjs'
+import { isProven } from './well.mjs'
 import { placeOf, startWrites } from './writes.mjs'
 
 const mostTickets = 30
@@ -53,13 +54,6 @@ async function openCache(settings, clock) {
   }
 }
 
-/** Whatever address the broker gives out, the way there leads through this process' own proxy. */
-function through({ port, ...kafka }) {
-  const socketFactory = ({ onConnect }) =>
-    connect({ host: '127.0.0.1', port, noDelay: true }, onConnect)
-  return { ...kafka, socketFactory }
-}
-
 function written(one) {
   keep(one)
   if (work.random() < 0.2) process.send({ ticket: one })
@@ -70,18 +64,9 @@ function keep(one) {
   if (work.tickets.length > mostTickets) work.tickets.shift()
 }
 
-/** L1 is trusted, and what lies in Redis is proven. */
-async function isWell() {
-  const [bounded, strong] = [
-    await work.cache.item.getEntry(work.settings.wellId),
-    await work.cache.item.getEntry(work.settings.wellId, { consistency: 'strong' }),
-  ]
-  return bounded.tier === 'l1' && strong.tier === 'l2' && strong.proven
-}
-
 const acts = {
   open,
-  isWell,
+  isWell: () => isProven(work.cache.item, work.settings.wellId),
   left: () => leftIn(work.settings, (id) => work.cache[placeOf(id)]),
   step: (ms) => work.clock.step(ms),
   ticket: ({ ticket }) => work?.tickets && keep(ticket),

@@ -1,4 +1,4 @@
-import type { Fill } from '../../../src/model/ports.ts'
+import type { Fill } from '../../../src/model/l2-port.ts'
 import type { WriteId } from '../../../src/model/snapshot.ts'
 import type { MemoryRedis } from '../../../src/testing/memory-redis.ts'
 import { over } from '../../support/over.ts'

@@ -1,5 +1,5 @@
 /** What makes the durable plane and the relay exact (DESIGN §6). */
-import type { OutboxRow, Poll } from '../../../src/model/ports.ts'
+import type { OutboxRow, Poll } from '../../../src/model/outbox-port.ts'
 import type { SimulatedWorld } from '../world.ts'
 import { type Mutant, noTrouble, quiet, rough } from './mutant.ts'
 import { l2Of, logOf, outboxOf } from './ports.ts'

@@ -1,6 +1,10 @@
 /** Ports of which a mutant replaces some calls. */
+
+import type { Log } from '../../../src/model/bus-ports.ts'
 import type { AnyEntity } from '../../../src/model/entity.ts'
-import type { L2, Log, Outbox, Region } from '../../../src/model/ports.ts'
+import type { Region } from '../../../src/model/l1-port.ts'
+import type { L2 } from '../../../src/model/l2-port.ts'
+import type { Outbox } from '../../../src/model/outbox-port.ts'
 import type { Parts } from '../../../src/running-cache.ts'
 import { over } from '../../support/over.ts'
 import type { Place } from '../mutation.ts'

@@ -2,16 +2,11 @@
 
 import type { AnyEntity } from '../../../src/model/entity.ts'
 import type { L1Key } from '../../../src/model/id.ts'
-import type {
-  Candidate,
-  Lookup,
-  Outbox,
-  Poll,
-  Region,
-  Source,
-  Stored,
-} from '../../../src/model/ports.ts'
+import type { Candidate, Region } from '../../../src/model/l1-port.ts'
+import type { Lookup, Stored } from '../../../src/model/l2-port.ts'
+import type { Outbox, Poll } from '../../../src/model/outbox-port.ts'
 import { covers, type Snapshot, visible, type WriteId } from '../../../src/model/snapshot.ts'
+import type { Source } from '../../../src/model/source-port.ts'
 import type { Parts } from '../../../src/running-cache.ts'
 import type { MemoryTx } from '../../../src/testing/memory-source.ts'
 import type { Mutation, Place } from '../mutation.ts'

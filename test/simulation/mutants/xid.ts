@@ -1,7 +1,7 @@
 /** What a write is known by: incarnation, xid, ticket (DESIGN §1 I10, “Incarnation”). */
 
-import type { Source } from '../../../src/model/ports.ts'
 import type { Incarnation, WriteId } from '../../../src/model/snapshot.ts'
+import type { Source } from '../../../src/model/source-port.ts'
 import { formatTicket, parseTicket } from '../../../src/model/ticket.ts'
 import type { Parts } from '../../../src/running-cache.ts'
 import type { MemoryTx } from '../../../src/testing/memory-source.ts'

@@ -1,7 +1,7 @@
 /** Under flags: which ids a Bloom filter is asked of, what is filled, and which misses are still loaded. */
 import { describe, expect, test } from 'vitest'
 import { type FlagName, switchesOf } from '../../../src/model/flags.ts'
-import type { L2, Lookup } from '../../../src/model/ports.ts'
+import type { L2, Lookup } from '../../../src/model/l2-port.ts'
 import type { Snapshot } from '../../../src/model/snapshot.ts'
 import { watch } from '../../support/clock.ts'
 import { over } from '../../support/over.ts'

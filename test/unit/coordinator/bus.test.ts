@@ -1,6 +1,6 @@
 import { expect, onTestFinished, test } from 'vitest'
 import { busOf } from '../../../src/coordinator/bus.ts'
-import type { LoggedWrite } from '../../../src/model/ports.ts'
+import type { LoggedWrite } from '../../../src/model/bus-ports.ts'
 import { Hop } from '../../../src/resilience/hop.ts'
 import { RetryBudget } from '../../../src/resilience/retry-budget.ts'
 import { VirtualClock, watch } from '../../support/clock.ts'

@@ -1,17 +1,9 @@
 import { beforeEach, expect, test } from 'vitest'
 import { L2Destination, logDestination } from '../../../src/coordinator/destinations.ts'
+import type { Log, LoggedWrite } from '../../../src/model/bus-ports.ts'
+import type { BarrierAnswer, L2, L2Barriers, NodeChange } from '../../../src/model/l2-port.ts'
 import { silent } from '../../../src/model/log.ts'
-import type {
-  BarrierAnswer,
-  L2,
-  L2Barriers,
-  Log,
-  LoggedWrite,
-  NodeChange,
-  Outbox,
-  OutboxRow,
-  RowPage,
-} from '../../../src/model/ports.ts'
+import type { Outbox, OutboxRow, RowPage } from '../../../src/model/outbox-port.ts'
 import type { Snapshot, WriteId, Xid } from '../../../src/model/snapshot.ts'
 import { incarnationA, snapshot } from '../../support/arbitrary.ts'
 import { VirtualClock, watch } from '../../support/clock.ts'

@@ -7,7 +7,7 @@ import {
   type Promised,
   passes,
 } from '../../../src/coordinator/flight.ts'
-import type { Candidate } from '../../../src/model/ports.ts'
+import type { Candidate } from '../../../src/model/l1-port.ts'
 import type { WriteId, Xid } from '../../../src/model/snapshot.ts'
 import { incarnationA, incarnationB, snapshot } from '../../support/arbitrary.ts'
 import { quiet } from '../../support/clock.ts'

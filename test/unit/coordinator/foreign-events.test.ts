@@ -1,8 +1,8 @@
 import { expect, onTestFinished, test } from 'vitest'
 import { ForeignEvents } from '../../../src/coordinator/foreign-events.ts'
+import type { EventSource, Invalidations } from '../../../src/model/bus-ports.ts'
 import { systemClock } from '../../../src/model/clock.ts'
 import { silent } from '../../../src/model/log.ts'
-import type { EventSource, Invalidations } from '../../../src/model/ports.ts'
 import { MemoryEvents, MemoryInvalidations } from '../../support/memory-events.ts'
 import { until } from '../../support/world.ts'
 

@@ -5,7 +5,7 @@ import {
   mostInstances,
   mostKeys,
 } from '../../../src/coordinator/hot-lists.ts'
-import type { HotKey } from '../../../src/model/ports.ts'
+import type { HotKey } from '../../../src/model/bus-ports.ts'
 
 const key = (id: string, readsPerSecond: number, l1Share = 1): HotKey => ({
   entity: 'city',

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest'
 import { type Leased, label, pendingAmong } from '../../../src/coordinator/label.ts'
 import type { ReadContext, Wanted } from '../../../src/coordinator/wanted.ts'
-import type { Nonce, Tombstone } from '../../../src/model/ports.ts'
+import type { Nonce, Tombstone } from '../../../src/model/l2-port.ts'
 import type { Incarnation, Snapshot, WriteId, Xid } from '../../../src/model/snapshot.ts'
 import { incarnationA, incarnationB, snapshot } from '../../support/arbitrary.ts'
 import { VirtualClock, watch } from '../../support/clock.ts'

@@ -1,7 +1,7 @@
 /** Renewals of the leases whose loads run: when, of which, until when. */
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { Leases, leaseMsFor } from '../../../src/coordinator/leases.ts'
-import type { Lease, Nonce, Renewal } from '../../../src/model/ports.ts'
+import type { Lease, Nonce, Renewal } from '../../../src/model/l2-port.ts'
 import { type Deferred, deferred } from '../../../src/resilience/deadline.ts'
 import { VirtualClock } from '../../support/clock.ts'
 

@@ -1,6 +1,6 @@
 /** Values of L2 and the barrier beside them: who may have what, and what enters L1 (DESIGN §6, §7). */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { Lookup } from '../../../src/model/ports.ts'
+import type { Lookup } from '../../../src/model/l2-port.ts'
 import type { Snapshot } from '../../../src/model/snapshot.ts'
 import {
   cityEntity,

@@ -1,7 +1,7 @@
 /** Which loads go to a replica, under which snapshot, and what the primary is asked all the same. */
 import { expect, test } from 'vitest'
-import type { Replicas, Source } from '../../../src/model/ports.ts'
 import { type Snapshot, visible } from '../../../src/model/snapshot.ts'
+import type { Replicas, Source } from '../../../src/model/source-port.ts'
 import { parseTicket } from '../../../src/model/ticket.ts'
 import { deferred } from '../../../src/resilience/deadline.ts'
 import { sumOf } from '../../../src/telemetry/counters.ts'

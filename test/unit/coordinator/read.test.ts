@@ -1,7 +1,7 @@
 /** The story of a read (DESIGN §4), over the ports in memory. */
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { LockstepError, PartialReadError } from '../../../src/model/errors.ts'
-import type { Lookup } from '../../../src/model/ports.ts'
+import type { Lookup } from '../../../src/model/l2-port.ts'
 import type { WriteId, Xid } from '../../../src/model/snapshot.ts'
 import { formatTicket } from '../../../src/model/ticket.ts'
 import { deferred } from '../../../src/resilience/deadline.ts'

@@ -1,7 +1,7 @@
 /** When a hit loads anew what is still fresh. */
 import { expect, test } from 'vitest'
 import { RefreshAhead } from '../../../src/coordinator/refresh-ahead.ts'
-import type { Candidate } from '../../../src/model/ports.ts'
+import type { Candidate } from '../../../src/model/l1-port.ts'
 
 const ttlMs = 10_000
 /** Fresh from 0 to 10,000. */

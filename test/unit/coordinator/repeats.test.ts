@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { Repeats } from '../../../src/coordinator/repeats.ts'
-import type { L2, Outbox, OutboxRow, Owed, RowPage } from '../../../src/model/ports.ts'
+import type { L2 } from '../../../src/model/l2-port.ts'
+import type { Outbox, OutboxRow, Owed, RowPage } from '../../../src/model/outbox-port.ts'
 import type { Snapshot, WriteId, Xid } from '../../../src/model/snapshot.ts'
 import { incarnationA, incarnationB, snapshot } from '../../support/arbitrary.ts'
 import { VirtualClock, watch } from '../../support/clock.ts'

@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest'
 import { tellL2 } from '../../../src/coordinator/tell-l2.ts'
 import { idsInFlight } from '../../../src/model/defaults.ts'
-import type { Claim, Drop, Dropped, L2, OutboxRow } from '../../../src/model/ports.ts'
+import type { Drop, Dropped, L2 } from '../../../src/model/l2-port.ts'
+import type { Claim, OutboxRow } from '../../../src/model/outbox-port.ts'
 import type { WriteId, Xid } from '../../../src/model/snapshot.ts'
 import { incarnationA } from '../../support/arbitrary.ts'
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { ToldRegions } from '../../../src/coordinator/told.ts'
-import type { Region } from '../../../src/model/ports.ts'
+import type { Region } from '../../../src/model/l1-port.ts'
 import type { Xid } from '../../../src/model/snapshot.ts'
 import { incarnationA } from '../../support/arbitrary.ts'
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { Trust } from '../../../src/coordinator/trust.ts'
-import type { Region } from '../../../src/model/ports.ts'
+import type { Region } from '../../../src/model/l1-port.ts'
 import type { Snapshot } from '../../../src/model/snapshot.ts'
 import type { TrustChange } from '../../../src/telemetry/events.ts'
 import { snapshot } from '../../support/arbitrary.ts'

@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { beforeEach, expect, test, vi } from 'vitest'
 import { Entries } from '../../../src/memory/entries.ts'
-import type { Candidate, Slot } from '../../../src/model/ports.ts'
+import type { Candidate, Slot } from '../../../src/model/l1-port.ts'
 import { snapshot } from '../../support/arbitrary.ts'
 
 const at = snapshot('10:10:')

@@ -2,7 +2,7 @@ import { beforeEach, expect, test } from 'vitest'
 import { S3Fifo } from '../../../src/memory/policies/s3fifo.ts'
 import { entryOverheadBytes, L1Region } from '../../../src/memory/region.ts'
 import type { L1Key } from '../../../src/model/id.ts'
-import type { Candidate, Slot } from '../../../src/model/ports.ts'
+import type { Candidate, Slot } from '../../../src/model/l1-port.ts'
 import type { Snapshot, Xid } from '../../../src/model/snapshot.ts'
 import { incarnationA, incarnationB, snapshot } from '../../support/arbitrary.ts'
 

@@ -7,6 +7,13 @@ import { redact, redacting, redactText } from '../../../src/model/redact.ts'
 
 const secret = 'hunter2'
 
+const pem = [
+  '-----BEGIN RSA PRIVATE KEY-----',
+  'Proc-Type: 4,ENCRYPTED',
+  'hunter2+hunter2/==',
+  '-----END RSA PRIVATE KEY-----',
+].join('\n')
+
 describe('a text', () => {
   test.each([
     ['postgres://shop:hunter2@db:5432/shop is away', 'postgres://***@db:5432/shop is away'],
@@ -26,6 +33,9 @@ describe('a text', () => {
     ["authorization: 'Bearer hunter2'", "authorization: '***'"],
     ['sent Basic b3BzOmh1bnRlcjI= twice', 'sent Basic *** twice'],
     ['at ops:hunter2@prometheus:9090, again', 'at ***@prometheus:9090, again'],
+    [`the key ${pem} and more`, 'the key *** and more'],
+    [`{"key":${JSON.stringify(pem)}}`, '{"key":"***"}'],
+    [`cut: ${pem.slice(0, 60)}`, 'cut: ***'],
   ])('%s', (text, shown) => {
     expect(redactText(text)).toBe(shown)
   })
@@ -54,6 +64,7 @@ describe('a text', () => {
 
 test.each([
   ['a word', 'a'.repeat(16_000)],
+  ['keys without an end', '-----BEGIN PRIVATE KEY-----'.repeat(600)],
   ['a word that ends as a name does', `${'token-'.repeat(2_600)} =`],
   ['schemes', 'a://'.repeat(4_000)],
   ['schemes after a user', `a://b@${'a://'.repeat(4_000)}`],

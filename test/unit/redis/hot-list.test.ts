@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { HotKey } from '../../../src/model/ports.ts'
+import type { HotKey } from '../../../src/model/bus-ports.ts'
 import {
   formatHotList,
   isHotList,

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { S3Fifo } from '../../../../src/memory/policies/s3fifo.ts'
-import type { Slot } from '../../../../src/model/ports.ts'
+import type { Slot } from '../../../../src/model/l1-port.ts'
 
 /** A policy whose slots are the hashes of what lies in them. */
 function newPolicy(capacity: number) {

@@ -1,12 +1,16 @@
-/** L2 hits with the barrier beside each value, against the same cache whose lookups leave it out. */
+/**
+ * L2 hits with all that a lookup does, against the same cache whose lookups leave one thing out: the
+ * barrier that is read beside each value, or the breaker around each call.
+ */
 import { assemble } from '../lockstep.ts'
 import { systemClock } from '../model/clock.ts'
-import type { L2, Lookup } from '../model/ports.ts'
+import type { L2, Lookup } from '../model/l2-port.ts'
 import { takeSnapshot } from '../postgres/snapshot.ts'
 import { lookupOf } from '../redis/answers.ts'
 import { type Beside, nothingBeside } from '../redis/beside.ts'
 import { keySpace } from '../redis/keys.ts'
-import { openNodes } from '../redis/nodes.ts'
+import { RedisLookups } from '../redis/lookups.ts'
+import { openNodes, type RedisNodes } from '../redis/nodes.ts'
 import { onEach } from '../redis/on-each.ts'
 import { Hop } from '../resilience/hop.ts'
 import { type Contest, decide, type Effort, inLanes, NotMeasured } from './contest.ts'
@@ -16,32 +20,87 @@ import type { Row } from './row.ts'
 import type { RowName } from './row-plans.ts'
 import { type Redis, type Stage, timing } from './stage.ts'
 
-export const barrierRows = {
-  'l2.hit.barrier.c1': { concurrency: 1, perBlock: 200 },
-  'l2.hit.barrier.c32': { concurrency: 32, perBlock: 960 },
+export const leftOutRows = {
+  'l2.hit.barrier.c1': { leftOut: 'barrier', concurrency: 1, perBlock: 200 },
+  'l2.hit.barrier.c32': { leftOut: 'barrier', concurrency: 32, perBlock: 960 },
+  'l2.hit.breaker.c1': { leftOut: 'breaker', concurrency: 1, perBlock: 200 },
+  'l2.hit.breaker.c32': { leftOut: 'breaker', concurrency: 32, perBlock: 960 },
 } as const satisfies Partial<Record<RowName, object>>
 
 /** What is asked, of whom: `cache` is filled, and `next` gives each id in turn. */
-export interface BarrierSides {
+export interface LeftOutSides {
   readonly cache: CityCache
   readonly redis: Redis
   readonly namespace: string
   readonly next: () => number
 }
 
-export async function measureBarrier(
-  name: keyof typeof barrierRows,
+export async function measureLeftOut(
+  name: keyof typeof leftOutRows,
   stage: Stage,
   effort: Effort & { readonly scale: number },
-  sides: BarrierSides,
+  sides: LeftOutSides,
 ): Promise<Row> {
-  const { concurrency, perBlock } = barrierRows[name]
+  const { leftOut, concurrency, perBlock } = leftOutRows[name]
   const operations = Math.max(concurrency, Math.round(perBlock * effort.scale))
-  const without = await openWithout(stage, sides)
+  const place = leftOut === 'barrier' ? withoutBarrier(sides) : withoutBreaker(sides)
+  const without = await openWithout(stage, sides, place)
   try {
     return await decide(name, hits(sides, without, concurrency, operations), effort)
   } finally {
     await without.close()
+  }
+}
+
+interface Place {
+  readonly lookup: L2['lookup']
+  /** What lies in Redis beside a value, for who doesn't read it. */
+  readonly remember?: (beside: Beside) => void
+  readonly nodes: RedisNodes
+}
+
+/** It takes for the barrier what lay there before. */
+function withoutBarrier({ redis, namespace }: LeftOutSides): Place {
+  const hop = new Hop({ name: 'l2', deadlineMs: 2_000, isAnswer: () => true })
+  const nodes = openNodes(redis, { clock: systemClock, openHop: () => hop })
+  const keys = keySpace(namespace)
+  let beside: Beside = nothingBeside
+  return {
+    nodes,
+    remember: (found) => {
+      beside = found
+    },
+    lookup: ({ name, version, graceMs }, ids) =>
+      onEach<string, Lookup>(redis, nodes, systemClock, ids, {
+        keyOf: (id) => id,
+        call: (some) => ({ keys: some.map((id) => keys.value(name, version, id)) }),
+        read: (answer, _some, { clock }) => {
+          const nowMs = clock.nowMs()
+          return (answer as (Buffer | null)[]).map((bytes) =>
+            lookupOf(bytes, beside, nowMs, graceMs),
+          )
+        },
+        unavailable: (cause) => ({ kind: 'unavailable', cause }),
+      }),
+  }
+}
+
+/** Its calls have neither a deadline nor a breaker. */
+function withoutBreaker({ redis, namespace }: LeftOutSides): Place {
+  const hop = { run: <T>(call: () => Promise<T>): Promise<T> => call(), close: () => {} }
+  const nodes = openNodes(redis, { clock: systemClock, openHop: () => hop })
+  const keys = keySpace(namespace)
+  const seedOf = (): never => {
+    throw new Error('no filter is asked here')
+  }
+  const lookups = new RedisLookups({ redis, nodes, keys, clock: systemClock, seedOf })
+  return {
+    nodes,
+    lookup: ({ name, version, graceMs }, ids) =>
+      lookups.lookup(
+        ids.map((id) => keys.value(name, version, id)),
+        graceMs,
+      ),
   }
 }
 
@@ -54,24 +113,11 @@ interface Without {
 
 async function openWithout(
   { place, pool }: Stage,
-  { redis, namespace }: BarrierSides,
+  { redis }: LeftOutSides,
+  { lookup, nodes, remember }: Place,
 ): Promise<Without> {
   const entity = cityEntity('city-200', 200, { l1: { maxEntries: cityCount / 10 } })
-  const hop = new Hop({ name: 'l2', deadlineMs: 2_000, isAnswer: () => true })
-  const nodes = openNodes(redis, { clock: systemClock, openHop: () => hop })
-  const keys = keySpace(namespace)
-  let beside: Beside = nothingBeside
   let real: L2 | undefined
-  const lookup: L2['lookup'] = ({ name, version, graceMs }, ids) =>
-    onEach<string, Lookup>(redis, nodes, systemClock, ids, {
-      keyOf: (id) => id,
-      call: (some) => ({ keys: some.map((id) => keys.value(name, version, id)) }),
-      read: (answer, _some, { clock }) => {
-        const nowMs = clock.nowMs()
-        return (answer as (Buffer | null)[]).map((bytes) => lookupOf(bytes, beside, nowMs, graceMs))
-      },
-      unavailable: (cause) => ({ kind: 'unavailable', cause }),
-    })
   const options = { namespace: place.namespace, postgres: pool.knex, redis, timing }
   const cache = await assemble({ ...options, entities: { city: entity } }, (parts) => {
     real = parts.l2
@@ -85,7 +131,7 @@ async function openWithout(
       const [found] = await l2.lookup(entity, ['1'])
       if (found?.kind !== 'fresh') throw new NotMeasured('a value has left Redis')
       if (!found.stored.barrier) throw new NotMeasured('no barrier lies in Redis')
-      beside = { barrier: found.stored.barrier, generation: undefined }
+      remember?.({ barrier: found.stored.barrier, generation: undefined })
     },
     close: async () => {
       await cache.close()
@@ -119,7 +165,7 @@ async function prove(pool: Stage['pool'], l2: L2): Promise<void> {
 }
 
 function hits(
-  { cache, next }: BarrierSides,
+  { cache, next }: LeftOutSides,
   without: Without,
   concurrency: number,
   operations: number,
