@@ -72,19 +72,20 @@ function refuse(
  * codec wrote, or it misses a write that this process was told of, and L2 was not.
  */
 export function takeFromL2(
-  { clock, counters, entity, probes, region, turnClock }: ReadContext,
+  { counters, entity, probes, region, turnClock }: ReadContext,
   { key }: Pick<WantedGroup, 'key'>,
   stored: Stored,
 ): { readonly candidate: Candidate; readonly isProven: boolean } | undefined {
   if (stored.form === 'too-big' || region.isOutdated(key, stored.snapshot)) return undefined
-  const candidate = candidateFromL2(entity, stored, clock.monotonicMs())
+  const now = turnClock.read()
+  const candidate = candidateFromL2(entity, stored, now.monotonicMs)
   if (!candidate) {
     counters.corruptValues++
     return undefined
   }
   const { barrier } = stored
   region.fillFromL2(key, candidate, barrier)
-  return { candidate, isProven: probes.proves(barrier, turnClock.read()) }
+  return { candidate, isProven: probes.proves(barrier, now) }
 }
 
 /** May this reader have nothing that isn't proven? */
@@ -98,20 +99,23 @@ function refresh(
   group: WantedGroup,
   { candidate, state }: Answer,
 ): WantedGroup | undefined {
-  const { ahead, clock, limiter, switches } = context
+  const { ahead, limiter, switches, turnClock } = context
   const isEarly = state === 'fresh'
+  const nowMs = turnClock.read().monotonicMs
+  // As it is with almost all: nowhere near its end.
+  if (isEarly && nowMs - candidate.freshUntilMs < ahead.fromMs) return undefined
   if (!refreshes(switches) || limiter.isFullFor(rankOf('refresh'))) return undefined
   if (isEarly && comesFromElected(context, group.key)) return undefined
-  if (isEarly && !ahead.isDrawn(candidate, clock.monotonicMs())) return undefined
+  if (isEarly && !ahead.isDrawn(candidate, nowMs)) return undefined
   return { ...group, readers: [], insist: isEarly, isEarly, isApart: false, isInL2: true }
 }
 
 /** Whether it was an answer to this reader. */
 function take(context: ReadContext, wanted: Wanted, answer: Answer): boolean {
-  const { ahead, clock, entity } = context
+  const { ahead, entity, turnClock } = context
   const { candidate, isProven, state } = answer
   // Others may have loaded it anew: then that will do.
-  if (wanted.isEarly && ahead.isDue(candidate, clock.monotonicMs())) return false
+  if (wanted.isEarly && ahead.isDue(candidate, turnClock.read().monotonicMs)) return false
   const mayHave =
     everyVisible(wanted.tickets, candidate.snapshot) &&
     (isProven || !needsProof(entity, wanted)) &&

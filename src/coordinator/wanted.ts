@@ -66,7 +66,7 @@ export interface WantedGroup {
   /** L2 has a value that these readers can't have, or wait for a newer one behind: others may have it at once. */
   readonly isInL2: boolean
   /** The copy of the Bloom filter here has the id. */
-  readonly isMaybe?: boolean
+  readonly isMaybe: boolean
 }
 
 interface EntityFilter extends LocalFilter {

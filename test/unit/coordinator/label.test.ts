@@ -54,6 +54,7 @@ const leased = (
   isEarly: false,
   isApart: false,
   isInL2: false,
+  isMaybe: false,
   lease: tombstones && { id: '42', nonce: 'n' as Nonce, tombstones },
 })
 
