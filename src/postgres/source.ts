@@ -5,6 +5,7 @@
  */
 import type { Client } from 'pg'
 import type { AnyEntity } from '../model/entity.ts'
+import { LockstepError } from '../model/errors.ts'
 import type { Snapshot } from '../model/snapshot.ts'
 import type { Loaded, Replicas, Source, Transaction } from '../model/source-port.ts'
 import { abortable } from '../resilience/deadline.ts'
@@ -13,7 +14,7 @@ import { hold } from './abort.ts'
 import { failureOver } from './broken-connection.ts'
 import { type Db, inTurn, type RawClient, type Tx, unavailable } from './pool.ts'
 import type { WriteOptions } from './record.ts'
-import { isRetryableFailure } from './retryable.ts'
+import { isRetryableFailure, sqlState } from './retryable.ts'
 import { runLoader } from './run-loader.ts'
 import { takeSnapshot } from './snapshot.ts'
 import { JoinedTransaction, OwnTransaction } from './transaction.ts'
@@ -37,10 +38,14 @@ export class PostgresSource implements Source<Tx> {
     this.#client = this.#db.client as RawClient
   }
 
-  load(entity: AnyEntity, ids: readonly unknown[], signal: AbortSignal): Promise<Loaded> {
+  async load(entity: AnyEntity, ids: readonly unknown[], signal: AbortSignal): Promise<Loaded> {
     const { hop } = this.#options
     const load = (): Promise<Loaded> => this.#load(entity, ids, signal)
-    return hop ? hop.run(load, signal) : load()
+    try {
+      return await (hop ? hop.run(load, signal) : load())
+    } catch (error) {
+      throw error instanceof OwnFailure ? error.cause : error
+    }
   }
 
   async begin(signal: AbortSignal): Promise<Transaction<Tx>> {
@@ -103,9 +108,21 @@ export class PostgresSource implements Source<Tx> {
       // A loader that heeds no signal must not keep the connection from the others.
       return await abortable(run(connection), signal)
     } catch (error) {
-      throw signal.aborted ? error : failureOver(connection, error)
+      throw signal.aborted ? error : failureOfLoader(connection, error)
     } finally {
       await release()
     }
   }
+}
+
+/**
+ * What a loader has failed with over a connection that is well, as when another service that it asks is
+ * away: to the breaker this is an answer, whatever it is called.
+ */
+class OwnFailure extends Error {}
+
+function failureOfLoader(connection: Client, error: unknown): unknown {
+  const failure = failureOver(connection, error)
+  const isOwn = failure === error && sqlState(error) === undefined
+  return isOwn && !(error instanceof LockstepError) ? new OwnFailure('', { cause: error }) : failure
 }

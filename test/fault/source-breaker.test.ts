@@ -62,6 +62,29 @@ test('with PostgreSQL gone a miss and a write fail at once, and what is stale is
   expect((await world.write(cache, 3)).version).toBe(1)
 })
 
+test('a loader whose other service is away is no sign that PostgreSQL is', async () => {
+  const world = await openWorld()
+  let isAway = true
+  const refused = Object.assign(new Error('connect ECONNREFUSED 10.0.0.7:443'), {
+    code: 'ECONNREFUSED',
+  })
+  const cache = await world.open({
+    timing,
+    afterRead: async () => {
+      if (isAway) throw refused
+    },
+    options: { hops } as never,
+  })
+  const states = sourceStates(cache)
+  const reads = Array.from({ length: 60 }, (_, index) => cache.item.get(index + 1))
+  const outcomes = await Promise.allSettled(reads)
+  expect(outcomes.every(({ status }) => status === 'rejected')).toBe(true)
+  for (let id = 1; id <= 60; id++) await cache.item.get(id).catch(() => {})
+  expect(states).toEqual([])
+  isAway = false
+  expect((await cache.item.get(1))?.version).toBe(0)
+})
+
 test('a PostgreSQL that hangs costs its deadline a few times, and then nothing', async () => {
   const proxy = await openTcpProxy(required('DATABASE_URL'))
   const world = await openWorld()
