@@ -1,5 +1,4 @@
 /** Who is told of each row by the relay: Redis, and the log where there is one. */
-
 import type { Log } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
 import type { L2, NodeChange } from '../model/l2-port.ts'

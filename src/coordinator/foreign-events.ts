@@ -6,7 +6,6 @@
  * At least once: a batch is done when its rows have committed and what was no event lies with the
  * dead letters. Until then it is tried again, so nothing is skipped, and the source hands on no more.
  */
-
 import type { EventSource, Invalidations, Recording } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
 import type { DeadLetter } from '../model/dead-letter.ts'

@@ -6,7 +6,6 @@
  * One of the instances that read a hot key, by rendezvous hashing, loads it anew before it expires;
  * the others take what that one filled out of L2.
  */
-
 import type { HotKey } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
 import { mostHotKeys } from '../model/defaults.ts'

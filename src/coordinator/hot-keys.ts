@@ -5,7 +5,6 @@
  *
  * No timer runs while no key is hot: the first read above a threshold, or the first list, sets it.
  */
-
 import type { FastPlane, HotKey, HotList } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
 import type { AnyEntity } from '../model/entity.ts'

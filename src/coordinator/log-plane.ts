@@ -6,7 +6,6 @@
  * before a gap, of another number of partitions or in another incarnation says nothing, and the
  * probes under way are forgotten with it.
  */
-
 import type { Log, LogRecord } from '../model/bus-ports.ts'
 import type { Reading } from '../model/clock.ts'
 import type { Probe } from '../model/outbox-port.ts'

@@ -2,7 +2,6 @@
  * The port `Log` over a Kafka topic (DESIGN §6): every instance reads all of it, from the end that
  * it has when the instance comes.
  */
-
 import type { Log } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
 import { LockstepError, messageOf } from '../model/errors.ts'

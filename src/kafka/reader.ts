@@ -1,5 +1,4 @@
 /** Reads the log for one listener, again and again from its end, for as long as it isn't closed. */
-
 import type { LogListener } from '../model/bus-ports.ts'
 import { messageOf } from '../model/errors.ts'
 import { again } from './again.ts'

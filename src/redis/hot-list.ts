@@ -2,7 +2,6 @@
  * Lists of hot keys on the channel of the fast plane: `{"h":1,"n":instance,"k":[[entity,id,reads a
  * second,share of L1],…]}`. What is malformed, too long or of a version to come is no list.
  */
-
 import type { HotKey, HotList } from '../model/bus-ports.ts'
 import { isEntityName } from '../model/entity.ts'
 import { isIdText } from '../model/id.ts'

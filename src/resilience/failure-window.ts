@@ -101,7 +101,8 @@ export class FailureWindow {
     this.#forget(buckets)
   }
 
-  get isClosed(): boolean {
+  /** No call comes any more: nothing to do with whether it is open. */
+  get isShutDown(): boolean {
     return this.#breaker.isShutdown
   }
 

@@ -145,7 +145,7 @@ export class Hop {
   }
 
   get isClosed(): boolean {
-    return this.#window.isClosed
+    return this.#window.isShutDown
   }
 
   close(): void {

@@ -2,7 +2,6 @@
  * Measures the hops at their ports: what each call to Redis, PostgreSQL and Kafka took, and which had
  * no answer. The places themselves know nothing of it.
  */
-
 import type { Log } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
 import type { L2 } from '../model/l2-port.ts'

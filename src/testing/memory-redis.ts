@@ -2,7 +2,6 @@
  * A Redis in memory, with the rules of `src/redis/scripts/*.lua`: what `memory-l2.ts` stands on.
  * The contract suites hold the two of them to the real ones.
  */
-
 import type { FastPlane, HotList, Told } from '../model/bus-ports.ts'
 import type { Clock } from '../model/clock.ts'
 import type { FillAnswer, Tombstone } from '../model/l2-port.ts'

@@ -34,8 +34,9 @@ test('status, rebuild and check, of a filter that an instance keeps', async () =
   const { document: status } = await bloom(world, 'status', 'item', '--json')
   const [{ entity, current }] = status.filters
   expect(entity).toBe('item')
-  // There are 50; how many of their bits are the same hangs on the seed, and so on the database.
-  expect(Math.abs(current.estimatedIds - 50)).toBeLessThanOrEqual(3)
+  // There are 50; how many of their bits are the same hangs on the seed, and so on the database: of
+  // 20,000 seeds all make it 49 to 51.
+  expect(Math.abs(current.estimatedIds - 50)).toBeLessThanOrEqual(1)
   const rebuilt = await bloom(world, 'rebuild', 'item', '--timeout', '30s', '--json')
   expect(rebuilt.code).toBe(0)
   expect(rebuilt.document.generation).toBeGreaterThan(current.generation)

@@ -1,5 +1,4 @@
 /** Foreign producers' side in memory: held to the real one by test/contract/foreign-events.test.ts. */
-
 import type { EventSource, Invalidations, Recording } from '../../src/model/bus-ports.ts'
 import type { DeadLetter } from '../../src/model/dead-letter.ts'
 import type { Published } from '../../src/model/event.ts'

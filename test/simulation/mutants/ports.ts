@@ -1,5 +1,4 @@
 /** Ports of which a mutant replaces some calls. */
-
 import type { Log } from '../../../src/model/bus-ports.ts'
 import type { AnyEntity } from '../../../src/model/entity.ts'
 import type { Region } from '../../../src/model/l1-port.ts'
